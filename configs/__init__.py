@@ -1,0 +1,1 @@
+"""Recipes: data, importing nothing that trains. Base fields per modality, then only differences."""

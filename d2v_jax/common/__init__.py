@@ -1,0 +1,1 @@
+"""Ground floor: arrays and trees. Has never heard of learning."""

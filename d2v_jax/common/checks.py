@@ -1,0 +1,19 @@
+"""Errors that people can act on."""
+
+
+class UserError(Exception):
+    """Something outside the program is wrong: a file, a field, a workdir.
+
+    The message names the thing, its value and the remedy. The command line prints it
+    without a traceback; a traceback is for our own bugs.
+    """
+
+
+class ConfigError(UserError):
+    """A recipe field is unknown, of the wrong type or impossible with the others."""
+
+
+def require(condition: bool, message: str) -> None:
+    """Raises `ConfigError(message)` unless the condition holds."""
+    if not condition:
+        raise ConfigError(message)

@@ -1,0 +1,1 @@
+"""Host side: files become batches. NumPy and Grain only."""

@@ -1,0 +1,1 @@
+"""The papers live here and nowhere else: masks, targets, loss, teacher, decoder, model."""

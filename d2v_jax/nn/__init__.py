@@ -1,0 +1,1 @@
+"""Modules that know widths and heads and have never heard of data2vec."""

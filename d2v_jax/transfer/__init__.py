@@ -1,0 +1,1 @@
+"""What the representation is for: features and probes."""
