@@ -1,0 +1,55 @@
+"""From what the student encoded back to a prediction at every hidden place."""
+
+import math
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from d2v_jax.data2vec import masking
+from d2v_jax.data2vec.config import DecoderConfig
+from d2v_jax.nn import initializers
+from d2v_jax.nn.conv import ConvLayer
+
+
+def fill(
+    x_nvd: jax.Array, mask: masking.Mask, keys_n: jax.Array, noise_std: float
+) -> jax.Array:
+    """Puts visible tokens back in their places and noise at the hidden ones -> [n, t, d].
+
+    The filler is fresh N(0, noise_std²) per element, not learned (REFERENCE §8.2).
+    """
+    tokens, width = mask.hidden_nt.shape[1], x_nvd.shape[-1]
+    noise_ntd = jax.vmap(lambda key: jax.random.normal(key, (tokens, width)))(keys_n)
+    noise_ntd = (noise_std * noise_ntd * mask.hidden_nt[:, :, None]).astype(x_nvd.dtype)
+    return masking.scatter(x_nvd, mask.visible_ids_nv, tokens) + noise_ntd
+
+
+class ConvDecoder(nn.Module):
+    """Conv layers over the token grid, then a projection at the hidden places (REFERENCE §1.9).
+
+    A layer adds its input when the widths match.
+    """
+
+    cfg: DecoderConfig
+    space: tuple[int, ...]  # shape of the token grid: (t,) or (y, x)
+    out_width: int
+    dtype: str
+
+    @nn.compact
+    def __call__(self, x_ntd: jax.Array, hidden_ids_nu: jax.Array) -> jax.Array:
+        """-> predictions_nud, `dtype`."""
+        cfg = self.cfg
+        window = (cfg.kernel,) * len(self.space)
+        x = x_ntd.reshape(x_ntd.shape[0], *self.space, -1)
+        for i in range(cfg.layers):
+            layer = ConvLayer(cfg.width, window, cfg.groups, self.dtype, name=f"conv_{i:02d}")
+            y = layer(x)
+            x = x + y if x.shape == y.shape else y
+        x_ntd = x.reshape(x.shape[0], math.prod(self.space), cfg.width)
+        x_nud = masking.gather(x_ntd, hidden_ids_nu[:, None])
+        init = initializers.torch_default(cfg.width)
+        project = nn.Dense(
+            self.out_width, dtype=self.dtype, kernel_init=init, bias_init=init, name="proj_00"
+        )
+        return project(x_nud).astype(jnp.promote_types(self.dtype, jnp.float32))
