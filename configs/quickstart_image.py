@@ -1,0 +1,39 @@
+"""data2vec 2.0 on the photographs inside scikit-image: minutes on a laptop.
+
+Paper: arXiv:2212.07525, scaled down; no published counterpart.
+"""
+
+from ml_collections import config_dict
+
+from d2v_jax.configs import image
+
+
+def get_config(arg: str = "") -> config_dict.ConfigDict:
+    """`arg`: "" for the recipe, "smoke" for eight tiny steps."""
+    c = image.get_config()
+    c.recipe = "quickstart_image"
+    c.data.source = "builtin:photos"
+    c.data.image_size = 32
+    c.data.channels = 1
+    c.data.crop_scale = (0.3, 1.0)
+    c.data.threads = 2
+    c.frontend.patch_size = 4
+    c.frontend.normalize = "crop"
+    c.trunk.width = 128
+    c.trunk.heads = 4
+    c.trunk.prenet_depth = 1
+    c.trunk.depth = 3
+    c.trunk.dtype = "float32"
+    c.mask.views = 4
+    c.decoder.width = 64
+    c.decoder.groups = 1
+    c.decoder.layers = 2
+    c.targets.layers = 3
+    c.teacher.decay_start = 0.99
+    c.teacher.decay_end = 0.999
+    c.teacher.decay_steps = 500
+    c.optimizer.warmup_steps = 100
+    c.train.steps = 1600
+    c.train.batch_size = 32
+    c.train.log_every = 10
+    return c

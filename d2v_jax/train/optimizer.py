@@ -1,0 +1,65 @@
+"""Adam as the original runs computed it, with clipping and decoupled weight decay."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from d2v_jax.common import schedules, trees
+from d2v_jax.common.trees import Tree
+from d2v_jax.train.config import Config, OptimizerConfig
+
+
+class AdamState(NamedTuple):
+    count: jax.Array
+    m: Tree
+    v: Tree
+
+
+def scale_by_adam(b1: float, b2: float, eps: float) -> optax.GradientTransformation:
+    """Adam whose eps is added to the square root of the *uncorrected* second moment.
+
+    Relative to optax.scale_by_adam the effective eps is larger by 1/sqrt(1 - b2^t) early in
+    training (REFERENCE §4.1, T24).
+    """
+
+    def init(params: Tree) -> AdamState:
+        zeros = lambda: jax.tree.map(jnp.zeros_like, params)  # noqa: E731
+        return AdamState(jnp.zeros((), jnp.int32), zeros(), zeros())
+
+    def update(grads: Tree, state: AdamState, params: Tree = None) -> tuple[Tree, AdamState]:
+        del params
+        count = state.count + 1
+        m = jax.tree.map(lambda m, g: b1 * m + (1 - b1) * g, state.m, grads)
+        v = jax.tree.map(lambda v, g: b2 * v + (1 - b2) * g * g, state.v, grads)
+        time = count.astype(jnp.float32)
+        correction = jnp.sqrt(1 - b2**time) / (1 - b1**time)
+        updates = jax.tree.map(lambda m, v: correction * m / (jnp.sqrt(v) + eps), m, v)
+        return updates, AdamState(count, m, v)
+
+    return optax.GradientTransformation(init, update)
+
+
+def decay_mask(params: Tree, decays: str) -> Tree:
+    """True where weight decay applies: everywhere, or on kernels only (REFERENCE §4.2, T19)."""
+    return trees.map_with_path(
+        lambda path, _: decays == "all" or path.endswith("/kernel"), params
+    )
+
+
+def learning_rate(config: Config) -> schedules.Schedule:
+    """The rate of update n, counted from 0."""
+    opt = config.optimizer
+    return schedules.warmup_cosine(opt.learning_rate, opt.warmup_steps, config.train.steps)
+
+
+def make_optimizer(config: Config) -> optax.GradientTransformation:
+    """Clip by global norm, Adam, decay, times minus the learning rate."""
+    opt: OptimizerConfig = config.optimizer
+    return optax.chain(
+        optax.clip_by_global_norm(opt.clip),
+        scale_by_adam(opt.b1, opt.b2, opt.eps),
+        optax.add_decayed_weights(opt.weight_decay, lambda p: decay_mask(p, opt.decays)),
+        optax.scale_by_learning_rate(learning_rate(config)),
+    )
