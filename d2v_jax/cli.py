@@ -1,0 +1,125 @@
+"""The `d2v` command: one sub-command per task. Errors people caused come without a traceback."""
+
+import argparse
+import logging
+import pathlib
+import sys
+
+from d2v_jax.common.checks import UserError
+
+log = logging.getLogger("d2v")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Parses the command line, runs one task, returns the exit code."""
+    logging.basicConfig(format="%(message)s", stream=sys.stderr)
+    log.setLevel(logging.INFO)
+    parser = _parser()
+    args, rest = parser.parse_known_args(argv)
+    if rest and args.task != "pretrain":
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    try:
+        return args.run(args, rest)
+    except UserError as error:
+        print(f"d2v {args.task}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"d2v {args.task}: interrupted", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="d2v", description="data2vec 1.0 and 2.0 in JAX", allow_abbrev=False
+    )
+    tasks = parser.add_subparsers(dest="task", required=True, metavar="task")
+
+    def task(name, run, summary):
+        sub = tasks.add_parser(name, help=summary, description=summary, allow_abbrev=False)
+        sub.set_defaults(run=run)
+        return sub
+
+    sub = task("pretrain", _pretrain, "train an encoder, or continue the run in a folder; "
+               "recipe fields are set with --config.section.field=value")  # fmt: skip
+    sub.add_argument("--config", help="recipe: a file or the name of a shipped one, as in "
+                     "v2_image_base or quickstart_image:smoke")  # fmt: skip
+    sub.add_argument("--workdir", required=True, type=pathlib.Path, help="the run folder")
+
+    sub = task("probe", _probe, "kNN and linear probe on frozen features of a run")
+    sub.add_argument("workdir", type=pathlib.Path, metavar="RUN")
+    sub.add_argument("--source", help="labelled images; default: what the run was trained on")
+    sub.add_argument("--examples", type=int, default=4000, help="most images per split")
+    sub.add_argument("--layer", default="last", help="last, average, or a block number from 0")
+
+    sub = task("features", _features, "features of every image in a folder, as an npz file")
+    sub.add_argument("workdir", type=pathlib.Path, metavar="RUN")
+    sub.add_argument("folder", type=pathlib.Path, metavar="FOLDER")
+    sub.add_argument("--out", required=True, type=pathlib.Path, metavar="F.npz")
+    sub.add_argument("--layer", default="last", help="last, average, or a block number from 0")
+    sub.add_argument("--teacher", action="store_true", help="the teacher's, not the student's")
+
+    sub = task("inspect", _inspect, "the parameter tree and the resolved recipe of a run")
+    sub.add_argument("workdir", type=pathlib.Path, metavar="RUN")
+
+    sub = task("convert", _convert, "another project's checkpoint into a run folder")
+    sub.add_argument("source", type=pathlib.Path, metavar="IN")
+    sub.add_argument("workdir", type=pathlib.Path, metavar="OUT")
+    return parser
+
+
+# Each task imports what it needs itself: `d2v --help` should not wait for JAX.
+
+
+def _pretrain(args: argparse.Namespace, overrides: list[str]) -> int:
+    from d2v_jax.train import config, run
+    from d2v_jax.train.pretrain import pretrain
+
+    if args.config:
+        resolved = config.resolve(config.load(args.config, overrides))
+    elif (args.workdir / run.FILE).exists() and not overrides:
+        resolved = run.read_config(args.workdir)
+    elif overrides:
+        raise UserError(f"{overrides[0]}: recipe fields need a recipe; add --config NAME")
+    else:
+        raise UserError(
+            f"{args.workdir} holds no run to continue; name a recipe with --config, such as "
+            "--config quickstart_image"
+        )
+    return pretrain(resolved, args.workdir)
+
+
+def _probe(args: argparse.Namespace, _: list[str]) -> int:
+    from d2v_jax.transfer import probe
+
+    print(probe.probe_run(args.workdir, args.source, args.examples, args.layer))
+    return 0
+
+
+def _features(args: argparse.Namespace, _: list[str]) -> int:
+    from d2v_jax.transfer import features
+
+    print(features.write(args.workdir, args.folder, args.out, args.layer, args.teacher))
+    return 0
+
+
+def _inspect(args: argparse.Namespace, _: list[str]) -> int:
+    from d2v_jax.train import inspect
+
+    print(inspect.report(args.workdir))
+    return 0
+
+
+def _convert(args: argparse.Namespace, _: list[str]) -> int:
+    from d2v_jax.transfer import convert
+
+    print(convert.convert(args.source, args.workdir))
+    return 0
+
+
+def entry() -> None:
+    """The console script."""
+    sys.exit(main())
+
+
+if __name__ == "__main__":
+    entry()

@@ -1,0 +1,120 @@
+"""Orbax: what a run is, on disk. One item per tree, committed atomically, newest kept."""
+
+import pathlib
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from orbax.checkpoint.checkpoint_managers import preservation_policy
+
+from d2v_jax.common import trees
+from d2v_jax.common.checks import UserError
+from d2v_jax.train.state import TrainState
+
+FOLDER = "checkpoints"
+
+
+class Checkpoints:
+    """The checkpoints of one run folder."""
+
+    def __init__(self, workdir: pathlib.Path, keep: int):
+        self.folder = workdir.absolute() / FOLDER
+        options = ocp.CheckpointManagerOptions(
+            preservation_policy=preservation_policy.LatestN(keep),
+            cleanup_tmp_directories=True,
+        )
+        self._manager = ocp.CheckpointManager(self.folder, options=options)
+
+    def save(self, state: TrainState, position: dict[str, Any], recipe: dict[str, Any]) -> None:
+        """Starts saving in the background; `position` says where the data stands."""
+        step = int(state.step)
+        if step in self._manager.all_steps():
+            return
+        self._manager.save(
+            step,
+            args=ocp.args.Composite(
+                student=ocp.args.StandardSave(state.student),
+                teacher=ocp.args.StandardSave(state.teacher),
+                train=ocp.args.StandardSave({"step": state.step, "opt_state": state.opt_state}),
+                data=ocp.args.JsonSave(position),
+                recipe=ocp.args.JsonSave(recipe),
+            ),
+        )
+
+    def latest(self) -> int | None:
+        """Step of the newest complete checkpoint."""
+        return self._manager.latest_step()
+
+    def restore(self, step: int, like: TrainState) -> tuple[TrainState, dict[str, Any]]:
+        """Returns (state, data position); `like` holds shapes and shardings, not data."""
+        target = {"step": like.step, "opt_state": like.opt_state}
+        try:
+            saved = self._manager.restore(
+                step,
+                args=ocp.args.Composite(
+                    student=ocp.args.StandardRestore(like.student),
+                    teacher=ocp.args.StandardRestore(like.teacher),
+                    train=ocp.args.StandardRestore(target),
+                    data=ocp.args.JsonRestore(),
+                ),
+            )
+        except Exception as error:  # Orbax and TensorStore raise many kinds
+            raise self._damaged(step, error) from error
+        train = saved["train"]
+        state = TrainState(train["step"], saved["student"], saved["teacher"], train["opt_state"])
+        # Restored buffers may be shared with Orbax; the step donates its own.
+        return jax.tree.map(lambda x: x.copy(), state), saved["data"]
+
+    def _damaged(self, step: int, error: Exception) -> UserError:
+        older = [s for s in self._manager.all_steps() if s < step]
+        remedy = (
+            f"the run then continues from step {max(older)}" if older
+            else "no older checkpoint is left, so the run then starts again"
+        )  # fmt: skip
+        reason = str(error).strip().splitlines()[0][:300] if str(error).strip() else repr(error)
+        return UserError(
+            f"the checkpoint {self.folder / str(step)} cannot be read: {reason}\n"
+            f"  Move that folder out of {self.folder} and start again; {remedy}."
+        )
+
+    def wait(self) -> None:
+        """Returns when everything handed to `save` is on disk."""
+        self._manager.wait_until_finished()
+
+    def close(self) -> None:
+        self._manager.close()
+
+
+def load_trees(workdir: pathlib.Path) -> tuple[int, dict[str, Any], dict[str, Any]]:
+    """Reads (step, student, teacher) of the newest checkpoint as NumPy, whatever devices wrote it."""
+    folder = workdir.absolute() / FOLDER
+    steps = sorted(
+        int(p.name) for p in folder.glob("*") if p.name.isdigit() and _complete(p)
+    )  # fmt: skip
+    if not steps:
+        raise UserError(
+            f"{workdir} holds no checkpoint; is it a run folder made by `d2v pretrain` or "
+            "`d2v convert`?"
+        )
+    path = folder / str(steps[-1])
+    try:
+        return steps[-1], _load_tree(path / "student"), _load_tree(path / "teacher")
+    except Exception as error:  # Orbax and TensorStore raise many kinds
+        reason = str(error).strip().splitlines()[0][:300] if str(error).strip() else repr(error)
+        raise UserError(
+            f"the checkpoint {path} cannot be read: {reason}\n"
+            "  Move that folder away to use the one before it."
+        ) from error
+
+
+def _complete(path: pathlib.Path) -> bool:
+    return (path / "_CHECKPOINT_METADATA").exists() or (path / "student").is_dir()
+
+
+def _load_tree(path: pathlib.Path) -> dict[str, Any]:
+    with ocp.PyTreeCheckpointer() as checkpointer:
+        shapes = checkpointer.metadata(path).item_metadata.tree
+        as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), shapes)
+        tree = checkpointer.restore(path, args=ocp.args.PyTreeRestore(restore_args=as_numpy))
+    return trees.map_with_path(lambda _, leaf: np.asarray(leaf), tree)

@@ -1,0 +1,132 @@
+"""Numbers people read: one JSON object per logged step, TensorBoard, a progress line, warnings."""
+
+import json
+import logging
+import os
+import pathlib
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import tensorboardX
+
+log = logging.getLogger("d2v")
+
+Record = dict[str, Any]
+
+
+def finalize(metrics: Mapping[str, tuple[Any, Any]]) -> dict[str, float]:
+    """(sum, count) -> mean; what counted nothing is left out."""
+    return {
+        name: float(total) / float(count)
+        for name, (total, count) in metrics.items()
+        if float(count) > 0
+    }
+
+
+class History:
+    """`metrics.jsonl` and TensorBoard events of a run; never holds a step twice.
+
+    On opening, whatever lies beyond `step` (the checkpoint a run continues from) is cut off,
+    a half-written last line included.
+    """
+
+    def __init__(self, workdir: pathlib.Path, step: int):
+        self.path = workdir / "metrics.jsonl"
+        kept = [line for line in self._lines() if json.loads(line)["step"] <= step]
+        scratch = self.path.with_suffix(".tmp")
+        scratch.write_text("".join(kept))
+        os.replace(scratch, self.path)
+        self._file = open(self.path, "a", buffering=1)
+        self._board = tensorboardX.SummaryWriter(
+            str(workdir / "tensorboard"), purge_step=step + 1 if step else None
+        )
+
+    def _lines(self) -> list[str]:
+        lines = self.path.read_text().splitlines(keepends=True) if self.path.exists() else []
+        return [line for line in lines if line.endswith("}\n") and line.startswith("{")]
+
+    def write(self, record: Record) -> None:
+        """Appends one record; it must hold `step`."""
+        self._file.write(json.dumps(record) + "\n")
+        for name, value in record.items():
+            if name != "step":
+                self._board.add_scalar(name, value, record["step"])
+
+    def close(self) -> None:
+        self._file.close()
+        self._board.close()
+
+
+class Progress:
+    """One line: step, loss, speed, time left. Rewritten in place on a terminal."""
+
+    def __init__(self, until: int, unit: str, quiet_s: float = 5.0):
+        self.until, self.unit, self.quiet_s = until, unit, quiet_s
+        self._live = sys.stderr.isatty()
+        self._last = -quiet_s
+
+    def show(self, record: Record) -> None:
+        """Shows a record; off a terminal at most once in `quiet_s` seconds, and at the end."""
+        now, step = time.monotonic(), record["step"]
+        if not self._live and now - self._last < self.quiet_s and step < self.until:
+            return
+        self._last = now
+        speed = record["steps_per_s"]
+        line = (
+            f"step {step}/{self.until}  loss {record['loss']:.4f}  "
+            f"target std {record['target_std']:.2f}  "
+            f"{record['examples_per_s']:.0f} {self.unit}/s  "
+            f"ETA {clock((self.until - step) / speed if speed else 0)}"
+        )
+        end = "\n" if not self._live or step == self.until else ""
+        sys.stderr.write(("\r\x1b[K" if self._live else "") + line + end)
+        sys.stderr.flush()
+
+
+def clock(seconds: float) -> str:
+    """75 -> "1:15"; 4000 -> "1:06:40"."""
+    minutes, seconds = divmod(int(round(seconds)), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
+
+
+class Watch:
+    """Says in words when a run is collapsing; each trouble once per run."""
+
+    PATIENCE = 5  # records in a row, so that a noisy start does not cry wolf
+
+    def __init__(self) -> None:
+        self._counts: dict[str, int] = {}
+
+    def look(self, record: Record) -> list[str]:
+        """Returns the new warnings, and logs them."""
+        troubles = {
+            "targets": (
+                record["target_std"] < 0.1,
+                f"the targets hardly vary (std {record['target_std']:.3f}): the teacher is "
+                "collapsing. Lower optimizer.learning_rate or raise teacher.decay_start.",
+            ),
+            "predictions": (
+                record["prediction_std"] < 0.01,
+                f"the predictions hardly vary (std {record['prediction_std']:.4f}): the student "
+                "answers the same everywhere. Lower optimizer.learning_rate or lengthen the "
+                "warm-up.",
+            ),
+            "positions": (
+                record.get("position_share", 0.0) > 0.9,
+                f"{100 * record.get('position_share', 0.0):.0f} % of the targets' variance is "
+                "explained by position alone: all examples have nearly the same targets, and a "
+                "low loss means nothing. Use frontend.normalize=crop, harder crops "
+                "(data.crop_scale) or a slower teacher (teacher.decay_start nearer to 1).",
+            ),
+        }
+        new = []
+        for name, (bad, words) in troubles.items():
+            self._counts[name] = self._counts.get(name, 0) + 1 if bad else 0
+            if self._counts[name] == self.PATIENCE:
+                new.append(f"step {record['step']}: {words}")
+        for words in new:
+            log.warning("%s", words)
+        return new

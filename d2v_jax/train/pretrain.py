@@ -1,0 +1,139 @@
+"""Wires a recipe to data, state, step and loop; starts a run or continues it."""
+
+import logging
+import pathlib
+import shlex
+import sys
+import time
+from collections.abc import Iterator
+
+import jax
+
+from d2v_jax.common import trees
+from d2v_jax.common.checks import UserError
+from d2v_jax.data.loader import Batches, open_batches
+from d2v_jax.train import loop, metrics, run, state, step
+from d2v_jax.train import mesh as meshes
+from d2v_jax.train.checkpoint import Checkpoints
+from d2v_jax.train.config import Config, to_fields
+
+log = logging.getLogger("d2v")
+
+STOPPED = 75  # exit code of a run that was asked to stop, saved, and can be continued
+
+
+def pretrain(config: Config, workdir: pathlib.Path) -> int:
+    """Trains until `train.steps`, from wherever `workdir` stands. Returns the exit code."""
+    mesh = meshes.make_mesh()
+    meshes.check_batch(config.train.batch_size, mesh)
+    if (workdir / run.FILE).exists():
+        run.continue_or_refuse(workdir, config)
+    elif workdir.is_dir() and (workdir / "checkpoints").exists():
+        raise UserError(f"{workdir} holds checkpoints but no {run.FILE}; use another --workdir")
+
+    shapes = jax.eval_shape(lambda: state.create(config))
+    log.info(
+        "%s: %s student parameters, %s owned by the teacher, %d device(s)",
+        config.recipe, f"{trees.count(shapes.student):,}", f"{trees.count(shapes.teacher):,}",
+        mesh.devices.size,
+    )  # fmt: skip
+    # Bad data must show before anything is written.
+    with _open(config, 0) as batches:
+        fingerprint = batches.fingerprint
+        next(iter(batches))
+    if not (workdir / run.FILE).exists():
+        run.write_config(workdir, config)
+
+    checkpoints = Checkpoints(workdir, config.train.keep)
+    try:
+        current, start = _initial_state(config, mesh, shapes, checkpoints, fingerprint)
+        if start >= config.train.steps:
+            log.info("%s is complete at step %d; nothing to do", workdir, start)
+            return 0
+        return _train(config, workdir, mesh, checkpoints, current, start)
+    finally:
+        checkpoints.close()
+
+
+def _open(config: Config, start: int) -> Batches:
+    return open_batches(
+        config.data,
+        seed=config.seed,
+        batch_size=config.train.batch_size,
+        start_step=start,
+        process_index=jax.process_index(),
+        process_count=jax.process_count(),
+    )
+
+
+def _initial_state(config, mesh, shapes, checkpoints, fingerprint):
+    """Returns (state, completed steps): the newest checkpoint's, or fresh ones."""
+    whole = meshes.replicated(mesh)
+    latest = checkpoints.latest()
+    if latest is None:
+        return jax.jit(lambda: state.create(config), out_shardings=whole)(), 0
+    like = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=whole), shapes
+    )
+    current, position = checkpoints.restore(latest, like)
+    if position["fingerprint"] != fingerprint:
+        raise UserError(
+            f"the data of this run have changed since step {latest}: {config.data.source} is not "
+            "what it was. Restore the files, or start a new run in another --workdir."
+        )
+    log.info("continuing from step %d", latest)
+    return current, latest
+
+
+def _train(config, workdir, mesh, checkpoints, current, start) -> int:
+    history, watch = metrics.History(workdir, start), metrics.Watch()
+    progress = metrics.Progress(config.train.steps, "images")
+    train_step = step.compile_step(config, mesh)
+    log.info("compiling the step ...")
+    began = time.monotonic()
+
+    def record(one: metrics.Record) -> None:
+        history.write(one)
+        progress.show(one)
+        watch.look(one)
+
+    with _open(config, start) as batches, loop.StopRequest() as stop:
+
+        def save(state_now: state.TrainState) -> None:
+            position = {"next_batch": int(state_now.step), "fingerprint": batches.fingerprint}
+            checkpoints.save(state_now, position, to_fields(config))
+
+        current = loop.fit(
+            current,
+            train_step,
+            _on_devices(batches, mesh),
+            start=start,
+            clock=loop.Clock(
+                config.train.steps, config.train.log_every, config.train.checkpoint_every
+            ),
+            batch_size=config.train.batch_size,
+            record=record,
+            save=save,
+            stop=stop,
+        )
+        checkpoints.wait()
+        history.close()
+        if batches.skipped:
+            log.warning("%d unreadable records were skipped and replaced", batches.skipped)
+    done = int(current.step)
+    log.info("step %d saved in %s after %s", done, workdir,
+             metrics.clock(time.monotonic() - began))  # fmt: skip
+    if stop.name and done < config.train.steps:
+        print(
+            f"Stopped by {stop.name} at step {done}; everything is saved. Go on with:\n"
+            f"  d2v pretrain --workdir {shlex.quote(str(workdir))}",
+            file=sys.stderr,
+        )
+        return STOPPED
+    return 0
+
+
+def _on_devices(batches: Batches, mesh) -> Iterator[dict[str, jax.Array]]:
+    split = meshes.batch_sharding(mesh)
+    for batch in batches:
+        yield meshes.put(batch, split)

@@ -1,0 +1,87 @@
+"""The run folder: what was asked for, by which code, and whether a new call continues it."""
+
+import importlib.metadata
+import json
+import os
+import pathlib
+import platform
+import subprocess
+from typing import Any
+
+from d2v_jax.common.checks import UserError
+from d2v_jax.train.config import Config, resolve, to_fields
+
+FILE = "config.json"
+PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
+# May differ between two calls on one run folder: they change when and how, never what is learnt.
+FREE = {
+    "train.log_every", "train.checkpoint_every", "train.keep",
+    "data.threads", "data.workers", "data.max_bad_share",
+}  # fmt: skip
+
+
+def write_config(workdir: pathlib.Path, config: Config, origin: str = "pretrain") -> None:
+    """Saves the resolved recipe with commit and versions; atomically, so it is whole or absent."""
+    versions = {name: importlib.metadata.version(name) for name in PACKAGES}
+    record = {
+        "recipe": to_fields(config),
+        "origin": origin,
+        "commit": _commit(),
+        "versions": {"python": platform.python_version(), **versions},
+    }
+    workdir.mkdir(parents=True, exist_ok=True)
+    scratch = workdir / f"{FILE}.tmp"
+    scratch.write_text(json.dumps(record, indent=2) + "\n")
+    os.replace(scratch, workdir / FILE)
+
+
+def read_config(workdir: pathlib.Path) -> Config:
+    """The resolved recipe of a run folder."""
+    path = workdir / FILE
+    if not workdir.is_dir():
+        raise UserError(f"there is no run folder {workdir}; give the --workdir of `d2v pretrain`")
+    if not path.is_file():
+        raise UserError(f"{workdir} is not a run folder: it has no {FILE}. Give the folder that "
+                        "was the --workdir of `d2v pretrain` or the output of `d2v convert`")
+    try:
+        return resolve(json.loads(path.read_text())["recipe"])
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        raise UserError(f"{path} is damaged ({error!r}); restore it from a copy, or start the "
+                        "run anew with the same recipe in another folder") from None
+
+
+def continue_or_refuse(workdir: pathlib.Path, config: Config) -> None:
+    """Raises unless `config` asks for what the run in `workdir` is already doing."""
+    saved, asked = _flat(to_fields(read_config(workdir))), _flat(to_fields(config))
+    differences = [
+        f"    {name}: {saved.get(name)!r} there, {asked.get(name)!r} asked"
+        for name in sorted(saved | asked)
+        if saved.get(name) != asked.get(name) and name not in FREE
+    ]
+    if differences:
+        raise UserError(
+            f"{workdir} already holds a run of another recipe:\n" + "\n".join(differences) +
+            "\n  Use another --workdir, or leave --config away to continue the run as it is."
+        )  # fmt: skip
+
+
+def _flat(fields: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in fields.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{name}.")
+        else:
+            flat[prefix + name] = value
+    return flat
+
+
+def _commit() -> str | None:
+    here = pathlib.Path(__file__).parent
+    try:
+        done = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=40"],
+            cwd=here, capture_output=True, text=True, timeout=10,
+        )  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None if done.returncode == 0 else None
