@@ -1,0 +1,100 @@
+"""A folder of image files, nested as deep as it likes."""
+
+import os
+import pathlib
+
+import numpy as np
+
+from d2v_jax.common.checks import UserError
+from d2v_jax.data.records import BadRecord, Record, fingerprint_of
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
+
+
+class Folder:
+    """The images under `root`, in the order of their relative paths.
+
+    When every image lies in a sub-folder, the first component of its path is its class.
+    """
+
+    def __init__(self, root: str | os.PathLike):
+        """Lists the files. Raises `UserError` for a missing folder or one without images."""
+        self.root = pathlib.Path(root).expanduser()
+        if not self.root.exists():
+            raise UserError(
+                f"data.source={str(root)!r}: there is no such folder. Give a folder of images, "
+                "tfds:NAME, a pattern of *.array_record files, or builtin:photos"
+            )
+        if not self.root.is_dir():
+            raise UserError(
+                f"data.source={str(root)!r} is a file, not a folder; give the folder that holds it"
+            )
+        sizes, self._others = _list_images(self.root)
+        self.names = sorted(sizes)  # relative paths with forward slashes
+        if not self.names:
+            raise UserError(self._no_images())
+        self.fingerprint = fingerprint_of(("folder", *((n, sizes[n]) for n in self.names)))
+        self.class_names: tuple[str, ...] | None = None
+        self._labels: np.ndarray | None = None
+        if all("/" in name for name in self.names):
+            first = [name.split("/", 1)[0] for name in self.names]
+            self.class_names = tuple(sorted(set(first)))
+            number = {name: label for label, name in enumerate(self.class_names)}
+            self._labels = np.array([number[name] for name in first], np.int32)
+
+    def _no_images(self) -> str:
+        text = (
+            f"data.source={str(self.root)!r}: no image in this folder or below it; files ending "
+            f"in {', '.join(SUFFIXES)} count (any case, hidden files do not)"
+        )
+        if any(".array_record" in other for other in self._others):
+            return f"{text}. It holds ArrayRecord files: give {str(self.root)}/*.array_record*"
+        if self._others:
+            return f"{text}. It holds other files, such as {self._others[0]!r}"
+        return text
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def label(self, index: int) -> int | None:
+        """The class of record `index`, without reading the file."""
+        return None if self._labels is None else int(self._labels[index])
+
+    def read(self, index: int) -> Record:
+        name = self.names[index]
+        try:
+            data = (self.root / name).read_bytes()
+        except OSError as error:
+            raise BadRecord(error.strerror or str(error), name) from error
+        return Record(data, self.label(index), name)
+
+
+def _list_images(root: pathlib.Path) -> tuple[dict[str, int], list[str]]:
+    """Sizes in bytes by relative path, and a few names of files that do not count."""
+    sizes: dict[str, int] = {}
+    others: list[str] = []
+    visited = {os.path.realpath(root)}  # symbolic links may form a loop
+    pending = [(str(root), "")]
+    while pending:
+        folder, prefix = pending.pop()
+        try:
+            with os.scandir(folder) as scan:
+                entries = list(scan)
+        except OSError as error:
+            raise UserError(f"cannot list the folder {folder}: {error.strerror}") from error
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir():
+                if entry.is_symlink():
+                    real = os.path.realpath(entry.path)
+                    if real in visited:
+                        continue
+                    visited.add(real)
+                pending.append((entry.path, f"{prefix}{entry.name}/"))
+            elif entry.name.lower().endswith(SUFFIXES):
+                # A dangling link counts as an image of size 0: reading it reports the fault.
+                sizes[prefix + entry.name] = entry.stat().st_size if entry.is_file() else 0
+            elif len(others) < 10:
+                others.append(prefix + entry.name)
+    return sizes, others

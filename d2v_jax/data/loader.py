@@ -1,0 +1,204 @@
+"""Batches for pretraining: batch k is a function of the source, the seed and k, nothing else."""
+
+import dataclasses
+import json
+import logging
+import math
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import grain
+import numpy as np
+from absl import flags
+
+from d2v_jax.common.checks import UserError, require
+from d2v_jax.data.config import DataConfig
+from d2v_jax.data.image import augment
+from d2v_jax.data.records import BadRecord, Source, fingerprint_of
+from d2v_jax.data.sources import open_source
+
+log = logging.getLogger("d2v")
+
+PIPELINE = 1  # raised whenever the same seed would give other pixels
+SUBSTITUTES = 20  # tried in a row in place of one unreadable record
+MIN_SEEN = 100  # records before the share of unreadable ones is judged
+FAULTS = "faults"  # host-only field of a batch: per example "", or JSON [[name, reason], ...]
+
+
+def open_batches(
+    cfg: DataConfig,
+    *,
+    seed: int,
+    batch_size: int,
+    start_step: int = 0,
+    process_index: int = 0,
+    process_count: int = 1,
+) -> "Batches":
+    """Opens the endless stream of batches from batch `start_step` on.
+
+    Args:
+        cfg: where examples come from and how they are cut.
+        seed: of order, crops and flips, in [0, 2**32).
+        batch_size: examples per batch over all processes; each gets an equal share.
+        start_step: batches to leave out; costs nothing.
+        process_index: which share this is.
+        process_count: how many shares there are.
+
+    Raises:
+        UserError: the source cannot be opened, or the sizes do not fit.
+    """
+    require(0 <= seed < 2**32, f"seed={seed}: must be at least 0 and below 2**32")
+    require(batch_size > 0, f"train.batch_size={batch_size}: must be positive")
+    require(
+        batch_size % process_count == 0,
+        f"train.batch_size={batch_size} is not a multiple of the {process_count} processes; "
+        f"use {math.ceil(batch_size / process_count) * process_count}",
+    )
+    source = open_source(cfg)
+    if len(source) >= 2**31:
+        raise UserError(
+            f"data.source={cfg.source!r} has {len(source)} records; example ids hold fewer than "
+            f"{2**31}. Split it"
+        )
+    # Cut into batches while access is still random: then neither threads nor worker processes
+    # change their contents. The share of a process is taken after the random map, whose draws
+    # follow from the position in the whole stream.
+    stream = (
+        grain.MapDataset.range(len(source))
+        .seed(seed)
+        .shuffle()
+        .repeat()
+        .random_map(_Example(source, cfg))[process_index::process_count]
+        .batch(batch_size // process_count, batch_fn=_stack)[start_step:]
+    )
+    # An element is a whole batch here: few suffice.
+    ahead = max(2, cfg.threads) if cfg.threads else 0
+    batches = stream.to_iter_dataset(grain.ReadOptions(cfg.threads, ahead))
+    if cfg.workers:
+        if not flags.FLAGS.is_parsed():  # Grain reads a flag of its own, parsed or not
+            flags.FLAGS.mark_as_parsed()
+        batches = batches.mp_prefetch(
+            grain.MultiprocessingOptions(num_workers=cfg.workers, per_worker_buffer_size=2)
+        )
+    fingerprint = fingerprint_of((
+        PIPELINE, source.fingerprint, seed, batch_size, cfg.image_size, cfg.channels,
+        tuple(cfg.crop_scale), tuple(cfg.crop_ratio), cfg.flip,
+    ))  # fmt: skip
+    return Batches(batches, cfg, len(source), fingerprint)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Example:
+    """Record index and random generator in, (pixels [y, x, c], id, faults) out."""
+
+    source: Source
+    cfg: DataConfig
+
+    def __call__(self, index: int, rng: np.random.Generator) -> tuple[np.ndarray, int, str]:
+        faults: list[tuple[str, str]] = []
+        while True:
+            name = f"record {index}"
+            try:
+                record = self.source.read(index)
+                name = record.name
+                image_yxc = augment(record, self.cfg, rng)
+            except BadRecord as bad:
+                faults.append((bad.name or name, bad.reason))
+            else:
+                return image_yxc, index, json.dumps(faults) if faults else ""
+            if len(faults) > SUBSTITUTES:
+                raise UserError(
+                    f"data.source={self.cfg.source!r}: {len(faults)} records in a row are "
+                    f"unreadable, for example {_list(faults[:3])}. Check that these are the "
+                    "files you meant and that they were copied completely"
+                )
+            index = int(rng.integers(len(self.source)))
+
+
+def _stack(examples: Sequence[tuple[np.ndarray, int, str]]) -> dict[str, np.ndarray]:
+    images, ids, faults = zip(*examples)
+    return {
+        "inputs": np.stack(images),
+        "example_id": np.array(ids, np.int32),
+        FAULTS: np.array(faults),
+    }
+
+
+class Batches:
+    """Iterator and context manager over {"inputs": uint8 [b, y, x, c], "example_id": int32 [b]}.
+
+    Attributes:
+        seen: examples delivered.
+        skipped: those whose own record was unreadable, so that another stands in for it.
+        faults: reason by name, for every unreadable record met.
+        wait_s: seconds the consumer has waited for batches.
+        fingerprint: equal when batch k is the same, for every k.
+    """
+
+    def __init__(self, batches: grain.IterDataset, cfg: DataConfig, records: int, fingerprint: str):
+        self._cfg = cfg
+        self._records = records
+        self.fingerprint = fingerprint
+        self.seen = 0
+        self.skipped = 0
+        self.wait_s = 0.0
+        self.faults: dict[str, str] = {}
+        self._iterator: Any = iter(batches)
+        self._iterator.start_prefetch()
+
+    def __iter__(self) -> "Batches":
+        return self
+
+    def __next__(self) -> dict[str, np.ndarray]:
+        if self._iterator is None:
+            raise ValueError("these batches are closed")
+        began = time.monotonic()
+        try:
+            batch = dict(next(self._iterator))
+            self.wait_s += time.monotonic() - began
+            self._account(batch.pop(FAULTS))
+        except BaseException:  # an interrupted iterator may have lost a batch: never go on
+            self.close()
+            raise
+        return batch
+
+    def _account(self, faults_b: np.ndarray) -> None:
+        """Counts and reports unreadable records; raises `UserError` when there are too many."""
+        self.seen += len(faults_b)
+        for text in faults_b[faults_b != ""]:
+            self.skipped += 1
+            for name, reason in json.loads(str(text)):
+                if name not in self.faults:
+                    self.faults[name] = reason
+                    log.warning("skipped %s: %s", name, reason)
+        if self.seen < min(MIN_SEEN, self._records):
+            return
+        limit = self._cfg.max_bad_share
+        # Two standard deviations of a sample of this size, so that bad luck in the first
+        # batches does not end a run whose source is within the limit.
+        slack = 2 * math.sqrt(limit * (1 - limit) * self.seen)
+        if self.skipped > limit * self.seen + slack:
+            examples = _list(list(self.faults.items())[:3])
+            raise UserError(
+                f"data.source={self._cfg.source!r}: {self.skipped} of {self.seen} records are "
+                f"unreadable ({self.skipped / self.seen:.1%}), more than data.max_bad_share="
+                f"{limit} allows, for example {examples}. Repair or remove them, or raise "
+                "data.max_bad_share"
+            )
+
+    def close(self) -> None:
+        """Stops threads and worker processes. Closing twice does no harm."""
+        iterator, self._iterator = self._iterator, None
+        if iterator is not None:
+            iterator.close()
+
+    def __enter__(self) -> "Batches":
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+
+def _list(faults: Sequence[tuple[str, str]]) -> str:
+    return "; ".join(f"{name}: {reason}" for name, reason in faults)

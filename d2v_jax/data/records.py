@@ -1,0 +1,58 @@
+"""What a source of examples is, and what goes wrong with one of its records."""
+
+import dataclasses
+import hashlib
+from collections.abc import Iterable
+from typing import Protocol
+
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class Record:
+    """One example as it is stored.
+
+    `image` is an encoded picture, or uint8 pixels [y, x] or [y, x, c]. `label` counts from 0,
+    None when there is none. `name` is for messages.
+    """
+
+    image: bytes | np.ndarray
+    label: int | None
+    name: str
+
+
+class BadRecord(Exception):
+    """A record that cannot become an example: truncated, not a picture, too large.
+
+    `name` says which record, where the raising code knows it.
+    """
+
+    def __init__(self, reason: str, name: str | None = None):
+        super().__init__(reason, name)
+        self.reason = reason
+        self.name = name
+
+    def __str__(self) -> str:
+        return self.reason
+
+
+class Source(Protocol):
+    """Random access to records. Must pickle, for it travels to worker processes."""
+
+    class_names: tuple[str, ...] | None
+    fingerprint: str  # equal when the records are equal, as far as names and sizes tell
+
+    def __len__(self) -> int: ...
+
+    def read(self, index: int) -> Record:
+        """Returns record `index`. Raises `BadRecord` where it cannot be read."""
+        ...
+
+
+def fingerprint_of(parts: Iterable[object]) -> str:
+    """A short hash of `parts`, the same on every machine."""
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(repr(part).encode(errors="surrogateescape"))
+        digest.update(b"\n")
+    return digest.hexdigest()[:16]
