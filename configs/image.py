@@ -97,3 +97,29 @@ def get_config(arg: str = "") -> config_dict.ConfigDict:
     c.train.checkpoint_every = 1_000  # steps between checkpoints
     c.train.keep = 2  # newest checkpoints kept
     return c
+
+
+def smoke(c: config_dict.ConfigDict) -> config_dict.ConfigDict:
+    """Shrinks a recipe to eight steps of seconds, keeping what makes it this recipe."""
+    c.data.source = "builtin:photos"
+    c.data.image_size = 8 * c.frontend.patch_size
+    c.data.threads = 2
+    c.trunk.width, c.trunk.heads = 32, 4
+    c.trunk.prenet_depth = min(c.trunk.prenet_depth, 1)
+    c.trunk.depth = c.targets.layers = 2
+    c.decoder.width, c.decoder.groups, c.decoder.layers = 32, 4, 2
+    c.mask.views = 2
+    c.optimizer.learning_rate = 1e-3
+    c.optimizer.warmup_steps = 2
+    c.train.steps = 8
+    c.train.batch_size = 8
+    c.train.log_every = 1
+    c.train.checkpoint_every = 4
+    return c
+
+
+def variant(c: config_dict.ConfigDict, arg: str) -> config_dict.ConfigDict:
+    """Returns the recipe as it is for "" and shrunk for "smoke"."""
+    if arg not in ("", "smoke"):
+        raise ValueError(f"recipe {c.recipe} has no variant {arg!r}; there is ':smoke'")
+    return smoke(c) if arg else c

@@ -36,4 +36,4 @@ def get_config(arg: str = "") -> config_dict.ConfigDict:
     c.train.steps = 1600
     c.train.batch_size = 32
     c.train.log_every = 10
-    return c
+    return image.variant(c, arg)

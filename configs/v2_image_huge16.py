@@ -1,0 +1,31 @@
+"""data2vec 2.0 ViT-H/16 on ImageNet-1k (arXiv:2212.07525; REFERENCE §10.5, huge/16).
+
+The published YAML gives 128 images per update; see v2_image_large for the batch here.
+
+Command: d2v pretrain --config v2_image_huge16 --workdir runs/v2_image_huge16
+    (data: TFDS imagenet2012 in ArrayRecord; --config.data.source=FOLDER for your own)
+Cost: not measured; about 3.4 TFLOP per image and step by the FLOP count of student, teacher and
+    decoder, so 6.5e20 FLOP for the whole schedule.
+Expected: not published separately from ViT-H/14. Not yet run here.
+"""
+
+from ml_collections import config_dict
+
+from d2v_jax.configs import image
+
+
+def get_config(arg: str = "") -> config_dict.ConfigDict:
+    """`arg`: "" for the recipe, "smoke" for eight tiny steps."""
+    c = image.get_config()
+    c.recipe = "v2_image_huge16"
+    c.trunk.width, c.decoder.width = 1280, 1024
+    c.trunk.heads = 16
+    c.trunk.prenet_depth, c.trunk.depth = 0, 32
+    c.mask.share, c.mask.adjust = 0.75, 0.1
+    c.decoder.kernel, c.decoder.layers = 5, 3
+    c.targets.layers = 24
+    c.loss.cls_weight = 1.28
+    c.teacher.decay_steps = 150_000
+    c.optimizer.learning_rate = 4e-4
+    c.teacher.decay_end = 0.99995
+    return image.variant(c, arg)
