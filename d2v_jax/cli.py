@@ -14,6 +14,7 @@ def main(argv: list[str] | None = None) -> int:
     """Parses the command line, runs one task, returns the exit code."""
     logging.basicConfig(format="%(message)s", stream=sys.stderr)
     log.setLevel(logging.INFO)
+    logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax narrates every file it opens
     parser = _parser()
     args, rest = parser.parse_known_args(argv)
     if rest and args.task != "pretrain":

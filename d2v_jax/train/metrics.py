@@ -73,13 +73,15 @@ class Progress:
         if not self._live and now - self._last < self.quiet_s and step < self.until:
             return
         self._last = now
-        speed = record["steps_per_s"]
         line = (
             f"step {step}/{self.until}  loss {record['loss']:.4f}  "
-            f"target std {record['target_std']:.2f}  "
-            f"{record['examples_per_s']:.0f} {self.unit}/s  "
-            f"ETA {clock((self.until - step) / speed if speed else 0)}"
+            f"target std {record['target_std']:.2f}"
         )
+        if speed := record["steps_per_s"]:  # unknown while the first step compiles
+            line += (
+                f"  {record['examples_per_s']:.0f} {self.unit}/s  "
+                f"ETA {clock((self.until - step) / speed)}"
+            )
         end = "\n" if not self._live or step == self.until else ""
         sys.stderr.write(("\r\x1b[K" if self._live else "") + line + end)
         sys.stderr.flush()

@@ -1,0 +1,16 @@
+"""Eight virtual CPU devices, set before any backend starts."""
+
+import jax
+import pytest
+
+jax.config.update("jax_platforms", "cpu")
+jax.config.update("jax_num_cpu_devices", 8)
+jax.config.update("jax_default_matmul_precision", "highest")
+
+
+@pytest.fixture(scope="session")
+def tiny():
+    """The quickstart recipe, shrunk: resolved, float32, seconds to compile."""
+    from d2v_jax.train import config
+
+    return config.resolve(config.load("quickstart_image:smoke"))

@@ -1,0 +1,88 @@
+"""The house keeps its doors: who may import whom, and a few habits."""
+
+import ast
+import pathlib
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[1]
+FILES = sorted((ROOT / "d2v_jax").rglob("*.py"))
+CONFIGS = sorted((ROOT / "configs").glob("*.py"))
+
+ROOMS = {
+    "common": set(),
+    "nn": {"common"},
+    "frontends": {"common", "nn"},
+    "data2vec": {"common", "nn", "frontends"},
+    "data": {"common"},
+    "interop": {"common", "nn", "frontends", "data2vec", "configs"},
+    "train": {"common", "nn", "frontends", "data2vec", "data", "configs"},
+    "transfer": {"common", "nn", "frontends", "data2vec", "data", "train", "interop"},
+    "cli": {"common", "data2vec", "data", "train", "transfer", "interop"},
+    "__init__": {"transfer"},
+}
+# Third-party libraries have rooms too; files by path below d2v_jax.
+GUESTS = {
+    "optax": ("train/", "transfer/"),
+    "grain": ("data/",),
+    "tensorflow_datasets": ("data/",),
+    "orbax": ("train/checkpoint.py",),
+    "flax": ("nn/", "frontends/", "data2vec/", "transfer/heads.py", "train/state.py"),
+    "sklearn": ("transfer/probe.py",),
+    "PIL": ("data/",),
+    "jax": ("common/", "nn/", "frontends/", "data2vec/", "train/", "transfer/", "interop/"),
+}
+
+
+def imports(path: pathlib.Path) -> list[tuple[str, int]]:
+    """(dotted name, line) of everything a file imports, wherever in it."""
+    found = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found += [(alias.name, node.lineno) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno}: relative import"
+            found += [(f"{node.module}.{alias.name}", node.lineno) for alias in node.names]
+    return found
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_each_file_keeps_to_its_room(path):
+    room = path.relative_to(ROOT / "d2v_jax").parts[0].removesuffix(".py")
+    here = str(path.relative_to(ROOT / "d2v_jax"))
+    for name, line in imports(path):
+        top, *rest = name.split(".")
+        if top == "d2v_jax":
+            guest = rest[0]
+            assert guest == room or guest in ROOMS[room], f"{path}:{line}: {room} imports {guest}"
+        elif top in GUESTS:
+            assert here.startswith(GUESTS[top]), f"{path}:{line}: {top} has no place here"
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.name)
+def test_recipes_are_data(path):
+    for name, line in imports(path):
+        assert name.startswith(("ml_collections", "d2v_jax.configs")), f"{path}:{line}: {name}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_habits(path):
+    text = path.read_text()
+    tree = ast.parse(text)
+    assert ast.get_docstring(tree), f"{path} does not say what it is"
+    assert len(text.splitlines()) <= 300, f"{path} is long; does it do one thing?"
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ExceptHandler):
+            assert node.type is not None, f"{path}:{node.lineno}: bare except"
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            assert node.func.id not in ("eval", "exec"), f"{path}:{node.lineno}: {node.func.id}"
+
+
+def test_modality_is_matched_in_one_place():
+    for path in FILES:
+        here = str(path.relative_to(ROOT / "d2v_jax"))
+        if here.startswith(("data/", "interop/")) or here == "data2vec/model.py":
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Match):
+                assert "modality" not in ast.unparse(node.subject), f"{path}:{node.lineno}"
