@@ -3,7 +3,6 @@
 import dataclasses
 import difflib
 import importlib.resources
-import importlib.util
 import pathlib
 import types
 import typing
@@ -59,18 +58,19 @@ def load(spec: str, overrides: Sequence[str] = ()) -> config_dict.ConfigDict:
     """
     path, _, argument = spec.partition(":")
     path = _recipe_path(path)
+    words = ["d2v", f"--config={path}:{argument}" if argument else f"--config={path}", *overrides]
     values = flags.FlagValues()
-    config_flags.DEFINE_config_file("config", lock_config=True, flag_values=values)
+    # Overrides are looked up in `sys_argv`, which would otherwise be the process's own.
+    config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=words)
     try:
-        words = ["d2v", f"--config={path}:{argument}" if argument else f"--config={path}"]
-        left = values([*words, *overrides])[1:]
+        left = values(words)[1:]
         recipe = values.config
         if not isinstance(recipe, config_dict.ConfigDict):
             raise ConfigError(f"{path}: get_config returned {type(recipe).__name__}, "
                               "not an ml_collections ConfigDict")
     except (AttributeError, KeyError) as error:
         raise ConfigError(f"{error.args[0]}\n  The fields are listed in configs/image.py.") from None
-    except (flags.Error, ValueError, TypeError, SyntaxError) as error:
+    except (flags.Error, ValueError, TypeError, SyntaxError, ImportError) as error:
         raise ConfigError(f"recipe {spec}: {error}") from None
     if left:
         raise ConfigError(f"unexpected argument {left[0]!r}; recipe fields are set as "
