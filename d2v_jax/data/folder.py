@@ -48,7 +48,7 @@ class Folder:
             f"in {', '.join(SUFFIXES)} count (any case, hidden files do not)"
         )
         if any(".array_record" in other for other in self._others):
-            return f"{text}. It holds ArrayRecord files: give {str(self.root)}/*.array_record*"
+            return f"{text}. It holds ArrayRecord files: give {self.root}/*.array_record*"
         if self._others:
             return f"{text}. It holds other files, such as {self._others[0]!r}"
         return text

@@ -34,9 +34,7 @@ class LabelledImages:
     ids: np.ndarray
 
 
-def labelled_images(
-    cfg: DataConfig, split: str, count: int | None, seed: int
-) -> LabelledImages:
+def labelled_images(cfg: DataConfig, split: str, count: int | None, seed: int) -> LabelledImages:
     """At most `count` images (None: all) of `split`, "train" or "test", with their labels.
 
     builtin:photos: crops of the left or right parts. TFDS: the split "train", or the first of

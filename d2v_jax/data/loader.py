@@ -4,6 +4,10 @@ import dataclasses
 import json
 import logging
 import math
+import multiprocessing
+import os
+import signal
+import threading
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -79,7 +83,8 @@ def open_batches(
         if not flags.FLAGS.is_parsed():  # Grain reads a flag of its own, parsed or not
             flags.FLAGS.mark_as_parsed()
         batches = batches.mp_prefetch(
-            grain.MultiprocessingOptions(num_workers=cfg.workers, per_worker_buffer_size=2)
+            grain.MultiprocessingOptions(num_workers=cfg.workers, per_worker_buffer_size=2),
+            worker_init_fn=_prepare_worker,
         )
     fingerprint = fingerprint_of((
         PIPELINE, source.fingerprint, seed, batch_size, cfg.image_size, cfg.channels,
@@ -114,6 +119,20 @@ class _Example:
                     "files you meant and that they were copied completely"
                 )
             index = int(rng.integers(len(self.source)))
+
+
+def _prepare_worker(worker: int, workers: int) -> None:
+    """Leaves Ctrl-C to the main process, and ends this one with it, however that dies."""
+    del worker, workers
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def follow() -> None:
+        parent = multiprocessing.parent_process()
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=follow, daemon=True).start()
 
 
 def _stack(examples: Sequence[tuple[np.ndarray, int, str]]) -> dict[str, np.ndarray]:

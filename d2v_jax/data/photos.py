@@ -76,9 +76,7 @@ class PhotoWindows:
         return Record(window_yx, label, f"builtin:photos {NAMES[label]} window {index}")
 
 
-def probe_set(
-    split: str, image_size: int, count: int, seed: int
-) -> tuple[np.ndarray, np.ndarray]:
+def probe_set(split: str, image_size: int, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Crops at native resolution, as many of each photo (to within one).
 
     `split` "train" draws from the left part of each photo, "test" from the right part.

@@ -64,7 +64,9 @@ def _from_example(data: bytes, name: str) -> tuple[bytes, int | None]:
     try:
         feature = tf_example_pb2.Example.FromString(data).features.feature
     except DecodeError as error:
-        raise BadRecord("neither a jpeg, png or webp picture nor a tf.train.Example", name) from error
+        raise BadRecord(
+            "neither a jpeg, png or webp picture nor a tf.train.Example", name
+        ) from error
     label = None
     for key in LABEL_KEYS:
         if key in feature and feature[key].int64_list.value:
@@ -82,7 +84,14 @@ def _find(source: str) -> list[str]:
     for part in filter(None, (part.strip() for part in source.split(","))):
         pattern = os.path.expanduser(part)
         found = [pattern] if os.path.isfile(pattern) else sorted(glob.glob(pattern, recursive=True))
+        folders = [path for path in found if os.path.isdir(path)]
         found = [path for path in found if os.path.isfile(path)]
+        if not found and folders:
+            raise UserError(
+                f"data.source={source!r}: {part!r} matches folders only, and patterns are for "
+                f"ArrayRecord files. For pictures give one folder, such as {folders[0]!r} or the "
+                "one above"
+            )
         if not found:
             folder = os.path.dirname(pattern.split("*")[0].split("?")[0]) or "."
             there = "exists" if os.path.isdir(folder) else "does not exist"

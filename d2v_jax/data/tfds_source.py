@@ -8,6 +8,7 @@ from d2v_jax.common.checks import UserError
 from d2v_jax.data.records import BadRecord, Record, fingerprint_of
 
 PREFIX = "tfds:"
+DEFAULT_DIR = "~/tensorflow_datasets"  # where TFDS looks by itself
 
 
 def splits(source: str) -> tuple[str, ...]:
@@ -33,10 +34,11 @@ class Tfds:
                 source.removeprefix(PREFIX),
                 split=split,
                 decoders={"image": tfds.decode.SkipDecoding()},
+                data_dir=_data_dir(),
                 download=False,
             )
-        except ValueError as error:
-            if split.split("[")[0] not in info.splits or "split" in str(error):
+        except (ValueError, NotImplementedError) as error:
+            if "split" in str(error):
                 known = ", ".join(info.splits)
                 raise UserError(
                     f"data.split={split!r}: {source!r} has the splits {known}; a part of one is "
@@ -44,9 +46,10 @@ class Tfds:
                 ) from error
             raise UserError(
                 f"data.source={source!r} cannot be read record by record: {_first_line(error)}. "
-                "Prepare it again with file_format='array_record'"
+                "Prepare it again with file_format='array_record', or convert it where TensorFlow "
+                "is installed: tfds convert_format"
             ) from error
-        label = info.features.get("label")
+        label = info.features["label"] if "label" in info.features else None
         names = getattr(label, "names", None)
         self._has_label = label is not None
         self.class_names: tuple[str, ...] | None = tuple(names) if names else None
@@ -72,19 +75,23 @@ class Tfds:
         return Record(image, None if label is None or label < 0 else label, name)
 
 
+def _data_dir() -> str | None:
+    """TFDS_DATA_DIR as it is now: TFDS reads it only once, when it is imported."""
+    return os.environ.get("TFDS_DATA_DIR") or None
+
+
 def _builder(source: str) -> Any:
     """The builder of a prepared data set, or a `UserError` that says what is missing."""
     import tensorflow_datasets as tfds
 
     name = source.removeprefix(PREFIX)
-    folder = os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets")
-    place = f"{folder!r} (set TFDS_DATA_DIR to look elsewhere)"
+    place = f"{_data_dir() or DEFAULT_DIR!r} (set TFDS_DATA_DIR to look elsewhere)"
     prepare = (
-        "prepare it once: python -c \"import tensorflow_datasets as tfds; "
+        'prepare it once: python -c "import tensorflow_datasets as tfds; '
         f"tfds.builder('{name}', file_format='array_record').download_and_prepare()\""
     )
     try:
-        builder = tfds.builder(name)
+        builder = tfds.builder(name, data_dir=_data_dir())
     except tfds.core.DatasetNotFoundError as error:
         raise UserError(
             f"data.source={source!r}: TFDS knows no data set of this name and version, and none "
@@ -103,9 +110,7 @@ def _builder(source: str) -> Any:
             f"tfds:NAME, tfds:NAME/CONFIG or tfds:NAME:VERSION; it was looked for in {place}"
         ) from error
     if not builder.info.splits:
-        raise UserError(
-            f"data.source={source!r} is not prepared in {place}; {prepare}"
-        )
+        raise UserError(f"data.source={source!r} is not prepared in {place}; {prepare}")
     return builder
 
 
@@ -113,7 +118,7 @@ def _did_you_mean(name: str) -> str:
     import tensorflow_datasets as tfds
 
     bare = name.split("/")[0].split(":")[0]
-    folder = os.path.expanduser(os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets"))
+    folder = os.path.expanduser(_data_dir() or DEFAULT_DIR)
     here = os.listdir(folder) if os.path.isdir(folder) else []
     known = {*tfds.list_builders(with_community_datasets=False), *here}
     near = difflib.get_close_matches(bare, sorted(known), n=1)
