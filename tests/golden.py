@@ -48,12 +48,22 @@ def main(folders: list[str]) -> int:
     return int(failures > 0)
 
 
+def read(folder: pathlib.Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """The case's config.json and arrays.npz."""
+    return json.loads((folder / "config.json").read_text()), dict(np.load(folder / "arrays.npz"))
+
+
 def check(folder: pathlib.Path) -> Iterator[tuple[str, float, float]]:
     """Yields (array, absolute error, tolerance) for every recorded quantity of a case."""
-    case = json.loads((folder / "config.json").read_text())
-    recorded = dict(np.load(folder / "arrays.npz"))
-    computed, gradients, moved, imported = v2_image(folder, case, recorded)
+    case, recorded = read(folder)
+    yield from differences(case, recorded, v2_image(folder, case, recorded))
 
+
+def differences(
+    case: Mapping[str, Any], recorded: Mapping[str, np.ndarray], recomputed: tuple
+) -> Iterator[tuple[str, float, float]]:
+    """Yields (array, absolute error, tolerance), recorded quantities that lack a partner too."""
+    computed, gradients, moved, imported = recomputed
     accuracy = case["float32_accuracy"]
     remaining = {name for name in recorded if not name.startswith(GIVEN)}
     for name in sorted(name for name in remaining if name in computed):

@@ -76,7 +76,7 @@ def _initial_state(config, mesh, shapes, checkpoints, fingerprint):
         lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=whole), shapes
     )
     current, position = checkpoints.restore(latest, like)
-    if position["fingerprint"] != fingerprint:
+    if position["fingerprint"] not in (fingerprint, None):  # None: a converted checkpoint
         raise UserError(
             f"the data of this run have changed since step {latest}: {config.data.source} is not "
             "what it was. Restore the files, or start a new run in another --workdir."
