@@ -45,7 +45,7 @@ class Tfds:
                     "written train[:90%]"
                 ) from error
             raise UserError(
-                f"data.source={source!r} cannot be read record by record: {_first_line(error)}. "
+                f"data.source={source!r} cannot be read record by record: {_first_line(error)} "
                 "Prepare it again with file_format='array_record', or convert it where TensorFlow "
                 "is installed: tfds convert_format"
             ) from error
@@ -126,5 +126,6 @@ def _did_you_mean(name: str) -> str:
 
 
 def _first_line(error: BaseException) -> str:
-    text = str(error.args[0]) if error.args else type(error).__name__
-    return (text.splitlines() or [type(error).__name__])[0][:160]
+    text = str(error.args[0]) if error.args else ""
+    line = (text.splitlines() or [""])[0].removesuffix("Possible root causes:").strip()
+    return line[:160] or type(error).__name__
