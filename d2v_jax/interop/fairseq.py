@@ -63,7 +63,7 @@ def read_fairseq(path: str | os.PathLike, images_per_device: int | None = None) 
             raise UserError(f"has no entry 'model' (it has: {names or 'nothing'})")
         return import_v2_image(checkpoint["model"], checkpoint.get("cfg"), images_per_device)
     except UserError as error:
-        raise type(error)(f"{path}: {error}") from None
+        raise UserError(f"{path}: {error}") from None
 
 
 def import_v2_image(
