@@ -34,8 +34,6 @@ def decode(image: bytes | np.ndarray, channels: int) -> Image.Image:
     elif picture.mode in ("P", "PA"):
         # Through RGBA: the palette may hold alpha, which Pillow warns about otherwise.
         picture = picture.convert("RGBA").convert("RGB")
-    elif picture.mode not in ("1", "L", "LA", "RGB", "RGBA"):
-        picture = picture.convert("RGB")
     return picture.convert(mode)
 
 

@@ -149,8 +149,11 @@ def test_bad_luck_within_the_limit_does_not_stop_it(config, folder):
 
 def test_nothing_readable_stops_the_run_at_once(config, folder):
     damage(folder, range(20))
+    batches = open_batches(config(folder, max_bad_share=1.0), seed=3, batch_size=8)
     with pytest.raises(UserError, match=r"21 records in a row.*, for example .*\.jpg: "):
-        take(config(folder, max_bad_share=1.0), 1)
+        next(batches)
+    with pytest.raises(ValueError, match="closed"):  # after a fault nobody may go on
+        next(batches)
 
 
 def test_fingerprint_follows_what_a_batch_is(config, folder):
