@@ -64,7 +64,8 @@ def _side(cfg: DataConfig, split: str) -> tuple[Source, np.ndarray]:
         name = "train" if split == "train" else _test_split(cfg.source)
         source = open_source(dataclasses.replace(cfg, split=name))
         return source, np.arange(len(source))
-    source = open_source(cfg)
+    # The split that pretraining read does not matter here, and only TFDS knows others.
+    source = open_source(dataclasses.replace(cfg, split="train"))
     if isinstance(source, Folder):
         if source.class_names is None:
             raise UserError(_unlabelled(cfg.source))
