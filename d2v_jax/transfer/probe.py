@@ -14,6 +14,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import Normalizer, StandardScaler
+from threadpoolctl import threadpool_limits
 
 from d2v_jax.common.checks import UserError
 from d2v_jax.data.labelled import LabelledImages, labelled_images
@@ -72,8 +73,10 @@ def probe_run(
             continue
         began = time.monotonic()
         x_train, x_test = _features(one, train, layer), _features(one, test, layer)
-        for name, accuracy in PROBES.items():
-            scores[name][entrant] = accuracy(x_train, train.labels, x_test, test.labels)
+        # Small matrices: a second BLAS thread costs up to 20 times what it saves.
+        with threadpool_limits(1):
+            for name, accuracy in PROBES.items():
+                scores[name][entrant] = accuracy(x_train, train.labels, x_test, test.labels)
         log.info("probed %s in %.0f s", entrant, time.monotonic() - began)
 
     record = {
