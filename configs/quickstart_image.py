@@ -1,6 +1,9 @@
 """data2vec 2.0 on the photographs inside scikit-image: minutes on a laptop.
 
 Paper: arXiv:2212.07525, scaled down; no published counterpart.
+Command: d2v pretrain --config quickstart_image --workdir runs/quickstart
+Cost: about four minutes on two CPU cores.
+Expected: README, Results.
 """
 
 from ml_collections import config_dict
@@ -18,22 +21,27 @@ def get_config(arg: str = "") -> config_dict.ConfigDict:
     c.data.crop_scale = (0.3, 1.0)
     c.data.threads = 2
     c.frontend.patch_size = 4
-    c.frontend.normalize = "crop"
+    c.frontend.normalize = "crop"  # otherwise the targets of such small crops turn positional
     c.trunk.width = 128
     c.trunk.heads = 4
     c.trunk.prenet_depth = 1
     c.trunk.depth = 3
     c.trunk.dtype = "float32"
+    c.mask.share = 0.65
     c.mask.views = 4
     c.decoder.width = 64
     c.decoder.groups = 1
     c.decoder.layers = 2
     c.targets.layers = 3
-    c.teacher.decay_start = 0.99
-    c.teacher.decay_end = 0.999
+    c.loss.cls_weight = 1.28
+    c.teacher.decay_start = 0.98
+    c.teacher.decay_end = 0.998
     c.teacher.decay_steps = 500
-    c.optimizer.warmup_steps = 100
+    c.optimizer.learning_rate = 4e-3
+    c.optimizer.warmup_steps = 50
+    c.optimizer.decays = "matrices"
     c.train.steps = 1600
-    c.train.batch_size = 32
+    c.train.batch_size = 16
     c.train.log_every = 10
+    c.train.checkpoint_every = 200
     return image.variant(c, arg)

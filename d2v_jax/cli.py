@@ -9,6 +9,8 @@ from d2v_jax.common.checks import UserError
 
 log = logging.getLogger("d2v")
 
+LAYER = "last, average, all (side by side), or a trunk block's number from 0; default %(default)s"
+
 
 def main(argv: list[str] | None = None) -> int:
     """Parses the command line, runs one task, returns the exit code."""
@@ -50,13 +52,13 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("workdir", type=pathlib.Path, metavar="RUN")
     sub.add_argument("--source", help="labelled images; default: what the run was trained on")
     sub.add_argument("--examples", type=int, default=4000, help="most images per split")
-    sub.add_argument("--layer", default="last", help="last, average, or a block number from 0")
+    sub.add_argument("--layer", default="all", help=LAYER)
 
     sub = task("features", _features, "features of every image in a folder, as an npz file")
     sub.add_argument("workdir", type=pathlib.Path, metavar="RUN")
     sub.add_argument("folder", type=pathlib.Path, metavar="FOLDER")
     sub.add_argument("--out", required=True, type=pathlib.Path, metavar="F.npz")
-    sub.add_argument("--layer", default="last", help="last, average, or a block number from 0")
+    sub.add_argument("--layer", default="last", help=LAYER)
     sub.add_argument("--teacher", action="store_true", help="the teacher's, not the student's")
 
     sub = task("inspect", _inspect, "the parameter tree and the resolved recipe of a run")

@@ -6,6 +6,7 @@ import pathlib
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from d2v_jax.common import rng
@@ -48,11 +49,13 @@ class Encoder:
     ) -> np.ndarray:
         """uint8 images [b, y, x, c] of the recipe's size -> float32 [b, d], or [b, t, d].
 
-        `layer`: "last", "average" (mean over the trunk's blocks) or a trunk block's number
-        from 0. `pool`: "mean" over patch tokens, or None for all of them; prefix tokens are
+        `layer`: "last", "average" (mean over the trunk's blocks), "all" (their concatenation,
+        [b, depth * d]) or a trunk block's number from 0. `pool`: "mean" over patch tokens, or None for all of them; prefix tokens are
         dropped either way.
         """
         images_byxc = np.asarray(images_byxc)
+        if not len(images_byxc):
+            raise UserError("there are no images to encode; give at least one")
         shape = Model(self.config).input_shape
         if images_byxc.ndim != 4 or images_byxc.shape[1:] != shape:
             raise UserError(f"images of shape {images_byxc.shape} do not fit this encoder; it "
@@ -67,8 +70,7 @@ class Encoder:
             padded[: len(part)] = part
             out = _encode(self.config, layer, pool, self.params, padded)
             parts.append(np.asarray(out)[: len(part)])
-        width = self.config.trunk.width
-        return np.concatenate(parts) if parts else np.zeros((0, width), np.float32)
+        return np.concatenate(parts)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))
@@ -81,6 +83,8 @@ def _encode(config: ModelConfig, layer: str | int, pool: str | None, params: Tre
             x_btd = outs[-1]
         case "average":
             x_btd = sum(outs) / len(outs)
+        case "all":
+            x_btd = jnp.concatenate(outs, -1)
         case number:
             x_btd = outs[number]
     x_btd = x_btd.astype("float32")
@@ -88,12 +92,12 @@ def _encode(config: ModelConfig, layer: str | int, pool: str | None, params: Tre
 
 
 def parse_layer(layer: str | int, depth: int) -> str | int:
-    """Returns "last", "average" or a block number; raises `UserError` for anything else."""
-    if layer in ("last", "average"):
+    """Returns "last", "average", "all" or a block number; raises `UserError` for anything else."""
+    if layer in ("last", "average", "all"):
         return layer
     if str(layer).isdigit() and int(layer) < depth:
         return int(layer)
-    raise UserError(f"layer={layer!r} is not 'last', 'average' or a block number from 0 to "
+    raise UserError(f"layer={layer!r} is not 'last', 'average', 'all' or a block number from 0 to "
                     f"{depth - 1}")
 
 

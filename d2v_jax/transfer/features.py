@@ -47,7 +47,7 @@ def write(
     if not names:
         raise UserError(f"no image in {folder} could be read, so there is nothing to write")
     scratch = out.with_suffix(".tmp.npz")
-    np.savez(scratch, names=np.array(names), features=np.concatenate(parts))
+    features = np.concatenate(parts)
+    np.savez(scratch, names=np.array(names), features=features)
     os.replace(scratch, out)
-    width = one.config.trunk.width
-    return f"{len(names)} images, {width} features each (layer {layer}) -> {out}"
+    return f"{len(names)} images, {features.shape[1]} features each (layer {layer}) -> {out}"
