@@ -16,14 +16,13 @@ def teacher_targets(
     """What the teacher makes of the whole input -> targets_btd, without gradient.
 
     A teacher that owns a frontend sees the input through it; any other is given the student's
-    tokens.
+    tokens. Gradients are stopped where numbers enter: at the parameters and at the tokens.
     """
     params = teacher.overlay(student, teacher_tree)
     if "frontend" in teacher_tree:
         tokens_btd = model.tokens(params, inputs)
     layers = model.contextualize(params, jax.lax.stop_gradient(tokens_btd)).trunk
-    targets_btd = make_targets(layers, model.cfg.trunk.prefix_tokens, model.cfg.targets)
-    return jax.lax.stop_gradient(targets_btd)
+    return make_targets(layers, model.cfg.trunk.prefix_tokens, model.cfg.targets)
 
 
 def hidden_targets(targets_btd: jax.Array, mask: masking.Mask) -> jax.Array:

@@ -9,7 +9,7 @@ from d2v_jax.common import schedules
 
 @pytest.mark.parametrize(
     ("step", "rate"),
-    [(0, 0), (4_000, 3.75e-4), (7_999, 7.5e-4 * 7_999 / 8_000), (8_000, 7.5e-4),
+    [(0, 0), (4_000, 3.75e-4), (7_999, 7.5e-4 * 7_999 / 8_000), (8_000, 7.5e-4), (8_001, 7.5e-4),
      (204_000, 3.75e-4), (400_000, 0), (500_000, 0)],
 )  # fmt: skip
 def test_warmup_cosine(step, rate):
