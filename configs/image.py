@@ -62,7 +62,9 @@ def get_config(arg: str = "") -> config_dict.ConfigDict:
     c.targets = config_dict.ConfigDict()
     c.targets.layers = 10  # K, last trunk blocks averaged
     c.targets.site = "ffn"  # "ffn": feed-forward output before the residual; "block": block output
-    c.targets.layer_norms = ("instance",)  # per layer, in order: "instance" (over T), "layer" (over D)
+    c.targets.layer_norms = (
+        "instance",
+    )  # per layer, in order: "instance" (over T), "layer" (over D)
     c.targets.final_norms = ("layer",)  # after averaging, in order
 
     c.loss = config_dict.ConfigDict()

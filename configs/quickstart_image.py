@@ -6,9 +6,8 @@ Cost: about four minutes on two CPU cores.
 Expected: README, Results.
 """
 
-from ml_collections import config_dict
-
 from d2v_jax.configs import image
+from ml_collections import config_dict
 
 
 def get_config(arg: str = "") -> config_dict.ConfigDict:

@@ -10,9 +10,8 @@ Cost: not measured; about 0.4 TFLOP per image and step by the FLOP count of stud
 Expected: ImageNet-1k fine-tuning 84.5 % top-1 (paper, from memory). Not yet run here.
 """
 
-from ml_collections import config_dict
-
 from d2v_jax.configs import image
+from ml_collections import config_dict
 
 
 def get_config(arg: str = "") -> config_dict.ConfigDict:

@@ -10,9 +10,8 @@ Cost: not measured; about 4.4 TFLOP per image and step by the FLOP count of stud
 Expected: ImageNet-1k fine-tuning 87.4 % top-1 (benchmark listing). Not yet run here.
 """
 
-from ml_collections import config_dict
-
 from d2v_jax.configs import image
+from ml_collections import config_dict
 
 
 def get_config(arg: str = "") -> config_dict.ConfigDict:

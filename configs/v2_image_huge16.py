@@ -9,9 +9,8 @@ Cost: not measured; about 3.4 TFLOP per image and step by the FLOP count of stud
 Expected: not published separately from ViT-H/14. Not yet run here.
 """
 
-from ml_collections import config_dict
-
 from d2v_jax.configs import image
+from ml_collections import config_dict
 
 
 def get_config(arg: str = "") -> config_dict.ConfigDict:

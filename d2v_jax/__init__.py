@@ -1,9 +1,9 @@
 """d2v_jax: data2vec 1.0 and 2.0 as pure functions over parameter trees.
 
-    import d2v_jax as d2v
-    encoder = d2v.load("runs/a")
-    encoder.params                   # the pure tree: a nested dict of arrays
-    encoder.features(images_byxc)    # NumPy in, NumPy out
+import d2v_jax as d2v
+encoder = d2v.load("runs/a")
+encoder.params                   # the pure tree: a nested dict of arrays
+encoder.features(images_byxc)    # NumPy in, NumPy out
 """
 
 __version__ = "0.1.0"

@@ -200,6 +200,8 @@ def test_bad_targets_of_other_tasks(run, tmp_path, pictures, capsys):
     out = tmp_path / "f.npz"
     assert "nowhere" in fails(capsys, "features", run, tmp_path / "nowhere", "--out", out)
     assert ".npz" in fails(capsys, "features", run, pictures, "--out", tmp_path / "f.csv")
-    assert "no folder" in fails(capsys, "features", run, pictures, "--out", tmp_path / "x" / "f.npz")
+    assert "no folder" in fails(
+        capsys, "features", run, pictures, "--out", tmp_path / "x" / "f.npz"
+    )
     assert "layer='9'" in fails(capsys, "features", run, pictures, "--out", out, "--layer", "9")
     assert "at least 2" in fails(capsys, "probe", run, "--examples", "1")

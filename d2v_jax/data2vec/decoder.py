@@ -12,9 +12,7 @@ from d2v_jax.nn import initializers
 from d2v_jax.nn.conv import ConvLayer
 
 
-def fill(
-    x_nvd: jax.Array, mask: masking.Mask, keys_n: jax.Array, noise_std: float
-) -> jax.Array:
+def fill(x_nvd: jax.Array, mask: masking.Mask, keys_n: jax.Array, noise_std: float) -> jax.Array:
     """Puts visible tokens back in their places and noise at the hidden ones -> [n, t, d].
 
     The filler is fresh N(0, noise_std²) per element, not learned (REFERENCE §8.2).

@@ -16,7 +16,7 @@ def start(student: Tree, owns: tuple[str, ...]) -> dict[str, Any]:
         not missing,
         f"teacher.owns names {missing}, but the model's parts are {sorted(student)}",
     )
-    copy = lambda x: jnp.array(x, jnp.float32, copy=True)  # noqa: E731
+    copy = lambda x: jnp.array(x, jnp.float32, copy=True)
     return {part: jax.tree.map(copy, student[part]) for part in owns}
 
 

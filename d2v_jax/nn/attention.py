@@ -20,7 +20,7 @@ class Attention(nn.Module):
     @nn.compact
     def __call__(self, x_ntd: jax.Array) -> jax.Array:
         width = x_ntd.shape[-1]
-        dense = lambda features, name: nn.Dense(  # noqa: E731
+        dense = lambda features, name: nn.Dense(
             features, dtype=self.dtype, kernel_init=initializers.bert, name=name
         )
         qkv = dense(3 * width, "qkv")(x_ntd)

@@ -25,7 +25,7 @@ class Mlp(nn.Module):
 
     @nn.compact
     def __call__(self, x_ntd: jax.Array) -> jax.Array:
-        dense = lambda features, name: nn.Dense(  # noqa: E731
+        dense = lambda features, name: nn.Dense(
             features, dtype=self.dtype, kernel_init=initializers.bert, name=name
         )
         x_ntf = jax.nn.gelu(dense(self.hidden, "fc1")(x_ntd), approximate=False)
@@ -42,7 +42,7 @@ class Block(nn.Module):
 
     @nn.compact
     def __call__(self, x_ntd: jax.Array) -> Layer:
-        norm = lambda name: LayerNorm(self.norm_eps, self.dtype, name=name)  # noqa: E731
+        norm = lambda name: LayerNorm(self.norm_eps, self.dtype, name=name)
         x_ntd = norm("norm1")(x_ntd + Attention(self.heads, self.dtype, name="attention")(x_ntd))
         hidden = int(x_ntd.shape[-1] * self.mlp_ratio)
         ffn_ntd = Mlp(hidden, self.dtype, name="mlp")(x_ntd)

@@ -66,15 +66,21 @@ def load(spec: str, overrides: Sequence[str] = ()) -> config_dict.ConfigDict:
         left = values(words)[1:]
         recipe = values.config
         if not isinstance(recipe, config_dict.ConfigDict):
-            raise ConfigError(f"{path}: get_config returned {type(recipe).__name__}, "
-                              "not an ml_collections ConfigDict")
+            raise ConfigError(
+                f"{path}: get_config returned {type(recipe).__name__}, "
+                "not an ml_collections ConfigDict"
+            )
     except (AttributeError, KeyError) as error:
-        raise ConfigError(f"{error.args[0]}\n  The fields are listed in configs/image.py.") from None
+        raise ConfigError(
+            f"{error.args[0]}\n  The fields are listed in configs/image.py."
+        ) from None
     except (flags.Error, ValueError, TypeError, SyntaxError, ImportError) as error:
         raise ConfigError(f"recipe {spec}: {error}") from None
     if left:
-        raise ConfigError(f"unexpected argument {left[0]!r}; recipe fields are set as "
-                          "--config.section.field=value")
+        raise ConfigError(
+            f"unexpected argument {left[0]!r}; recipe fields are set as "
+            "--config.section.field=value"
+        )
     return recipe
 
 
@@ -88,8 +94,9 @@ def _recipe_path(name: str) -> str:
         return str(shipped / f"{stem}.py")
     close = difflib.get_close_matches(stem, recipes, n=1)
     hint = f"did you mean {close[0]!r}? " if close else ""
-    raise ConfigError(f"there is no recipe {name!r}: {hint}Give the path of a file or one of "
-                      f"{', '.join(recipes)}")
+    raise ConfigError(
+        f"there is no recipe {name!r}: {hint}Give the path of a file or one of {', '.join(recipes)}"
+    )
 
 
 def resolve(recipe: Mapping[str, Any] | config_dict.ConfigDict) -> Config:
@@ -206,47 +213,75 @@ def check(config: Config) -> None:
     for name, value in {"optimizer.b1": opt.b1, "optimizer.b2": opt.b2}.items():
         require(0 <= value < 1, f"{name}={value} must lie in [0, 1)")
     require(0 <= config.seed < 2**32, f"seed={config.seed} must lie between 0 and 2**32 - 1")
-    require(0 < data.crop_scale[0] <= data.crop_scale[1] <= 1,
-            f"data.crop_scale={data.crop_scale} must be two ascending shares of the area in (0, 1]")
-    require(0 < data.crop_ratio[0] <= data.crop_ratio[1],
-            f"data.crop_ratio={data.crop_ratio} must be two ascending positive ratios")
+    require(
+        0 < data.crop_scale[0] <= data.crop_scale[1] <= 1,
+        f"data.crop_scale={data.crop_scale} must be two ascending shares of the area in (0, 1]",
+    )
+    require(
+        0 < data.crop_ratio[0] <= data.crop_ratio[1],
+        f"data.crop_ratio={data.crop_ratio} must be two ascending positive ratios",
+    )
     require(data.channels in (1, 3), f"data.channels={data.channels} must be 1 (grey) or 3 (RGB)")
 
-    require(data.image_size % frontend.patch_size == 0,
-            f"data.image_size={data.image_size} is not a multiple of "
-            f"frontend.patch_size={frontend.patch_size}")
+    require(
+        data.image_size % frontend.patch_size == 0,
+        f"data.image_size={data.image_size} is not a multiple of "
+        f"frontend.patch_size={frontend.patch_size}",
+    )
     for name, values in {"mean": frontend.mean, "std": frontend.std}.items():
-        require(frontend.normalize != "dataset" or len(values) == data.channels,
-                f"frontend.{name}={values} must have data.channels={data.channels} entries")
+        require(
+            frontend.normalize != "dataset" or len(values) == data.channels,
+            f"frontend.{name}={values} must have data.channels={data.channels} entries",
+        )
     require(all(s > 0 for s in frontend.std), f"frontend.std={frontend.std} must be positive")
-    require(trunk.width % trunk.heads == 0,
-            f"trunk.width={trunk.width} is not a multiple of trunk.heads={trunk.heads}")
-    require(trunk.width % 4 == 0,
-            f"trunk.width={trunk.width} is not a multiple of 4, as sin-cos positions need")
-    require(model.targets.layers <= trunk.depth,
-            f"targets.layers={model.targets.layers} exceeds trunk.depth={trunk.depth}")
-    require(decoder.kernel % 2 == 1 and decoder.kernel > 0,
-            f"decoder.kernel={decoder.kernel} must be odd, so that the grid keeps its size")
+    require(
+        trunk.width % trunk.heads == 0,
+        f"trunk.width={trunk.width} is not a multiple of trunk.heads={trunk.heads}",
+    )
+    require(
+        trunk.width % 4 == 0,
+        f"trunk.width={trunk.width} is not a multiple of 4, as sin-cos positions need",
+    )
+    require(
+        model.targets.layers <= trunk.depth,
+        f"targets.layers={model.targets.layers} exceeds trunk.depth={trunk.depth}",
+    )
+    require(
+        decoder.kernel % 2 == 1 and decoder.kernel > 0,
+        f"decoder.kernel={decoder.kernel} must be odd, so that the grid keeps its size",
+    )
     for name, width in {"trunk.width": trunk.width, "decoder.width": decoder.width}.items():
-        require(width % decoder.groups == 0,
-                f"{name}={width} is not a multiple of decoder.groups={decoder.groups}")
-    require(mask.block <= frontend.grid,
-            f"mask.block={mask.block} is larger than the {frontend.grid} x {frontend.grid} grid "
-            "of patches; lower it or raise data.image_size / frontend.patch_size")
+        require(
+            width % decoder.groups == 0,
+            f"{name}={width} is not a multiple of decoder.groups={decoder.groups}",
+        )
+    require(
+        mask.block <= frontend.grid,
+        f"mask.block={mask.block} is larger than the {frontend.grid} x {frontend.grid} grid "
+        "of patches; lower it or raise data.image_size / frontend.patch_size",
+    )
     require(0 < mask.share < 1, f"mask.share={mask.share} must lie between 0 and 1")
     masking.visible_count(mask, frontend.grid**2)
     masking.block_count(mask, frontend.grid**2)
-    require(model.loss.scale is None or model.loss.scale > 0,
-            f"loss.scale={model.loss.scale} must be positive, or unset for 1/sqrt(width)")
-    require(model.loss.cls_weight == 0 or trunk.prefix_tokens > 0,
-            f"loss.cls_weight={model.loss.cls_weight} needs trunk.prefix_tokens >= 1")
+    require(
+        model.loss.scale is None or model.loss.scale > 0,
+        f"loss.scale={model.loss.scale} must be positive, or unset for 1/sqrt(width)",
+    )
+    require(
+        model.loss.cls_weight == 0 or trunk.prefix_tokens > 0,
+        f"loss.cls_weight={model.loss.cls_weight} needs trunk.prefix_tokens >= 1",
+    )
     parts = ("frontend", "prefix", "prenet", "trunk")
     for part in model.teacher.owns:
         one_of(part, parts, "teacher.owns")
-    require("trunk" in model.teacher.owns,
-            f"teacher.owns={model.teacher.owns} must include 'trunk', whose layers are the targets")
-    require(opt.warmup_steps <= train.steps,
-            f"optimizer.warmup_steps={opt.warmup_steps} exceeds train.steps={train.steps}")
+    require(
+        "trunk" in model.teacher.owns,
+        f"teacher.owns={model.teacher.owns} must include 'trunk', whose layers are the targets",
+    )
+    require(
+        opt.warmup_steps <= train.steps,
+        f"optimizer.warmup_steps={opt.warmup_steps} exceeds train.steps={train.steps}",
+    )
 
 
 def one_of(value: str, known: tuple[str, ...], field: str) -> None:

@@ -25,7 +25,7 @@ def scale_by_adam(b1: float, b2: float, eps: float) -> optax.GradientTransformat
     """
 
     def init(params: Tree) -> AdamState:
-        zeros = lambda: jax.tree.map(jnp.zeros_like, params)  # noqa: E731
+        zeros = lambda: jax.tree.map(jnp.zeros_like, params)
         return AdamState(jnp.zeros((), jnp.int32), zeros(), zeros())
 
     def update(grads: Tree, state: AdamState, params: Tree = None) -> tuple[Tree, AdamState]:
@@ -43,9 +43,7 @@ def scale_by_adam(b1: float, b2: float, eps: float) -> optax.GradientTransformat
 
 def decay_mask(params: Tree, decays: str) -> Tree:
     """True where weight decay applies: everywhere, or on kernels only (REFERENCE §4.2, T19)."""
-    return trees.map_with_path(
-        lambda path, _: decays == "all" or path.endswith("/kernel"), params
-    )
+    return trees.map_with_path(lambda path, _: decays == "all" or path.endswith("/kernel"), params)
 
 
 def learning_rate(config: Config) -> schedules.Schedule:

@@ -72,9 +72,7 @@ def _initial_state(config, mesh, shapes, checkpoints, fingerprint):
     latest = checkpoints.latest()
     if latest is None:
         return jax.jit(lambda: state.create(config), out_shardings=whole)(), 0
-    like = jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=whole), shapes
-    )
+    like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=whole), shapes)
     current, position = checkpoints.restore(latest, like)
     if position["fingerprint"] not in (fingerprint, None):  # None: a converted checkpoint
         raise UserError(

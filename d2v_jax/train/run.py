@@ -41,13 +41,17 @@ def read_config(workdir: pathlib.Path) -> Config:
     if not workdir.is_dir():
         raise UserError(f"there is no run folder {workdir}; give the --workdir of `d2v pretrain`")
     if not path.is_file():
-        raise UserError(f"{workdir} is not a run folder: it has no {FILE}. Give the folder that "
-                        "was the --workdir of `d2v pretrain` or the output of `d2v convert`")
+        raise UserError(
+            f"{workdir} is not a run folder: it has no {FILE}. Give the folder that "
+            "was the --workdir of `d2v pretrain` or the output of `d2v convert`"
+        )
     try:
         return resolve(json.loads(path.read_text())["recipe"])
     except (json.JSONDecodeError, KeyError, TypeError) as error:
-        raise UserError(f"{path} is damaged ({error!r}); restore it from a copy, or start the "
-                        "run anew with the same recipe in another folder") from None
+        raise UserError(
+            f"{path} is damaged ({error!r}); restore it from a copy, or start the "
+            "run anew with the same recipe in another folder"
+        ) from None
 
 
 def continue_or_refuse(workdir: pathlib.Path, config: Config) -> None:

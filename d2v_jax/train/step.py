@@ -32,9 +32,7 @@ def make_train_step(config: Config) -> TrainStep:
     rate = learning_rate(config)
     views = config.model.mask.views
 
-    def train_step(
-        state: TrainState, batch: dict[str, jax.Array]
-    ) -> tuple[TrainState, Metrics]:
+    def train_step(state: TrainState, batch: dict[str, jax.Array]) -> tuple[TrainState, Metrics]:
         def keys(name: str) -> jax.Array:
             return rng.per_view(
                 rng.stream(config.seed, name, state.step), batch["example_id"], views
@@ -59,7 +57,7 @@ def make_train_step(config: Config) -> TrainStep:
         student = optax.apply_updates(state.student, updates)
         moved = teacher.move(state.teacher, student, decay(state.step + 1))
 
-        single = lambda value: (value, jnp.float32(1))  # noqa: E731
+        single = lambda value: (value, jnp.float32(1))
         metrics |= {
             "loss": single(total),
             "grad_norm": single(optax.global_norm(grads)),

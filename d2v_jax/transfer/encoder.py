@@ -58,8 +58,10 @@ class Encoder:
             raise UserError("there are no images to encode; give at least one")
         shape = Model(self.config).input_shape
         if images_byxc.ndim != 4 or images_byxc.shape[1:] != shape:
-            raise UserError(f"images of shape {images_byxc.shape} do not fit this encoder; it "
-                            f"takes [b, {', '.join(map(str, shape))}]")
+            raise UserError(
+                f"images of shape {images_byxc.shape} do not fit this encoder; it "
+                f"takes [b, {', '.join(map(str, shape))}]"
+            )
         if images_byxc.dtype != np.uint8:
             raise UserError(f"images are {images_byxc.dtype}; give uint8 pixels from 0 to 255")
         layer = parse_layer(layer, self.config.trunk.depth)
@@ -97,8 +99,9 @@ def parse_layer(layer: str | int, depth: int) -> str | int:
         return layer
     if str(layer).isdigit() and int(layer) < depth:
         return int(layer)
-    raise UserError(f"layer={layer!r} is not 'last', 'average', 'all' or a block number from 0 to "
-                    f"{depth - 1}")
+    raise UserError(
+        f"layer={layer!r} is not 'last', 'average', 'all' or a block number from 0 to {depth - 1}"
+    )
 
 
 def load(path: str | pathlib.Path) -> Encoder:

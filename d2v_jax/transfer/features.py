@@ -19,7 +19,9 @@ def write(
 ) -> str:
     """Writes `names` and `features` [n, d] float32 to `out`; returns a line saying so."""
     if out.suffix != ".npz":
-        raise UserError(f"--out {out}: the file is written in NumPy's format; name it {out.stem}.npz")
+        raise UserError(
+            f"--out {out}: the file is written in NumPy's format; name it {out.stem}.npz"
+        )
     if not out.absolute().parent.is_dir():
         raise UserError(f"--out {out}: there is no folder {out.absolute().parent}; create it first")
     data = run.read_config(workdir).data

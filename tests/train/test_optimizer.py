@@ -31,7 +31,9 @@ def test_update_equals_the_formula():
         m, v = opt.b1 * m + (1 - opt.b1) * g, opt.b2 * v + (1 - opt.b2) * g * g
         rate = float(optimizer.learning_rate(resolved)(n))
         correction = np.sqrt(1 - opt.b2 ** (n + 1)) / (1 - opt.b1 ** (n + 1))
-        flat = flat - rate * opt.weight_decay * flat - rate * correction * m / (np.sqrt(v) + opt.eps)
+        flat = (
+            flat - rate * opt.weight_decay * flat - rate * correction * m / (np.sqrt(v) + opt.eps)
+        )
     ours = np.concatenate([params["a"]["kernel"], params["b"]["bias"]])
     np.testing.assert_allclose(ours, flat, rtol=1e-5)
     assert np.abs(flat - [1.0, -2.0, 0.5]).max() > 1e-3
