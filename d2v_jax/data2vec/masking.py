@@ -18,7 +18,7 @@ class Mask(NamedTuple):
 
 
 def visible_count(cfg: MaskConfig, tokens: int) -> int:
-    """Visible tokens of every view: int(T * (1 - share)) in floating point, as the originals (T12)."""
+    """Visible tokens of every view: int(T * (1 - share)), rounded as the originals do (T12)."""
     visible = int(tokens * (1 - cfg.share))
     require(
         0 < visible < tokens,

@@ -87,7 +87,7 @@ class Checkpoints:
 
 
 def load_trees(workdir: pathlib.Path) -> tuple[int, dict[str, Any], dict[str, Any]]:
-    """Reads (step, student, teacher) of the newest checkpoint as NumPy, whatever devices wrote it."""
+    """Reads (step, student, teacher) of the newest checkpoint as NumPy, without its devices."""
     folder = workdir.absolute() / FOLDER
     steps = sorted(
         int(p.name) for p in folder.glob("*") if p.name.isdigit() and _complete(p)

@@ -15,7 +15,7 @@ from d2v_jax.train.step import TrainStep
 
 
 class StopRequest:
-    """Remembers SIGINT or SIGTERM, so that a run ends between two steps; a second Ctrl-C is final."""
+    """Remembers SIGINT or SIGTERM, so that a run ends between two steps."""
 
     def __init__(self) -> None:
         self.name: str | None = None

@@ -89,7 +89,7 @@ class Progress:
 
 def clock(seconds: float) -> str:
     """75 -> "1:15"; 4000 -> "1:06:40"."""
-    minutes, seconds = divmod(int(round(seconds)), 60)
+    minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
 

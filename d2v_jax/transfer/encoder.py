@@ -50,8 +50,8 @@ class Encoder:
         """uint8 images [b, y, x, c] of the recipe's size -> float32 [b, d], or [b, t, d].
 
         `layer`: "last", "average" (mean over the trunk's blocks), "all" (their concatenation,
-        [b, depth * d]) or a trunk block's number from 0. `pool`: "mean" over patch tokens, or None for all of them; prefix tokens are
-        dropped either way.
+        [b, depth * d]) or a trunk block's number from 0. `pool`: "mean" over
+        patch tokens, or None for all of them; prefix tokens are dropped either way.
         """
         images_byxc = np.asarray(images_byxc)
         if not len(images_byxc):
