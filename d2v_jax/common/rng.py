@@ -1,6 +1,7 @@
 """Named random streams: every draw is a pure function of (seed, name, step, example, view)."""
 
 import zlib
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,15 +13,30 @@ def stream(seed: int, name: str, step: jax.Array | int = 0) -> jax.Array:
     return jax.random.fold_in(key, step)
 
 
-def per_view(key: jax.Array, example_id_b: jax.Array, views: int) -> jax.Array:
-    """Returns keys [b * views], example-major: one per masked view of each example.
+class Keys(NamedTuple):
+    """What the random draws of one place in the program follow from.
 
-    A view's key depends on its example id and its number, never on its batch neighbours.
+    `all` serves draws for a batch as a whole. `each_n` holds a key per row, which depends on
+    the row's example and view alone, never on its neighbours in the batch.
     """
-    view_ids = jnp.arange(views, dtype=jnp.uint32)
 
-    def keys_of_example(example_id: jax.Array) -> jax.Array:
-        example_key = jax.random.fold_in(key, example_id)
-        return jax.vmap(lambda view: jax.random.fold_in(example_key, view))(view_ids)
+    all: jax.Array
+    each_n: jax.Array
 
-    return jax.vmap(keys_of_example)(example_id_b.astype(jnp.uint32)).reshape(-1)
+    def named(self, name: str) -> "Keys":
+        """Independent keys for the place `name`."""
+        number = zlib.crc32(name.encode())
+        fold = lambda key: jax.random.fold_in(key, number)
+        return Keys(fold(self.all), jax.vmap(fold)(self.each_n))
+
+    def views(self, count: int) -> "Keys":
+        """Keys for `count` views of each row, those of one row side by side."""
+        numbers = jnp.arange(count, dtype=jnp.uint32)
+        fold = jax.vmap(jax.random.fold_in, in_axes=(None, 0))
+        return Keys(self.all, jax.vmap(fold, in_axes=(0, None))(self.each_n, numbers).reshape(-1))
+
+
+def keys(key: jax.Array, example_id_b: jax.Array) -> Keys:
+    """The keys of a batch, one per example id."""
+    fold = lambda example_id: jax.random.fold_in(key, example_id)
+    return Keys(key, jax.vmap(fold)(example_id_b.astype(jnp.uint32)))

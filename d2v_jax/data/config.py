@@ -1,12 +1,21 @@
-"""What the data room needs to know."""
+"""What the data room needs to know. Fields: configs/{audio,image,text}.py."""
 
 import dataclasses
 
 
 @dataclasses.dataclass(frozen=True)
-class DataConfig:
-    """Where examples come from and how they are cut. Fields: configs/image.py."""
+class AudioData:
+    source: str
+    split: str
+    samples: int
+    min_samples: int
+    threads: int
+    workers: int
+    max_bad_share: float
 
+
+@dataclasses.dataclass(frozen=True)
+class ImageData:
     source: str
     split: str
     image_size: int
@@ -14,6 +23,23 @@ class DataConfig:
     crop_scale: tuple[float, float]
     crop_ratio: tuple[float, float]
     flip: float
+    jitter: float
     threads: int
     workers: int
     max_bad_share: float
+
+
+@dataclasses.dataclass(frozen=True)
+class TextData:
+    source: str
+    split: str
+    tokenizer: str
+    tokens: int
+    blocks: str
+    threads: int
+    workers: int
+    max_bad_share: float
+
+
+DataConfig = AudioData | ImageData | TextData
+DATA = {"audio": AudioData, "image": ImageData, "text": TextData}

@@ -1,13 +1,26 @@
 """What a data2vec system is: the fields the model, the masks, the targets and the loss read.
 
-`configs/image.py` explains every field; `train/config.py` builds these records from a recipe.
+`configs/{audio,image,text}.py` explain every field; `train/config.py` builds these records from a
+recipe.
 """
 
 import dataclasses
 
 
 @dataclasses.dataclass(frozen=True)
-class FrontendConfig:
+class AudioFrontend:
+    conv_layers: tuple[tuple[int, int, int], ...]
+    norm_eps: float
+
+    def frames(self, samples: int) -> int:
+        """Tokens that `samples` valid samples give: floor((n - k) / s) + 1, layer by layer."""
+        for _, kernel, stride in self.conv_layers:
+            samples = max((samples - kernel) // stride + 1, 0)
+        return samples
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageFrontend:
     patch_size: int
     image_size: int
     channels: int
@@ -22,38 +35,81 @@ class FrontendConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class TextFrontend:
+    vocab_size: int
+    max_tokens: int
+    pad_id: int
+    mask_id: int
+    norm_eps: float
+    dropout: float
+
+
+FRONTENDS = {"audio": AudioFrontend, "image": ImageFrontend, "text": TextFrontend}
+
+
+@dataclasses.dataclass(frozen=True)
+class PositionsConfig:
+    add: str
+    bias: str
+    conv_layers: int
+    conv_kernel: int
+    conv_groups: int
+    zero_padding: str
+
+
+@dataclasses.dataclass(frozen=True)
 class TrunkConfig:
     width: int
     heads: int
     prenet_depth: int
     depth: int
     mlp_ratio: float
+    block: str
+    input_norm: bool
+    output_norm: bool
     norm_eps: float
     prefix_tokens: int
+    layer_scale: float
+    init: str
+    input_dropout: float
+    dropout: float
+    attention_dropout: float
+    drop_path: float
+    layer_drop: float
     dtype: str
+
+    @property
+    def hidden(self) -> int:
+        """Units of a block's MLP."""
+        return int(self.width * self.mlp_ratio)
 
 
 @dataclasses.dataclass(frozen=True)
 class MaskConfig:
+    hide: str
     kind: str
     share: float
     adjust: float
     block: int
+    neighbours: int
     views: int
 
 
 @dataclasses.dataclass(frozen=True)
 class DecoderConfig:
+    layers: int
     width: int
     kernel: int
     groups: int
-    layers: int
+    residual: bool
+    hidden: tuple[int, ...]
+    init: str
     noise_std: float
 
 
 @dataclasses.dataclass(frozen=True)
 class TargetsConfig:
-    layers: int
+    blocks: tuple[int, ...]
     site: str
     layer_norms: tuple[str, ...]
     final_norms: tuple[str, ...]
@@ -68,6 +124,7 @@ class LossConfig:
 
 @dataclasses.dataclass(frozen=True)
 class TeacherConfig:
+    sees: str
     owns: tuple[str, ...]
     decay_start: float
     decay_end: float
@@ -77,7 +134,8 @@ class TeacherConfig:
 @dataclasses.dataclass(frozen=True)
 class ModelConfig:
     modality: str
-    frontend: FrontendConfig
+    frontend: AudioFrontend | ImageFrontend | TextFrontend
+    positions: PositionsConfig
     trunk: TrunkConfig
     mask: MaskConfig
     decoder: DecoderConfig

@@ -31,26 +31,33 @@ class PatchEmbed(nn.Module):
     patch_size: int
     width: int
     dtype: str
+    init: str
 
     @nn.compact
     def __call__(self, image_byxc: jax.Array) -> jax.Array:
         p, channels = self.patch_size, image_byxc.shape[-1]
         fan_in = p * p * channels
         kernel_init = initializers.xavier_uniform(fan_in, self.width)
+        bias_init = initializers.torch_default(fan_in)
+        if self.init == "beit":
+            kernel_init, bias_init = initializers.NAMED["beit"], nn.initializers.zeros
         kernel = self.param("kernel", kernel_init, (p, p, channels, self.width))
-        bias = self.param("bias", initializers.torch_default(fan_in), (self.width,))
+        bias = self.param("bias", bias_init, (self.width,))
         patches = rearrange(image_byxc, "b (y i) (x j) c -> b (y x) (i j c)", i=p, j=p)
         kernel = kernel.reshape(fan_in, self.width).astype(self.dtype)
         return patches.astype(self.dtype) @ kernel + bias.astype(self.dtype)
 
 
 class ImageFrontend(nn.Module):
-    """The image's tokens: one linear map of each patch (REFERENCE §10.1)."""
+    """The image's tokens: one linear map of each patch (REFERENCE §6.1, §10.1)."""
 
     patch_size: int
     width: int
     dtype: str
+    init: str
 
     @nn.compact
     def __call__(self, image_byxc: jax.Array) -> jax.Array:
-        return PatchEmbed(self.patch_size, self.width, self.dtype, name="patch")(image_byxc)
+        return PatchEmbed(self.patch_size, self.width, self.dtype, self.init, name="patch")(
+            image_byxc
+        )

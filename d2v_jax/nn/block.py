@@ -1,12 +1,17 @@
-"""One post-norm Transformer block."""
+"""One Transformer block, the norm after each branch or before it."""
 
+import dataclasses
+import math
 from typing import NamedTuple
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 
+from d2v_jax.common.rng import Keys
 from d2v_jax.nn import initializers
 from d2v_jax.nn.attention import Attention
+from d2v_jax.nn.dropout import drop_path, dropout
 from d2v_jax.nn.norm import LayerNorm
 
 
@@ -17,33 +22,93 @@ class Layer(NamedTuple):
     out: jax.Array  # output of the block
 
 
+@dataclasses.dataclass(frozen=True)
+class BlockSpec:
+    """What all blocks of a stack have in common. `kind`: "post_norm" or "pre_norm"."""
+
+    kind: str
+    heads: int
+    hidden: int  # units of the MLP
+    norm_eps: float
+    dtype: str
+    dropout: float = 0.0
+    attention_dropout: float = 0.0
+    layer_scale: float = 1.0  # initial factor of each branch, "pre_norm" only
+    init: str = "bert"
+    relative_grid: int | None = None  # a relative position table of each block's own
+
+
 class Mlp(nn.Module):
     """x_ntd -> x_ntd through `hidden` units and the exact gelu."""
 
     hidden: int
     dtype: str
+    init: initializers.Initializer
+    out_init: initializers.Initializer
 
     @nn.compact
     def __call__(self, x_ntd: jax.Array) -> jax.Array:
-        dense = lambda features, name: nn.Dense(
-            features, dtype=self.dtype, kernel_init=initializers.bert, name=name
+        dense = lambda features, init, name: nn.Dense(
+            features, dtype=self.dtype, kernel_init=init, name=name
         )
-        x_ntf = jax.nn.gelu(dense(self.hidden, "fc1")(x_ntd), approximate=False)
-        return dense(x_ntd.shape[-1], "fc2")(x_ntf)
+        x_ntf = jax.nn.gelu(dense(self.hidden, self.init, "fc1")(x_ntd), approximate=False)
+        return dense(x_ntd.shape[-1], self.out_init, "fc2")(x_ntf)
 
 
 class Block(nn.Module):
-    """Attention and MLP, each followed by residual and layer norm (REFERENCE §1.4, block C)."""
+    """Attention and MLP with residuals (REFERENCE §1.4: A and C are "post_norm", B "pre_norm").
 
-    heads: int
-    mlp_ratio: float
-    norm_eps: float
-    dtype: str
+    `number` counts from 0; with "beit" the last matrix of each branch starts smaller the
+    deeper the block is (§6.2).
+    """
+
+    spec: BlockSpec
+    number: int = 0
+    drop_path: float = 0.0
 
     @nn.compact
-    def __call__(self, x_ntd: jax.Array) -> Layer:
-        norm = lambda name: LayerNorm(self.norm_eps, self.dtype, name=name)
-        x_ntd = norm("norm1")(x_ntd + Attention(self.heads, self.dtype, name="attention")(x_ntd))
-        hidden = int(x_ntd.shape[-1] * self.mlp_ratio)
-        ffn_ntd = Mlp(hidden, self.dtype, name="mlp")(x_ntd)
-        return Layer(ffn_ntd, norm("norm2")(x_ntd + ffn_ntd))
+    def __call__(
+        self,
+        x_ntd: jax.Array,
+        bias_nhtt: jax.Array | None = None,
+        padding_nt: jax.Array | None = None,
+        keys: Keys | None = None,
+    ) -> Layer:
+        spec = self.spec
+        init = out_init = initializers.NAMED[spec.init]
+        if spec.init == "beit":
+            out_init = initializers.scaled(init, 1 / math.sqrt(2 * (self.number + 1)))
+        place = lambda name: None if keys is None else keys.named(name)
+        attention = Attention(
+            spec.heads, spec.dtype, spec.attention_dropout, spec.kind == "post_norm",
+            spec.relative_grid, init, out_init, name="attention",
+        )  # fmt: skip
+        mlp = Mlp(spec.hidden, spec.dtype, init, out_init, name="mlp")
+        norm1, norm2 = (
+            LayerNorm(spec.norm_eps, spec.dtype, name=name) for name in ("norm1", "norm2")
+        )
+        mix = lambda x: attention(x, bias_nhtt, padding_nt, place("attention"))
+
+        def regularized(branch_ntd: jax.Array, name: str) -> jax.Array:
+            branch_ntd = dropout(branch_ntd, spec.dropout, place(f"{name} dropout"))
+            return drop_path(branch_ntd, self.drop_path, place(f"{name} path"))
+
+        if spec.kind == "post_norm":
+            x_ntd = norm1(x_ntd + regularized(mix(x_ntd), "mix"))
+            ffn_ntd = mlp(x_ntd)
+            return Layer(ffn_ntd, norm2(x_ntd + regularized(ffn_ntd, "ffn")))
+        gamma1, gamma2 = (
+            self.param(name, nn.initializers.constant(spec.layer_scale), x_ntd.shape[-1:])
+            for name in ("gamma1", "gamma2")
+        )
+        x_ntd = x_ntd + regularized(mix(norm1(x_ntd)) * gamma1.astype(x_ntd.dtype), "mix")
+        ffn_ntd = regularized(mlp(norm2(x_ntd)) * gamma2.astype(x_ntd.dtype), "ffn")
+        return Layer(ffn_ntd, x_ntd + ffn_ntd)
+
+
+def skipped(layer: Layer, x_ntd: jax.Array, rate: float, keys: Keys | None) -> Layer:
+    """Layer drop: with probability `rate` the whole batch passes the block by, residual included."""
+    if keys is None or rate == 0:
+        return layer
+    kept = jax.random.bernoulli(keys.all, 1 - rate)
+    return Layer(layer.ffn, jnp.where(kept, layer.out, x_ntd))

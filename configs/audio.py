@@ -1,0 +1,44 @@
+"""Every field that only speech has. The values are those of data2vec 2.0 base (REFERENCE §9)."""
+
+from d2v_jax.configs import base
+from ml_collections import config_dict
+
+
+def get_config(arg: str = "") -> config_dict.ConfigDict:
+    """Returns the base recipe. `arg` must be empty: variants belong to the recipes."""
+    if arg:
+        raise ValueError(f"the base configs/audio.py takes no argument, got {arg!r}")
+    c = base.get_config()
+    c.recipe = c.modality = "audio"
+
+    # A folder of wav or flac files, "builtin:tones".
+    c.data.source = "librispeech"
+    c.data.samples = 320_000  # at 16 kHz, length of a random crop; shorter utterances are dropped
+    c.data.min_samples = 32_000  # utterances shorter than this are never used
+
+    # Width, kernel and stride of each convolution of the waveform encoder (§1.1).
+    c.frontend.conv_layers = ((512, 10, 5), *((512, 3, 2),) * 4, *((512, 2, 2),) * 2)
+    c.frontend.norm_eps = 1e-5  # of the layer norm before the projection to D (§1.2)
+
+    c.positions.add = "conv"
+    c.positions.bias = "alibi"
+    c.trunk.input_dropout = c.trunk.dropout = c.trunk.attention_dropout = 0.1
+    c.trunk.layer_drop = 0.05
+    c.mask.kind = "blocks"
+    c.mask.share, c.mask.adjust, c.mask.block, c.mask.views = 0.5, 0.05, 5, 8
+    c.decoder.layers, c.decoder.width, c.decoder.kernel = 4, 384, 7
+    c.targets.blocks = tuple(range(4, 12))
+    c.teacher.owns = ("positions", "prenet", "trunk")
+    c.optimizer.learning_rate = 7.5e-4
+    c.optimizer.warmup_steps = 8_000
+    return c
+
+
+def smoke(c: config_dict.ConfigDict) -> config_dict.ConfigDict:
+    """Shrinks a recipe to thirty steps of seconds, keeping what makes it this recipe."""
+    c = base.shrink_model(c)
+    c.data.source = "builtin:tones"
+    c.data.samples, c.data.min_samples = 16_000, 8_000
+    c.frontend.conv_layers = tuple((16, kernel, stride) for _, kernel, stride in
+                                   c.frontend.conv_layers)  # fmt: skip
+    return c

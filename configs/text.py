@@ -1,0 +1,55 @@
+"""Every field that only text has. The values are those of data2vec 2.0 base (REFERENCE §11)."""
+
+from d2v_jax.configs import base
+from ml_collections import config_dict
+
+
+def get_config(arg: str = "") -> config_dict.ConfigDict:
+    """Returns the base recipe. `arg` must be empty: variants belong to the recipes."""
+    if arg:
+        raise ValueError(f"the base configs/text.py takes no argument, got {arg!r}")
+    c = base.get_config()
+    c.recipe = c.modality = "text"
+
+    # A folder of text files, "builtin:python-docs".
+    c.data.source = "books-and-wikipedia"
+    # "bytes" (261 ids: 4 specials, 256 bytes, `<mask>`), or a folder with vocab.json and
+    # merges.txt (GPT-2's format) and, for released weights, fairseq's dict.txt.
+    c.data.tokenizer = "gpt2"
+    c.data.tokens = 512  # of a block, `<s>` included
+    # "contiguous": blocks ignore the borders of documents; "documents": whole sentences of one
+    # document, padded.
+    c.data.blocks = "contiguous"
+
+    c.frontend.vocab_size = 50_265  # with specials: 0 `<s>`, 1 `<pad>`, 2 `</s>`, 3 `<unk>`
+    c.frontend.max_tokens = 512  # rows of the position table, without two that are never learned
+    c.frontend.pad_id = 1
+    c.frontend.mask_id = 50_264  # `<mask>`; 2.0 never shows it
+    c.frontend.norm_eps = 1e-5  # of the layer norm behind the embeddings
+    c.frontend.dropout = 0.1  # behind that; student and teacher share one draw (T5)
+
+    c.positions.zero_padding = "never"
+    c.trunk.input_norm = False
+    c.trunk.dropout = c.trunk.attention_dropout = 0.1
+    c.mask.share, c.mask.views = 0.48, 8
+    c.decoder.layers, c.decoder.width, c.decoder.kernel, c.decoder.groups = 5, 768, 9, 1
+    c.decoder.residual = False
+    c.decoder.hidden = (1536,)
+    c.decoder.init = "bert"
+    c.loss.scale = 1.0
+    c.teacher.decay_start, c.teacher.decay_steps = 0.9999, 100_000
+    c.optimizer.learning_rate = 2e-4
+    c.optimizer.warmup_steps = 4_000
+    c.optimizer.clip = 1.0
+    c.train.steps = 1_000_000
+    c.train.batch_size = 64
+    return c
+
+
+def smoke(c: config_dict.ConfigDict) -> config_dict.ConfigDict:
+    """Shrinks a recipe to thirty steps of seconds, keeping what makes it this recipe."""
+    c = base.shrink_model(c)
+    c.data.source, c.data.tokenizer = "builtin:python-docs", "bytes"
+    c.data.tokens = c.frontend.max_tokens = 64
+    c.frontend.vocab_size, c.frontend.mask_id = 261, 260
+    return c

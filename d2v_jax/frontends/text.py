@@ -1,0 +1,55 @@
+"""Ids in, tokens with their positions out."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from d2v_jax.common.rng import Keys
+from d2v_jax.nn import initializers
+from d2v_jax.nn.dropout import dropout
+from d2v_jax.nn.norm import LayerNorm
+
+
+class Embedding(nn.Module):
+    """Rows of a table by id. The row of padding is zero at first and never learned.
+
+    Behind a norm the gradient of an all-zero row is hundreds of times that of others and would
+    rule the clipping (REFERENCE §1.8).
+    """
+
+    rows: int
+    width: int
+    pad_id: int
+
+    @nn.compact
+    def __call__(self, ids_bt: jax.Array) -> jax.Array:
+        init = initializers.zero_row(initializers.NAMED["bert"], self.pad_id)
+        table = self.param("embedding", init, (self.rows, self.width))
+        x_btd = table[ids_bt]
+        frozen = (ids_bt == self.pad_id)[:, :, None]
+        return jnp.where(frozen, jax.lax.stop_gradient(x_btd), x_btd)
+
+
+class TextFrontend(nn.Module):
+    """ids_bt -> tokens_btd: embedding, learned position, layer norm, dropout (REFERENCE §7.1).
+
+    Positions count the ids that are not padding, from pad_id + 1; padding stands at pad_id.
+    """
+
+    vocab_size: int
+    max_tokens: int
+    pad_id: int
+    norm_eps: float
+    dropout: float
+    width: int
+    dtype: str
+
+    @nn.compact
+    def __call__(self, ids_bt: jax.Array, keys: Keys | None = None) -> jax.Array:
+        table = lambda rows, name: Embedding(rows, self.width, self.pad_id, name=name)
+        real_bt = ids_bt != self.pad_id
+        places_bt = jnp.cumsum(real_bt, 1) * real_bt + self.pad_id
+        x_btd = table(self.vocab_size, "tokens")(ids_bt)
+        x_btd = x_btd + table(self.max_tokens + self.pad_id + 1, "positions")(places_bt)
+        return dropout(LayerNorm(self.norm_eps, self.dtype, name="norm")(x_btd),
+                       self.dropout, keys)  # fmt: skip
