@@ -13,6 +13,10 @@ class AudioData:
     workers: int
     max_bad_share: float
 
+    @property
+    def example_shape(self) -> tuple[int, ...]:
+        return (self.samples,)
+
 
 @dataclasses.dataclass(frozen=True)
 class ImageData:
@@ -28,6 +32,10 @@ class ImageData:
     workers: int
     max_bad_share: float
 
+    @property
+    def example_shape(self) -> tuple[int, ...]:
+        return (self.image_size, self.image_size, self.channels)
+
 
 @dataclasses.dataclass(frozen=True)
 class TextData:
@@ -39,6 +47,10 @@ class TextData:
     threads: int
     workers: int
     max_bad_share: float
+
+    @property
+    def example_shape(self) -> tuple[int, ...]:
+        return (self.tokens,)
 
 
 DataConfig = AudioData | ImageData | TextData
