@@ -6,42 +6,9 @@ recipe.
 
 import dataclasses
 
-
-@dataclasses.dataclass(frozen=True)
-class AudioFrontend:
-    conv_layers: tuple[tuple[int, int, int], ...]
-    norm_eps: float
-
-    def frames(self, samples: int) -> int:
-        """Tokens that `samples` valid samples give: floor((n - k) / s) + 1, layer by layer."""
-        for _, kernel, stride in self.conv_layers:
-            samples = max((samples - kernel) // stride + 1, 0)
-        return samples
-
-
-@dataclasses.dataclass(frozen=True)
-class ImageFrontend:
-    patch_size: int
-    image_size: int
-    channels: int
-    normalize: str
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-
-    @property
-    def grid(self) -> int:
-        """Patches along one side."""
-        return self.image_size // self.patch_size
-
-
-@dataclasses.dataclass(frozen=True)
-class TextFrontend:
-    vocab_size: int
-    max_tokens: int
-    pad_id: int
-    mask_id: int
-    norm_eps: float
-    dropout: float
+from d2v_jax.frontends.audio import AudioFrontend
+from d2v_jax.frontends.image import ImageFrontend
+from d2v_jax.frontends.text import TextFrontend
 
 
 FRONTENDS = {"audio": AudioFrontend, "image": ImageFrontend, "text": TextFrontend}

@@ -23,31 +23,43 @@ def fill(x_nvd: jax.Array, mask: masking.Mask, keys_n: jax.Array, noise_std: flo
     return masking.scatter(x_nvd, mask.visible_ids_nv, tokens) + noise_ntd
 
 
-class ConvDecoder(nn.Module):
+class Decoder(nn.Module):
     """Conv layers over the token grid, then a projection at the hidden places (REFERENCE §1.9).
 
-    A layer adds its input when the widths match.
+    Without conv layers it is the head of data2vec 1.0.
     """
 
     cfg: DecoderConfig
-    space: tuple[int, ...]  # shape of the token grid: (t,) or (y, x)
+    grid: int | None  # side of a square of tokens; None for a row
     out_width: int
     dtype: str
 
     @nn.compact
     def __call__(self, x_ntd: jax.Array, hidden_ids_nu: jax.Array) -> jax.Array:
-        """-> predictions_nud, `dtype`."""
+        """-> predictions_nud, float32."""
         cfg = self.cfg
-        window = (cfg.kernel,) * len(self.space)
-        x = x_ntd.reshape(x_ntd.shape[0], *self.space, -1)
-        for i in range(cfg.layers):
-            layer = ConvLayer(cfg.width, window, cfg.groups, self.dtype, name=f"conv_{i:02d}")
-            y = layer(x)
-            x = x + y if x.shape == y.shape else y
-        x_ntd = x.reshape(x.shape[0], math.prod(self.space), cfg.width)
+        space = (self.grid, self.grid) if self.grid else x_ntd.shape[1:2]
+        window = (cfg.kernel,) * len(space)
+        if cfg.layers:
+            x = x_ntd.reshape(x_ntd.shape[0], *space, -1)
+            for i in range(cfg.layers):
+                layer = ConvLayer(cfg.width, window, cfg.groups, self.dtype, name=f"conv_{i:02d}")
+                y = layer(x)
+                x = x + y if cfg.residual and x.shape == y.shape else y
+            x_ntd = x.reshape(x.shape[0], math.prod(space), cfg.width)
         x_nud = masking.gather(x_ntd, hidden_ids_nu[:, None])
-        init = initializers.torch_default(cfg.width)
-        project = nn.Dense(
-            self.out_width, dtype=self.dtype, kernel_init=init, bias_init=init, name="proj_00"
+        widths = (*cfg.hidden, self.out_width)
+        for i, width in enumerate(widths):
+            if i:
+                x_nud = jax.nn.gelu(x_nud, approximate=False)
+            x_nud = self._dense(width, x_nud.shape[-1], f"proj_{i:02d}")(x_nud)
+        return x_nud.astype(jnp.promote_types(self.dtype, jnp.float32))
+
+    def _dense(self, width: int, fan_in: int, name: str) -> nn.Dense:
+        if self.cfg.init == "torch":
+            kernel_init = bias_init = initializers.torch_default(fan_in)
+        else:
+            kernel_init, bias_init = initializers.NAMED[self.cfg.init], nn.initializers.zeros
+        return nn.Dense(
+            width, dtype=self.dtype, kernel_init=kernel_init, bias_init=bias_init, name=name
         )
-        return project(x_nud).astype(jnp.promote_types(self.dtype, jnp.float32))

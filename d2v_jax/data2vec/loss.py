@@ -10,8 +10,10 @@ from d2v_jax.data2vec.config import LossConfig
 Mean = tuple[jax.Array, jax.Array]  # (sum, count), divided only when printed or optimised
 
 
-def distance(predictions: jax.Array, targets: jax.Array, cfg: LossConfig) -> Mean:
-    """Per-token distance, summed over D and scaled; arrays [..., d], count is the tokens.
+def distance(
+    predictions: jax.Array, targets: jax.Array, weight: jax.Array, cfg: LossConfig
+) -> Mean:
+    """Per-token distance, summed over D and scaled; arrays [..., d], `weight` [...] of 0 and 1.
 
     beta 0 is the squared error without a half; otherwise smooth L1, e²/(2 beta) below beta and
     |e| - beta/2 above. The scale is 1/sqrt(D) unless the recipe sets one (REFERENCE §3.2).
@@ -26,5 +28,4 @@ def distance(predictions: jax.Array, targets: jax.Array, cfg: LossConfig) -> Mea
         )
     width = targets.shape[-1]
     scale = 1 / math.sqrt(width) if cfg.scale is None else cfg.scale
-    count = math.prod(targets.shape[:-1])
-    return per_channel.sum() * scale, jnp.float32(count)
+    return (per_channel.sum(-1) * weight).sum() * scale, weight.sum()

@@ -1,4 +1,4 @@
-"""Which tokens a view hides. Drawn on the device, exact counts, blind to batch neighbours."""
+"""Which tokens a view hides. Drawn on the device, blind to batch neighbours."""
 
 from typing import NamedTuple
 
@@ -6,71 +6,105 @@ import jax
 import jax.numpy as jnp
 
 from d2v_jax.common.checks import require
+from d2v_jax.common.rng import Keys
+from d2v_jax.data2vec import samplers
 from d2v_jax.data2vec.config import MaskConfig
+
+# Kinds that hide the same number of tokens from every view, as "remove" needs.
+EXACT = ("blocks", "inverse_blocks", "random")
+KINDS = (*EXACT, "spans", "clipped_spans", "beit")
 
 
 class Mask(NamedTuple):
-    """The tokens hidden from each of n views. All ids ascend."""
+    """The tokens hidden from each of n views.
+
+    Views may hide different numbers of tokens; `hidden_ids_nu` has room for the most, and
+    `weight_nu` is 0 where an id only fills. Ids ascend.
+    """
 
     hidden_nt: jax.Array  # bool
-    visible_ids_nv: jax.Array  # int32
     hidden_ids_nu: jax.Array  # int32
+    weight_nu: jax.Array  # float32, 0 or 1
+    visible_ids_nv: jax.Array  # int32; the visible tokens where every view hides u tokens
 
 
-def visible_count(cfg: MaskConfig, tokens: int) -> int:
-    """Visible tokens of every view: int(T * (1 - share)), rounded as the originals do (T12)."""
-    visible = int(tokens * (1 - cfg.share))
+def from_hidden(hidden_nt: jax.Array, most: int) -> Mask:
+    """The record of masks of which none hides more than `most` tokens."""
+    order_nt = jnp.argsort(~hidden_nt, axis=-1, stable=True).astype(jnp.int32)
+    hidden_ids_nu = order_nt[:, :most]
+    weight_nu = jnp.take_along_axis(hidden_nt, hidden_ids_nu, -1).astype(jnp.float32)
+    return Mask(hidden_nt, hidden_ids_nu, weight_nu, order_nt[:, most:])
+
+
+def hidden_most(cfg: MaskConfig, tokens: int) -> int:
+    """Most tokens that a view may hide, U; of the exact kinds the number that each hides.
+
+    Integers are rounded as the originals do, some through the visible share (T10, T12).
+    """
+    match cfg.kind:
+        case "blocks":
+            most = int(tokens * cfg.share)
+        case "inverse_blocks" | "random":
+            most = tokens - int(tokens * (1 - cfg.share))
+        case "beit":
+            most = round(tokens * cfg.share)
+        case _:
+            most = min((int(cfg.share * tokens / cfg.block) + 1) * cfg.block, tokens)
+    lower, upper = 1 / tokens, 1 - 1 / tokens
     require(
-        0 < visible < tokens,
-        f"mask.share={cfg.share} leaves {visible} of {tokens} tokens visible; "
-        f"choose a share between {1 / tokens:.3f} and {1 - 1 / tokens:.3f}",
+        0 < most < tokens + (cfg.kind == "clipped_spans"),
+        f"mask.share={cfg.share} hides {most} of {tokens} tokens; "
+        f"choose a share between {lower:.3f} and {upper:.3f}, or longer examples",
     )
-    return visible
+    return most
 
 
 def block_count(cfg: MaskConfig, tokens: int) -> int:
-    """Visible blocks drawn before trimming: int(T * (visible share + adjust) / block²) (§10.3)."""
-    blocks = int(tokens * ((1 - cfg.share) + cfg.adjust) / cfg.block**2)
+    """Blocks drawn before trimming: int(T * (share + adjust) / block area) (§9.3, §10.3)."""
+    share, area = cfg.share, cfg.block
+    if cfg.kind == "inverse_blocks":
+        share, area = 1 - cfg.share, cfg.block**2
+    blocks = int(tokens * (share + cfg.adjust) / area)
     require(
         blocks > 0,
         f"mask.share={cfg.share}, mask.adjust={cfg.adjust} and mask.block={cfg.block} draw no "
-        f"visible block from {tokens} tokens; lower mask.block or raise mask.adjust",
+        f"block from {tokens} tokens; lower mask.block or raise mask.adjust",
     )
     return blocks
 
 
-def draw(cfg: MaskConfig, keys_n: jax.Array, grid: int) -> Mask:
-    """Draws the mask of each view from its own key: inverse blocks on a grid x grid image."""
-    tokens = grid * grid
-    visible, blocks = visible_count(cfg, tokens), block_count(cfg, tokens)
-    scores_nt = jax.vmap(lambda key: inverse_blocks(key, grid, blocks, cfg.block))(keys_n)
-    return highest_scores_visible(scores_nt, visible)
+def draw(cfg: MaskConfig, keys: Keys, tokens: int, lengths_n: jax.Array | None = None) -> Mask:
+    """Draws the mask of each view from its own key.
 
-
-def inverse_blocks(key: jax.Array, grid: int, blocks: int, block: int) -> jax.Array:
-    """Scores [grid²] of one view; the highest are to be visible.
-
-    Block centres fall uniformly, with replacement; blocks are clamped at the border. A score is
-    2 inside a block plus uniform noise, so keeping the top V clears random block cells when the
-    blocks cover too much and adds random other cells when too little (REFERENCE §10.3, §16).
+    `lengths_n` counts the tokens in front that are not padding; only the span kinds heed it.
+    A picture's tokens are a square grid, row-major.
     """
-    centre_key, noise_key = jax.random.split(key)
-    centres_2b = jax.random.randint(centre_key, (2, blocks), 0, grid)
-    offsets = jnp.arange(block) - block // 2
-    rows, columns = jnp.clip(centres_2b[:, :, None] + offsets, 0, grid - 1)
-    in_rows = jax.nn.one_hot(rows, grid).max(1)  # [blocks, grid]
-    in_columns = jax.nn.one_hot(columns, grid).max(1)
-    covered = jnp.einsum("by,bx->yx", in_rows, in_columns) > 0
-    return 2.0 * covered.reshape(-1) + jax.random.uniform(noise_key, (grid * grid,))
+    most, side = hidden_most(cfg, tokens), round(tokens**0.5)
+    if lengths_n is None:
+        lengths_n = jnp.full(keys.each_n.shape, tokens)
 
+    def one(key: jax.Array, length: jax.Array) -> jax.Array:
+        match cfg.kind:
+            case "blocks":
+                scores_t = samplers.blocks(key, tokens, block_count(cfg, tokens), cfg.block)
+                return samplers.highest(scores_t, most)
+            case "inverse_blocks":
+                blocks = block_count(cfg, tokens)
+                scores_t = samplers.squares(key, side, blocks, cfg.block)
+                return ~samplers.highest(scores_t, tokens - most)
+            case "random":
+                return samplers.highest(jax.random.uniform(key, (tokens,)), most)
+            case "spans":
+                return samplers.even_spans(
+                    key, tokens, length, cfg.share, cfg.block, cfg.neighbours
+                )
+            case "clipped_spans":
+                return samplers.spans(key, tokens, length, cfg.share, cfg.block, clipped=True)
+            case "beit":
+                return samplers.rectangles(key, side, most, cfg.block)
+        raise ValueError(cfg.kind)  # the recipe was checked
 
-def highest_scores_visible(scores_nt: jax.Array, visible: int) -> Mask:
-    """The `visible` tokens with the highest scores are visible, the others hidden."""
-    order_nt = jnp.argsort(-scores_nt, axis=-1).astype(jnp.int32)
-    visible_ids_nv = jnp.sort(order_nt[:, :visible], axis=-1)
-    hidden_ids_nu = jnp.sort(order_nt[:, visible:], axis=-1)
-    hidden_nt = jax.nn.one_hot(visible_ids_nv, scores_nt.shape[-1]).sum(1) == 0
-    return Mask(hidden_nt, visible_ids_nv, hidden_ids_nu)
+    return from_hidden(jax.vmap(one)(keys.each_n, lengths_n), most)
 
 
 def gather(tokens_btd: jax.Array, ids_bmk: jax.Array) -> jax.Array:

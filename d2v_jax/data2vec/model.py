@@ -1,6 +1,8 @@
 """The one model: frontend, positions, prefix, prenet, trunk, decoder. v1 and v2, all modalities."""
 
 import dataclasses
+import types
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -8,27 +10,46 @@ import jax
 import jax.numpy as jnp
 
 from d2v_jax.common.checks import ConfigError
+from d2v_jax.common.rng import Keys, keys
 from d2v_jax.common.trees import Tree
-from d2v_jax.data2vec import masking
+from d2v_jax.data2vec import masking, parts
 from d2v_jax.data2vec.config import ModelConfig
-from d2v_jax.data2vec.decoder import ConvDecoder, fill
-from d2v_jax.frontends import image
-from d2v_jax.nn import positions
-from d2v_jax.nn.block import Layer
-from d2v_jax.nn.trunk import Prenet, Trunk
+from d2v_jax.data2vec.decoder import Decoder, fill
+from d2v_jax.data2vec.masking import Mask
+from d2v_jax.frontends import audio, image, text
+from d2v_jax.nn.block import BlockSpec
+from d2v_jax.nn.trunk import Stack, Trunk
+
+
+class Inputs(NamedTuple):
+    """Examples as a frontend takes them: waves, pixels or ids [b, ...].
+
+    `lengths_b` counts the valid samples of padded waves; None where all are. Ids know their
+    padding themselves.
+    """
+
+    values: jax.Array
+    lengths_b: jax.Array | None = None
+
+
+class Tokens(NamedTuple):
+    """A frontend's output; padding is True where there is nothing, None where that is nowhere."""
+
+    x_btd: jax.Array
+    padding_bt: jax.Array | None = None
 
 
 class Encoded(NamedTuple):
     """The stages of one pass through the encoder; prefix tokens in front of each."""
 
-    normed: jax.Array  # [n, p + t, d] after the prenet's norm
-    prenet: list[Layer]
-    trunk: list[Layer]
+    prenet: Stack
+    trunk: Stack
+    padding_nt: jax.Array | None
 
     @property
     def out(self) -> jax.Array:
-        """The last block's output."""
-        return self.trunk[-1].out
+        """The encoder's output [n, p + t, d]."""
+        return self.trunk.out
 
 
 class Predictions(NamedTuple):
@@ -36,17 +57,16 @@ class Predictions(NamedTuple):
     prefix_npd: jax.Array  # encoder output at the prefix tokens
 
 
-class PrefixTokens(nn.Module):
-    """Learned tokens in front of the others, N(0, 1) at first (REFERENCE §10.2, T17)."""
-
-    count: int
-
-    @nn.compact
-    def __call__(self, x_ntd: jax.Array) -> jax.Array:
-        shape = (self.count, x_ntd.shape[-1])
-        tokens_pd = self.param("tokens", nn.initializers.normal(1.0), shape)
-        tokens_npd = jnp.broadcast_to(tokens_pd, (x_ntd.shape[0], *shape)).astype(x_ntd.dtype)
-        return jnp.concatenate([tokens_npd, x_ntd], axis=1)
+def frontend_of(modality: str) -> types.ModuleType:
+    """The room that knows what a sample is; all of them have the same functions."""
+    match modality:
+        case "audio":
+            return audio
+        case "image":
+            return image
+        case "text":
+            return text
+    raise ConfigError(f"modality={modality!r} is not known; known: audio, image, text")
 
 
 class Network(nn.Module):
@@ -56,45 +76,70 @@ class Network(nn.Module):
 
     def setup(self) -> None:
         cfg, trunk = self.cfg, self.cfg.trunk
-        stack = (trunk.heads, trunk.mlp_ratio, trunk.norm_eps, trunk.dtype)
-        match cfg.modality:
-            case "image":
-                side = cfg.frontend.grid
-                self.frontend = image.ImageFrontend(
-                    cfg.frontend.patch_size, trunk.width, trunk.dtype
-                )
-                self.fixed_positions_td = positions.sincos_2d(side, trunk.width)
-                space = (side, side)
-            case other:
-                raise ConfigError(f"modality={other!r} is not known; known: 'image'")
-        self.prefix = PrefixTokens(trunk.prefix_tokens)
-        self.prenet = Prenet(trunk.prenet_depth, *stack)
-        self.trunk = Trunk(trunk.depth, *stack)
-        self.decoder = ConvDecoder(cfg.decoder, space, trunk.width, trunk.dtype)
+        grid = cfg.frontend.grid
+        room = frontend_of(cfg.modality)
+        self.frontend = room.build(cfg.frontend, trunk.width, trunk.dtype, trunk.init)
+        self.positions = parts.Positions(cfg.positions, trunk, grid)
+        if cfg.mask.hide == "replace":
+            self.mask = parts.MaskEmbedding(parts.MASK_INIT[trunk.init])
+        if trunk.prefix_tokens:
+            init = parts.PREFIX_INIT[trunk.init]
+            self.prefix = parts.PrefixTokens(trunk.prefix_tokens, init)
+        spec = BlockSpec(
+            trunk.block, trunk.heads, trunk.hidden, trunk.norm_eps, trunk.dtype, trunk.dropout,
+            trunk.attention_dropout, trunk.layer_scale, trunk.init,
+            grid if cfg.positions.bias == "relative_per_block" else None,
+        )  # fmt: skip
+        self.prenet = Trunk(
+            spec, trunk.prenet_depth, "input" if trunk.input_norm else "none", trunk.input_dropout
+        )
+        self.trunk = Trunk(
+            spec, trunk.depth, "output" if trunk.output_norm else "none",
+            drop_path=trunk.drop_path, layer_drop=trunk.layer_drop,
+        )  # fmt: skip
+        self.decoder = Decoder(cfg.decoder, grid, trunk.width, trunk.dtype)
 
-    def tokens(self, inputs: jax.Array) -> jax.Array:
-        return self.frontend(inputs)
+    def tokens(self, inputs: Inputs, random: Keys | None) -> Tokens:
+        padding_bt = frontend_of(self.cfg.modality).padding(self.cfg.frontend, *inputs)
+        return Tokens(self.frontend(inputs.values, random), padding_bt)
 
-    def encode(self, tokens_btd: jax.Array, mask: masking.Mask | None) -> Encoded:
-        x_btd = tokens_btd + self.fixed_positions_td.astype(tokens_btd.dtype)
-        if mask is not None:
-            ids_bmv = mask.visible_ids_nv.reshape(x_btd.shape[0], -1, mask.visible_ids_nv.shape[1])
-            x_btd = masking.gather(x_btd, ids_bmv)
-        normed, prenet = self.prenet(self.prefix(x_btd))
-        trunk = self.trunk(prenet[-1].out if prenet else normed)
-        return Encoded(normed, prenet, trunk)
-
-    def predict(
-        self, tokens_btd: jax.Array, mask: masking.Mask, noise_keys_n: jax.Array
-    ) -> Predictions:
+    def encode(self, tokens: Tokens, mask: Mask | None, random: Keys | None) -> Encoded:
+        """All tokens, or those a mask leaves, one row per view."""
+        place = lambda name: None if random is None else random.named(name)
+        hide = None if mask is None else self.cfg.mask.hide
+        x_btd, padding_bt = tokens
+        views = 1 if mask is None else mask.hidden_nt.shape[0] // x_btd.shape[0]
+        if hide == "replace":
+            x_btd = self.mask(x_btd, mask.hidden_nt)
+        x_ntd = self.positions(x_btd, padding_bt, mask.hidden_nt if hide == "remove" else None)
+        ids_nt = jnp.arange(x_ntd.shape[1])[None]
+        padding_nt = None if padding_bt is None else jnp.repeat(padding_bt, views, 0)
+        if hide == "remove":
+            ids_nt = mask.visible_ids_nv
+            x_ntd = masking.gather(x_ntd, ids_nt.reshape(x_ntd.shape[0], -1, ids_nt.shape[1]))
+            if padding_nt is not None:
+                padding_nt = jnp.take_along_axis(padding_nt, ids_nt, 1)
         prefix = self.cfg.trunk.prefix_tokens
-        encoded = self.encode(tokens_btd, mask).out
-        filled_ntd = fill(encoded[:, prefix:], mask, noise_keys_n, self.cfg.decoder.noise_std)
-        return Predictions(self.decoder(filled_ntd, mask.hidden_ids_nu), encoded[:, :prefix])
+        if prefix:
+            x_ntd = self.prefix(x_ntd)
+            if padding_nt is not None:
+                padding_nt = jnp.pad(padding_nt, ((0, 0), (prefix, 0)))
+        bias_nhtt = self.positions.bias(ids_nt)
+        prenet = self.prenet(x_ntd, bias_nhtt, padding_nt, place("prenet"))
+        trunk = self.trunk(prenet.out, bias_nhtt, padding_nt, place("trunk"))
+        return Encoded(prenet, trunk, padding_nt)
 
-    def everything(self, inputs: jax.Array, mask: masking.Mask, keys_n: jax.Array) -> Predictions:
+    def predict(self, tokens: Tokens, mask: Mask, random: Keys) -> Predictions:
+        prefix = self.cfg.trunk.prefix_tokens
+        out_ntd = self.encode(tokens, mask, random).out
+        x_ntd = out_ntd[:, prefix:]
+        if self.cfg.mask.hide == "remove":
+            x_ntd = fill(x_ntd, mask, random.named("noise").each_n, self.cfg.decoder.noise_std)
+        return Predictions(self.decoder(x_ntd, mask.hidden_ids_nu), out_ntd[:, :prefix])
+
+    def everything(self, inputs: Inputs, mask: Mask, random: Keys) -> Predictions:
         """Touches every parameter, for initialisation."""
-        return self.predict(self.tokens(inputs), mask, keys_n)
+        return self.predict(self.tokens(inputs, random), mask, random)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,50 +148,61 @@ class Model:
 
     cfg: ModelConfig
 
-    def init(self, key: jax.Array) -> dict[str, Any]:
-        """Fresh student parameters, float32 (REFERENCE §8.5)."""
-        keys_n = jax.random.split(key, 2)
-        inputs = jnp.zeros((1, *self.input_shape), jnp.float32)
-        mask = self.draw_mask(keys_n[:1])
-        network = Network(self.cfg)
-        params = network.init(keys_n[1], inputs, mask, keys_n[:1], method="everything")
+    @property
+    def _room(self) -> types.ModuleType:
+        return frontend_of(self.cfg.modality)
+
+    def init(self, key: jax.Array, example_shape: tuple[int, ...]) -> dict[str, Any]:
+        """Fresh student parameters, float32 (REFERENCE §5.2, §6.2, §7.2, §8.5)."""
+        random = keys(key, jnp.zeros(1))
+        inputs = Inputs(jnp.zeros((1, *example_shape), self._room.DTYPE))
+        mask = self.draw_mask(random, self.token_count(example_shape))
+        params = Network(self.cfg).init(key, inputs, mask, random, method="everything")
         return params["params"]
 
-    @property
-    def input_shape(self) -> tuple[int, ...]:
-        """Shape of one example, (y, x, c)."""
-        frontend = self.cfg.frontend
-        return (frontend.image_size, frontend.image_size, frontend.channels)
+    def token_count(self, example_shape: tuple[int, ...]) -> int:
+        """T, tokens of one example of this shape: (samples,), (y, x, c) or (ids,)."""
+        return self._room.token_count(self.cfg.frontend, example_shape)
 
-    @property
-    def token_count(self) -> int:
-        """T, tokens of one example."""
-        return self.cfg.frontend.grid**2
+    def prepare(self, batch: Mapping[str, jax.Array]) -> Inputs:
+        """A batch as it travels -> what `tokens` takes; see the frontends' `prepare`."""
+        return Inputs(self._room.prepare(self.cfg.frontend, batch))
 
-    def prepare(self, raw: jax.Array) -> jax.Array:
-        """A batch as it travels (uint8 pixels) -> what `tokens` takes."""
-        frontend = self.cfg.frontend
-        return image.normalize(raw, frontend.normalize, frontend.mean, frontend.std)
+    def padding(self, inputs: Inputs) -> jax.Array | None:
+        """Where the tokens of these inputs will be nothing [b, t], or None."""
+        return self._room.padding(self.cfg.frontend, *inputs)
 
-    def draw_mask(self, keys_n: jax.Array) -> masking.Mask:
-        """One mask per key."""
-        return masking.draw(self.cfg.mask, keys_n, self.cfg.frontend.grid)
+    def draw_mask(
+        self, random: Keys, tokens: int, padding_bt: jax.Array | None = None
+    ) -> Mask:  # fmt: skip
+        """One mask per key of `random`, which holds one per view."""
+        lengths_n = None
+        if padding_bt is not None:
+            views = random.each_n.shape[0] // padding_bt.shape[0]
+            lengths_n = jnp.repeat((~padding_bt).sum(1), views)
+        return masking.draw(self.cfg.mask, random, tokens, lengths_n)
 
-    def tokens(self, params: Tree, inputs: jax.Array) -> jax.Array:
-        """The frontend: prepared inputs -> tokens_btd."""
-        return self._apply(params, inputs, method="tokens")
+    def hide_inputs(self, inputs: Inputs, mask: Mask) -> Inputs:
+        """What the student's frontend may see: `<mask>` for hidden ids where a recipe hides there."""
+        if self.cfg.mask.hide != "input":
+            return inputs
+        return Inputs(jnp.where(mask.hidden_nt, self.cfg.frontend.mask_id, inputs.values))
 
-    def contextualize(
-        self, params: Tree, tokens_btd: jax.Array, mask: masking.Mask | None = None
-    ) -> Encoded:
-        """Every stage of the encoder; of all tokens, or of the visible ones of each view."""
-        return self._apply(params, tokens_btd, mask, method="encode")
+    def hidden_inputs(self, inputs: Inputs, mask: Mask) -> Inputs:
+        """Only the hidden ids, padding elsewhere (T1)."""
+        return Inputs(jnp.where(mask.hidden_nt, inputs.values, self.cfg.frontend.pad_id))
 
-    def predict(
-        self, params: Tree, tokens_btd: jax.Array, mask: masking.Mask, noise_keys_n: jax.Array
-    ) -> Predictions:
-        """The student's half: hide, encode the visible, decode the hidden."""
-        return self._apply(params, tokens_btd, mask, noise_keys_n, method="predict")
+    def tokens(self, params: Tree, inputs: Inputs, random: Keys | None = None) -> Tokens:
+        """The frontend. `random`, a key per example, switches its dropout on."""
+        return self._apply(params, inputs, random, method="tokens")
+
+    def contextualize(self, params: Tree, tokens: Tokens, mask: Mask | None = None) -> Encoded:
+        """Every stage of the encoder, without dropout; of all tokens, or as a mask leaves them."""
+        return self._apply(params, tokens, mask, None, method="encode")
+
+    def predict(self, params: Tree, tokens: Tokens, mask: Mask, random: Keys) -> Predictions:
+        """The student's half: hide, encode, decode the hidden. `random` has a key per view."""
+        return self._apply(params, tokens, mask, random, method="predict")
 
     def _apply(self, params: Tree, *args: Any, method: str) -> Any:
         return Network(self.cfg).apply({"params": params}, *args, method=method)

@@ -24,8 +24,9 @@ def make_targets(layers: list[Layer], prefix_tokens: int, cfg: TargetsConfig) ->
     need not be kept.
     """
     total_btd = jnp.float32(0)
-    for layer in layers[-cfg.layers :]:
+    for block in cfg.blocks:
+        layer = layers[block]
         x_btd = layer.ffn if cfg.site == "ffn" else layer.out
         x_btd = x_btd[:, prefix_tokens:].astype(jnp.promote_types(x_btd.dtype, jnp.float32))
         total_btd = total_btd + normalize(x_btd, cfg.layer_norms)
-    return normalize(total_btd / cfg.layers, cfg.final_norms)
+    return normalize(total_btd / len(cfg.blocks), cfg.final_norms)

@@ -1,12 +1,56 @@
 """A waveform in, tokens of 20 ms out."""
 
+import dataclasses
+from collections.abc import Mapping
+
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 
+from d2v_jax.common.rng import Keys
 from d2v_jax.nn import initializers
 from d2v_jax.nn.norm import LayerNorm, standardize
 
 ConvLayers = tuple[tuple[int, int, int], ...]  # (width, kernel, stride) each
+DTYPE = jnp.float32  # of inputs
+
+
+@dataclasses.dataclass(frozen=True)
+class AudioFrontend:
+    conv_layers: ConvLayers
+    norm_eps: float
+    grid = None  # tokens stand in a row
+
+
+def build(cfg: AudioFrontend, width: int, dtype: str, init: str) -> nn.Module:
+    """The module (wave_bs, keys) -> tokens_btd; its initial values are its own."""
+    del init
+    return WaveEncoder(cfg.conv_layers, cfg.norm_eps, width, dtype)
+
+
+def prepare(cfg: AudioFrontend, batch: Mapping[str, jax.Array]) -> jax.Array:
+    """int16 crops with `offset` and `scale` [b] -> wave_bs float32.
+
+    Offset and scale standardise the whole utterance a crop comes from (REFERENCE §5.7).
+    """
+    del cfg
+    centred_bs = batch["inputs"].astype(jnp.float32) - batch["offset"][:, None]
+    return centred_bs * batch["scale"][:, None]
+
+
+def token_count(cfg: AudioFrontend, example_shape: tuple[int, ...]) -> int:
+    """Frames of a wave of this many samples."""
+    return frame_count(example_shape[0], cfg.conv_layers)
+
+
+def padding(
+    cfg: AudioFrontend, wave_bs: jax.Array, lengths_b: jax.Array | None
+) -> jax.Array | None:
+    """Frames that do not lie wholly in the valid samples [b, t]."""
+    if lengths_b is None:
+        return None
+    frames_b = frame_count(lengths_b, cfg.conv_layers)
+    return jnp.arange(token_count(cfg, wave_bs.shape[1:])) >= frames_b[:, None]
 
 
 def frame_count(samples, conv_layers: ConvLayers):
@@ -39,7 +83,7 @@ class WaveConv(nn.Module):
         return jax.nn.gelu(x_btc, approximate=False)
 
 
-class AudioFrontend(nn.Module):
+class WaveEncoder(nn.Module):
     """wave_bs -> tokens_btd: convolutions, layer norm, projection (REFERENCE §1.1, §1.2)."""
 
     conv_layers: ConvLayers
@@ -56,7 +100,8 @@ class AudioFrontend(nn.Module):
         init = initializers.torch_default(self.conv_layers[-1][0])
         self.proj = nn.Dense(self.width, dtype=self.dtype, kernel_init=init, bias_init=init)
 
-    def __call__(self, wave_bs: jax.Array) -> jax.Array:
+    def __call__(self, wave_bs: jax.Array, random: Keys | None = None) -> jax.Array:
+        del random  # nothing is dropped here
         return self.proj(self.normed(wave_bs))
 
     def normed(self, wave_bs: jax.Array) -> jax.Array:

@@ -1,12 +1,54 @@
 """Pixels in, tokens out."""
 
+import dataclasses
+import math
+from collections.abc import Mapping
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from einops import rearrange
 
+from d2v_jax.common.rng import Keys
 from d2v_jax.nn import initializers
 from d2v_jax.nn.norm import standardize
+
+DTYPE = jnp.float32  # of inputs
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageFrontend:
+    patch_size: int
+    image_size: int
+    channels: int
+    normalize: str
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    @property
+    def grid(self) -> int:
+        """Patches along one side."""
+        return self.image_size // self.patch_size
+
+
+def build(cfg: ImageFrontend, width: int, dtype: str, init: str) -> nn.Module:
+    """The module (image_byxc, keys) -> tokens_btd."""
+    return Patches(cfg.patch_size, width, dtype, init)
+
+
+def prepare(cfg: ImageFrontend, batch: Mapping[str, jax.Array]) -> jax.Array:
+    """uint8 pixels -> image_byxc float32."""
+    return normalize(batch["inputs"], cfg.normalize, cfg.mean, cfg.std)
+
+
+def token_count(cfg: ImageFrontend, example_shape: tuple[int, ...]) -> int:
+    """Patches of a picture (y, x, c)."""
+    return math.prod(side // cfg.patch_size for side in example_shape[:2])
+
+
+def padding(cfg: ImageFrontend, image_byxc: jax.Array, lengths_b: jax.Array | None) -> None:
+    """Pictures have none."""
+    del cfg, image_byxc, lengths_b
 
 
 def normalize(
@@ -31,7 +73,7 @@ class PatchEmbed(nn.Module):
     patch_size: int
     width: int
     dtype: str
-    init: str
+    initial: str
 
     @nn.compact
     def __call__(self, image_byxc: jax.Array) -> jax.Array:
@@ -39,7 +81,7 @@ class PatchEmbed(nn.Module):
         fan_in = p * p * channels
         kernel_init = initializers.xavier_uniform(fan_in, self.width)
         bias_init = initializers.torch_default(fan_in)
-        if self.init == "beit":
+        if self.initial == "beit":
             kernel_init, bias_init = initializers.NAMED["beit"], nn.initializers.zeros
         kernel = self.param("kernel", kernel_init, (p, p, channels, self.width))
         bias = self.param("bias", bias_init, (self.width,))
@@ -48,16 +90,17 @@ class PatchEmbed(nn.Module):
         return patches.astype(self.dtype) @ kernel + bias.astype(self.dtype)
 
 
-class ImageFrontend(nn.Module):
+class Patches(nn.Module):
     """The image's tokens: one linear map of each patch (REFERENCE §6.1, §10.1)."""
 
     patch_size: int
     width: int
     dtype: str
-    init: str
+    initial: str
 
     @nn.compact
-    def __call__(self, image_byxc: jax.Array) -> jax.Array:
-        return PatchEmbed(self.patch_size, self.width, self.dtype, self.init, name="patch")(
+    def __call__(self, image_byxc: jax.Array, random: Keys | None = None) -> jax.Array:
+        del random  # nothing is dropped here
+        return PatchEmbed(self.patch_size, self.width, self.dtype, self.initial, name="patch")(
             image_byxc
         )

@@ -1,5 +1,8 @@
 """Ids in, tokens with their positions out."""
 
+import dataclasses
+from collections.abc import Mapping
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -8,6 +11,46 @@ from d2v_jax.common.rng import Keys
 from d2v_jax.nn import initializers
 from d2v_jax.nn.dropout import dropout
 from d2v_jax.nn.norm import LayerNorm
+
+DTYPE = jnp.int32  # of inputs
+
+
+@dataclasses.dataclass(frozen=True)
+class TextFrontend:
+    vocab_size: int
+    max_tokens: int
+    pad_id: int
+    mask_id: int
+    norm_eps: float
+    dropout: float
+    grid = None  # tokens stand in a row
+
+
+def build(cfg: TextFrontend, width: int, dtype: str, init: str) -> nn.Module:
+    """The module (ids_bt, keys) -> tokens_btd."""
+    return TextEmbedding(
+        cfg.vocab_size, cfg.max_tokens, cfg.pad_id, cfg.norm_eps, cfg.dropout, width, dtype, init
+    )
+
+
+def prepare(cfg: TextFrontend, batch: Mapping[str, jax.Array]) -> jax.Array:
+    """ids_bt int32, as they are."""
+    del cfg
+    return batch["inputs"]
+
+
+def token_count(cfg: TextFrontend, example_shape: tuple[int, ...]) -> int:
+    """As many as ids."""
+    del cfg
+    return example_shape[0]
+
+
+def padding(
+    cfg: TextFrontend, ids_bt: jax.Array, lengths_b: jax.Array | None
+) -> jax.Array:
+    """Where the id is that of padding."""
+    del lengths_b
+    return ids_bt == cfg.pad_id
 
 
 class Embedding(nn.Module):
@@ -20,17 +63,18 @@ class Embedding(nn.Module):
     rows: int
     width: int
     pad_id: int
+    initial: str
 
     @nn.compact
     def __call__(self, ids_bt: jax.Array) -> jax.Array:
-        init = initializers.zero_row(initializers.NAMED["bert"], self.pad_id)
+        init = initializers.zero_row(initializers.NAMED[self.initial], self.pad_id)
         table = self.param("embedding", init, (self.rows, self.width))
         x_btd = table[ids_bt]
         frozen = (ids_bt == self.pad_id)[:, :, None]
         return jnp.where(frozen, jax.lax.stop_gradient(x_btd), x_btd)
 
 
-class TextFrontend(nn.Module):
+class TextEmbedding(nn.Module):
     """ids_bt -> tokens_btd: embedding, learned position, layer norm, dropout (REFERENCE §7.1).
 
     Positions count the ids that are not padding, from pad_id + 1; padding stands at pad_id.
@@ -43,10 +87,13 @@ class TextFrontend(nn.Module):
     dropout: float
     width: int
     dtype: str
+    initial: str
 
     @nn.compact
     def __call__(self, ids_bt: jax.Array, keys: Keys | None = None) -> jax.Array:
-        table = lambda rows, name: Embedding(rows, self.width, self.pad_id, name=name)
+        table = lambda rows, name: Embedding(
+            rows, self.width, self.pad_id, self.initial, name=name
+        )
         real_bt = ids_bt != self.pad_id
         places_bt = jnp.cumsum(real_bt, 1) * real_bt + self.pad_id
         x_btd = table(self.vocab_size, "tokens")(ids_bt)

@@ -26,7 +26,7 @@ class Attention(nn.Module):
     dropout: float = 0.0
     key_bias: bool = True
     relative_grid: int | None = None
-    init: initializers.Initializer = initializers.NAMED["bert"]
+    kernel_init: initializers.Initializer = initializers.NAMED["bert"]
     out_init: initializers.Initializer = initializers.NAMED["bert"]
 
     @nn.compact
@@ -39,7 +39,7 @@ class Attention(nn.Module):
     ) -> jax.Array:
         width = x_ntd.shape[-1]
         qkv = nn.Dense(
-            3 * width, self.key_bias, self.dtype, kernel_init=self.init, name="qkv"
+            3 * width, self.key_bias, self.dtype, kernel_init=self.kernel_init, name="qkv"
         )(x_ntd)  # fmt: skip
         if not self.key_bias:
             q_bias, v_bias = (

@@ -43,7 +43,7 @@ class Mlp(nn.Module):
 
     hidden: int
     dtype: str
-    init: initializers.Initializer
+    kernel_init: initializers.Initializer
     out_init: initializers.Initializer
 
     @nn.compact
@@ -51,7 +51,7 @@ class Mlp(nn.Module):
         dense = lambda features, init, name: nn.Dense(
             features, dtype=self.dtype, kernel_init=init, name=name
         )
-        x_ntf = jax.nn.gelu(dense(self.hidden, self.init, "fc1")(x_ntd), approximate=False)
+        x_ntf = jax.nn.gelu(dense(self.hidden, self.kernel_init, "fc1")(x_ntd), approximate=False)
         return dense(x_ntd.shape[-1], self.out_init, "fc2")(x_ntf)
 
 

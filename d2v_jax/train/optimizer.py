@@ -10,6 +10,8 @@ from d2v_jax.common import schedules, trees
 from d2v_jax.common.trees import Tree
 from d2v_jax.train.config import Config, OptimizerConfig
 
+NEVER_MATRICES = ("bias", "scale", "q_bias", "v_bias", "gamma1", "gamma2", "alibi_scale", "tokens")
+
 
 class AdamState(NamedTuple):
     count: jax.Array
@@ -17,7 +19,7 @@ class AdamState(NamedTuple):
     v: Tree
 
 
-def scale_by_adam(b1: float, b2: float, eps: float) -> optax.GradientTransformation:
+def scale_by_fairseq_adam(b1: float, b2: float, eps: float) -> optax.GradientTransformation:
     """Adam whose eps is added to the square root of the *uncorrected* second moment.
 
     Relative to optax.scale_by_adam the effective eps is larger by 1/sqrt(1 - b2^t) early in
@@ -41,23 +43,36 @@ def scale_by_adam(b1: float, b2: float, eps: float) -> optax.GradientTransformat
     return optax.GradientTransformation(init, update)
 
 
+ADAM = {"fairseq": scale_by_fairseq_adam, "torch": optax.scale_by_adam}
+
+
 def decay_mask(params: Tree, decays: str) -> Tree:
-    """True where weight decay applies: everywhere, or on kernels only (REFERENCE §4.2, T19)."""
-    return trees.map_with_path(lambda path, _: decays == "all" or path.endswith("/kernel"), params)
+    """True where weight decay applies: everywhere, or not on biases, norms, scales and prefix
+    tokens (REFERENCE §4.2, T19)."""
+    decayed = lambda path: decays == "all" or path.rsplit("/", 1)[-1] not in NEVER_MATRICES
+    return trees.map_with_path(lambda path, _: decayed(path), params)
 
 
 def learning_rate(config: Config) -> schedules.Schedule:
     """The rate of update n, counted from 0."""
     opt = config.optimizer
-    return schedules.warmup_cosine(opt.learning_rate, opt.warmup_steps, config.train.steps)
+    return schedules.warmup_hold_decay(
+        opt.learning_rate,
+        warmup_steps=opt.warmup_steps,
+        hold_steps=opt.hold_steps,
+        steps=config.train.steps,
+        shape=opt.schedule,
+        start=opt.start_share,
+        end=opt.end_share,
+    )
 
 
 def make_optimizer(config: Config) -> optax.GradientTransformation:
     """Clip by global norm, Adam, decay, times minus the learning rate."""
     opt: OptimizerConfig = config.optimizer
     return optax.chain(
-        optax.clip_by_global_norm(opt.clip),
-        scale_by_adam(opt.b1, opt.b2, opt.eps),
+        optax.clip_by_global_norm(opt.clip) if opt.clip else optax.identity(),
+        ADAM[opt.adam](opt.b1, opt.b2, opt.eps),
         optax.add_decayed_weights(opt.weight_decay, lambda p: decay_mask(p, opt.decays)),
         optax.scale_by_learning_rate(learning_rate(config)),
     )

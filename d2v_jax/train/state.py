@@ -26,7 +26,8 @@ class TrainState:
 
 def create(config: Config) -> TrainState:
     """The state before the first update; pure, to be jitted with the wanted shardings."""
-    student = Model(config.model).init(rng.stream(config.seed, "init"))
+    key = rng.stream(config.seed, "init")
+    student = Model(config.model).init(key, config.data.example_shape)
     return TrainState(
         step=jnp.zeros((), jnp.int32),
         student=student,

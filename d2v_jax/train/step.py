@@ -1,6 +1,7 @@
 """The papers in one function: mask, predict, compare with the teacher, learn, let it follow."""
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,8 +17,9 @@ from d2v_jax.train.config import Config
 from d2v_jax.train.optimizer import learning_rate, make_optimizer
 from d2v_jax.train.state import TrainState
 
+Batch = dict[str, jax.Array]
 Metrics = dict[str, Mean]
-TrainStep = Callable[[TrainState, dict[str, jax.Array]], tuple[TrainState, Metrics]]
+TrainStep = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
 
 
 def make_train_step(config: Config) -> TrainStep:
@@ -30,29 +32,55 @@ def make_train_step(config: Config) -> TrainStep:
     follow = config.model.teacher
     decay = schedules.linear_ramp(follow.decay_start, follow.decay_end, follow.decay_steps)
     rate = learning_rate(config)
-    views = config.model.mask.views
+    views, parts = config.model.mask.views, config.train.micro_batches
 
-    def train_step(state: TrainState, batch: dict[str, jax.Array]) -> tuple[TrainState, Metrics]:
-        def keys(name: str) -> jax.Array:
-            return rng.per_view(
-                rng.stream(config.seed, name, state.step), batch["example_id"], views
-            )
+    def draw(state: TrainState, batch: Batch):
+        """-> (inputs, mask, keys per example): what is asked of the student."""
+        inputs = model.prepare(batch)
+        random = rng.keys(rng.stream(config.seed, "step", state.step), batch["example_id"])
+        tokens = model.token_count(inputs.values.shape[1:])
+        mask = model.draw_mask(random.named("mask").views(views), tokens, model.padding(inputs))
+        return inputs, mask, random
 
-        inputs = model.prepare(batch["inputs"])
-        mask = model.draw_mask(keys("mask"))
+    def loss_fn(student, state: TrainState, batch: Batch, whole):
+        inputs, mask, random = draw(state, batch)
+        shown = model.hide_inputs(inputs, mask)
+        tokens = model.tokens(student, shown, random.named("tokens"))
+        targets_btd = objective.teacher_targets(
+            model, student, state.teacher, inputs, tokens, mask
+        )  # fmt: skip
+        targets_nud = objective.hidden_targets(targets_btd, mask)
+        predictions = model.predict(student, tokens, mask, random.named("encoder").views(views))
+        whole = whole or objective.counts(model, mask)
+        total, terms = objective.losses(
+            model, predictions, targets_btd, targets_nud, mask, whole
+        )  # fmt: skip
+        health = objective.health(
+            predictions.hidden_nud, targets_nud, targets_btd, mask, model.padding(inputs)
+        )
+        return total, terms | health
 
-        def loss_fn(student):
-            tokens_btd = model.tokens(student, inputs)
-            targets_btd = objective.teacher_targets(
-                model, student, state.teacher, inputs, tokens_btd
-            )
-            targets_nud = objective.hidden_targets(targets_btd, mask)
-            predictions = model.predict(student, tokens_btd, mask, keys("noise"))
-            total, terms = objective.losses(model, predictions, targets_btd, targets_nud)
-            health = objective.health(predictions.hidden_nud, targets_nud, targets_btd)
-            return total, terms | health
+    gradient = jax.value_and_grad(loss_fn, has_aux=True)
 
-        (total, metrics), grads = jax.value_and_grad(loss_fn, has_aux=True)(state.student)
+    def whole_gradient(state: TrainState, batch: Batch):
+        """-> (loss, metrics, gradients) of a batch, computed in `micro_batches` parts."""
+        if parts == 1:
+            (total, metrics), grads = gradient(state.student, state, batch, None)
+            return total, metrics, grads
+        whole = objective.counts(model, draw(state, batch)[1])
+
+        def add(sums, part):
+            (total, metrics), grads = gradient(state.student, state, part, whole)
+            return jax.tree.map(jnp.add, sums, (total, metrics, grads)), None
+
+        every = jax.tree.map(lambda x: _every_nth(x, parts), batch)
+        first = jax.tree.map(lambda x: x[0], every)
+        like = jax.eval_shape(gradient, state.student, state, first, whole)
+        (total, metrics), grads = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), like)
+        return jax.lax.scan(add, (total, metrics, grads), every)[0]
+
+    def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+        total, metrics, grads = whole_gradient(state, batch)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.student)
         student = optax.apply_updates(state.student, updates)
         moved = teacher.move(state.teacher, student, decay(state.step + 1))
@@ -67,6 +95,11 @@ def make_train_step(config: Config) -> TrainStep:
         return TrainState(state.step + 1, student, moved, opt_state), metrics
 
     return train_step
+
+
+def _every_nth(x: jax.Array, parts: int) -> Any:
+    """[b, ...] -> [parts, b / parts, ...], so that each part draws on every device's share."""
+    return jnp.swapaxes(x.reshape(-1, parts, *x.shape[1:]), 0, 1)
 
 
 def compile_step(config: Config, mesh: Mesh) -> TrainStep:
