@@ -1,5 +1,6 @@
-"""A folder of image files, nested as deep as it likes."""
+"""A folder of files of one kind, nested as deep as it likes."""
 
+import dataclasses
 import os
 import pathlib
 
@@ -8,31 +9,54 @@ import numpy as np
 from d2v_jax.common.checks import UserError
 from d2v_jax.data.records import BadRecord, Record, fingerprint_of
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
+
+@dataclasses.dataclass(frozen=True)
+class Kind:
+    """Which files count, what one is called, and what `data.source` may be for this modality."""
+
+    noun: str
+    suffixes: tuple[str, ...]
+    sources: str
+
+
+IMAGES = Kind(
+    "image",
+    (".jpg", ".jpeg", ".png", ".webp"),
+    "a folder of images, tfds:NAME, a pattern of *.array_record files, or builtin:photos",
+)
+SOUNDS = Kind(
+    "sound file",
+    (".wav", ".flac", ".ogg"),
+    "a folder of wav, flac or ogg files, or builtin:tones",
+)
+TEXTS = Kind(
+    "text file",
+    (".txt",),
+    "a folder of .txt files, one such file, or builtin:python-docs",
+)
 
 
 class Folder:
-    """The images under `root`, in the order of their relative paths.
+    """The files of one kind under `root`, in the order of their relative paths.
 
-    When every image lies in a sub-folder, the first component of its path is its class.
+    When every file lies in a sub-folder, the first component of its path is its class.
     """
 
-    def __init__(self, root: str | os.PathLike):
-        """Lists the files. Raises `UserError` for a missing folder or one without images."""
+    def __init__(self, root: str | os.PathLike, kind: Kind = IMAGES):
+        """Lists the files. Raises `UserError` for a missing folder or one without any."""
         self.root = pathlib.Path(root).expanduser()
         if not self.root.exists():
             raise UserError(
-                f"data.source={str(root)!r}: there is no such folder. Give a folder of images, "
-                "tfds:NAME, a pattern of *.array_record files, or builtin:photos"
+                f"data.source={str(root)!r}: there is no such folder. Give {kind.sources}"
             )
         if not self.root.is_dir():
             raise UserError(
                 f"data.source={str(root)!r} is a file, not a folder; give the folder that holds it"
             )
-        sizes, self._others = _list_images(self.root)
+        sizes, others = _list_files(self.root, kind.suffixes)
         self.names = sorted(sizes)  # relative paths with forward slashes
         if not self.names:
-            raise UserError(self._no_images())
+            raise UserError(_none_found(self.root, kind, others))
         self.fingerprint = fingerprint_of(("folder", *((n, sizes[n]) for n in self.names)))
         self.class_names: tuple[str, ...] | None = None
         self._labels: np.ndarray | None = None
@@ -41,17 +65,6 @@ class Folder:
             self.class_names = tuple(sorted(set(first)))
             number = {name: label for label, name in enumerate(self.class_names)}
             self._labels = np.array([number[name] for name in first], np.int32)
-
-    def _no_images(self) -> str:
-        text = (
-            f"data.source={str(self.root)!r}: no image in this folder or below it; files ending "
-            f"in {', '.join(SUFFIXES)} count (any case, hidden files do not)"
-        )
-        if any(".array_record" in other for other in self._others):
-            return f"{text}. It holds ArrayRecord files: give {self.root}/*.array_record*"
-        if self._others:
-            return f"{text}. It holds other files, such as {self._others[0]!r}"
-        return text
 
     def __len__(self) -> int:
         return len(self.names)
@@ -69,7 +82,21 @@ class Folder:
         return Record(data, self.label(index), name)
 
 
-def _list_images(root: pathlib.Path) -> tuple[dict[str, int], list[str]]:
+def _none_found(root: pathlib.Path, kind: Kind, others: list[str]) -> str:
+    text = (
+        f"data.source={str(root)!r}: no {kind.noun} in this folder or below it; files ending "
+        f"in {', '.join(kind.suffixes)} count (any case, hidden files do not)"
+    )
+    if kind is IMAGES and any(".array_record" in other for other in others):
+        return f"{text}. It holds ArrayRecord files: give {root}/*.array_record*"
+    if others:
+        return f"{text}. It holds other files, such as {others[0]!r}"
+    return text
+
+
+def _list_files(
+    root: pathlib.Path, suffixes: tuple[str, ...]
+) -> tuple[dict[str, int], list[str]]:
     """Sizes in bytes by relative path, and a few names of files that do not count."""
     sizes: dict[str, int] = {}
     others: list[str] = []
@@ -92,8 +119,8 @@ def _list_images(root: pathlib.Path) -> tuple[dict[str, int], list[str]]:
                         continue
                     visited.add(real)
                 pending.append((entry.path, f"{prefix}{entry.name}/"))
-            elif entry.name.lower().endswith(SUFFIXES):
-                # A dangling link counts as an image of size 0: reading it reports the fault.
+            elif entry.name.lower().endswith(suffixes):
+                # A dangling link counts as a file of size 0: reading it reports the fault.
                 sizes[prefix + entry.name] = entry.stat().st_size if entry.is_file() else 0
             elif len(others) < 10:
                 others.append(prefix + entry.name)

@@ -4,10 +4,10 @@ import io
 import math
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageEnhance, UnidentifiedImageError
 
-from d2v_jax.data.config import DataConfig
-from d2v_jax.data.records import BadRecord, Record
+from d2v_jax.data.config import ImageData
+from d2v_jax.data.records import BadRecord, Example, Record
 
 # Also what files named .jpg often are. Others stay out: some of Pillow's readers start programs.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
@@ -91,14 +91,37 @@ def random_resized_crop_box(
     return left, top, left + w, top + h
 
 
-def augment(record: Record, cfg: DataConfig, rng: np.random.Generator) -> np.ndarray:
-    """Random resized crop and horizontal flip: uint8 [y, x, c], y = x = `cfg.image_size`."""
-    picture = decode(record.image, cfg.channels)
+def augment(record: Record, cfg: ImageData, rng: np.random.Generator) -> np.ndarray:
+    """Colour jitter, random resized crop and flip: uint8 [y, x, c], y = x = `cfg.image_size`."""
+    picture = decode(record.data, cfg.channels)
     box = random_resized_crop_box(*picture.size, cfg.crop_scale, cfg.crop_ratio, rng)
+    flip = rng.random() < cfg.flip
+    # Drawn last, so that crop and flip are the same whatever the jitter; applied first, because
+    # contrast is relative to the mean of the whole picture (REFERENCE §6.7).
+    if cfg.jitter:
+        picture = jitter(picture, cfg.jitter, rng)
     # Cut before resizing: the bicubic kernel must not see pixels outside the box.
     crop = picture.crop(box).resize((cfg.image_size, cfg.image_size), Image.Resampling.BICUBIC)
     image_yxc = _pixels(crop)
-    return image_yxc[:, ::-1] if rng.random() < cfg.flip else image_yxc
+    return image_yxc[:, ::-1] if flip else image_yxc
+
+
+def example(record: Record, rng: np.random.Generator, cfg: ImageData) -> Example:
+    """`augment` as the loader wants it."""
+    return {"inputs": augment(record, cfg, rng)}
+
+
+def jitter(picture: Image.Image, strength: float, rng: np.random.Generator) -> Image.Image:
+    """Random brightness, contrast and saturation in random order, by torchvision's ColorJitter.
+
+    Each is blended with its opposite (black, the mean grey, the grey picture) by a factor
+    uniform in [max(0, 1 - strength), 1 + strength].
+    """
+    enhancers = (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color)
+    factors = rng.uniform(max(0.0, 1 - strength), 1 + strength, len(enhancers))
+    for number in rng.permutation(len(enhancers)):
+        picture = enhancers[number](picture).enhance(float(factors[number]))
+    return picture
 
 
 def central(image: bytes | np.ndarray, size: int, channels: int) -> np.ndarray:

@@ -10,12 +10,12 @@ import numpy as np
 
 from d2v_jax.common.checks import UserError, require
 from d2v_jax.data import tfds_source
-from d2v_jax.data.config import DataConfig
+from d2v_jax.data.config import ImageData
 from d2v_jax.data.folder import Folder
 from d2v_jax.data.image import central
 from d2v_jax.data.photos import NAMES, probe_set
 from d2v_jax.data.records import BadRecord, Source
-from d2v_jax.data.sources import PHOTOS, open_source
+from d2v_jax.data.sources import PHOTOS, open_images
 
 log = logging.getLogger("d2v")
 
@@ -34,7 +34,7 @@ class LabelledImages:
     ids: np.ndarray
 
 
-def labelled_images(cfg: DataConfig, split: str, count: int | None, seed: int) -> LabelledImages:
+def labelled_images(cfg: ImageData, split: str, count: int | None, seed: int) -> LabelledImages:
     """At most `count` images (None: all) of `split`, "train" or "test", with their labels.
 
     builtin:photos: crops of the left or right parts. TFDS: the split "train", or the first of
@@ -58,14 +58,14 @@ def labelled_images(cfg: DataConfig, split: str, count: int | None, seed: int) -
     return _read(source, order, len(ids) if count is None else count, cfg)
 
 
-def _side(cfg: DataConfig, split: str) -> tuple[Source, np.ndarray]:
+def _side(cfg: ImageData, split: str) -> tuple[Source, np.ndarray]:
     """The source and the ids of its records that belong to `split`."""
     if cfg.source.startswith(tfds_source.PREFIX):
         name = "train" if split == "train" else _test_split(cfg.source)
-        source = open_source(dataclasses.replace(cfg, split=name))
+        source = open_images(dataclasses.replace(cfg, split=name))
         return source, np.arange(len(source))
     # The split that pretraining read does not matter here, and only TFDS knows others.
-    source = open_source(dataclasses.replace(cfg, split="train"))
+    source = open_images(dataclasses.replace(cfg, split="train"))
     if isinstance(source, Folder):
         if source.class_names is None:
             raise UserError(_unlabelled(cfg.source))
@@ -93,7 +93,7 @@ def _test_split(source: str) -> str:
     )
 
 
-def _read(source: Source, order: np.ndarray, count: int, cfg: DataConfig) -> LabelledImages:
+def _read(source: Source, order: np.ndarray, count: int, cfg: ImageData) -> LabelledImages:
     """The first `count` readable, labelled records in `order`."""
     images: list[np.ndarray] = []
     labels: list[int] = []
@@ -109,7 +109,7 @@ def _read(source: Source, order: np.ndarray, count: int, cfg: DataConfig) -> Lab
             if record.label is None:
                 unlabelled += 1
                 continue
-            image = central(record.image, cfg.image_size, cfg.channels)
+            image = central(record.data, cfg.image_size, cfg.channels)
         except BadRecord as bad:
             skipped += 1
             log.warning("skipped %s: %s", bad.name or name, bad.reason)
@@ -154,7 +154,7 @@ def _central_crops(
     skipped = 0
     for index, name in enumerate(folder.names):
         try:
-            image_yxc = central(folder.read(index).image, image_size, channels)
+            image_yxc = central(folder.read(index).data, image_size, channels)
         except BadRecord as bad:
             skipped += 1
             log.warning("skipped %s: %s", name, bad.reason)

@@ -18,13 +18,12 @@ from absl import flags
 
 from d2v_jax.common.checks import UserError, require
 from d2v_jax.data.config import DataConfig
-from d2v_jax.data.image import augment
-from d2v_jax.data.records import BadRecord, Source, fingerprint_of
-from d2v_jax.data.sources import open_source
+from d2v_jax.data.records import BadRecord, Example, fingerprint_of
+from d2v_jax.data.sources import Data, open_data
 
 log = logging.getLogger("d2v")
 
-PIPELINE = 1  # raised whenever the same seed would give other pixels
+PIPELINE = 1  # raised whenever the same seed would give other examples
 SUBSTITUTES = 20  # tried in a row in place of one unreadable record
 MIN_SEEN = 100  # records before the share of unreadable ones is judged
 FAULTS = "faults"  # host-only field of a batch: per example "", or JSON [[name, reason], ...]
@@ -43,7 +42,7 @@ def open_batches(
 
     Args:
         cfg: where examples come from and how they are cut.
-        seed: of order, crops and flips, in [0, 2**32).
+        seed: of order, crops, flips and colours, in [0, 2**32).
         batch_size: examples per batch over all processes; each gets an equal share.
         start_step: batches to leave out; costs nothing.
         process_index: which share this is.
@@ -59,7 +58,8 @@ def open_batches(
         f"train.batch_size={batch_size} is not a multiple of the {process_count} processes; "
         f"use {math.ceil(batch_size / process_count) * process_count}",
     )
-    source = open_source(cfg)
+    data = open_data(cfg)
+    source = data.source
     if len(source) >= 2**31:
         raise UserError(
             f"data.source={cfg.source!r} has {len(source)} records; example ids hold fewer than "
@@ -73,7 +73,7 @@ def open_batches(
         .seed(seed)
         .shuffle()
         .repeat()
-        .random_map(_Example(source, cfg))[process_index::process_count]
+        .random_map(_Read(data, cfg.source))[process_index::process_count]
         .batch(batch_size // process_count, batch_fn=_stack)[start_step:]
     )
     # An element is a whole batch here: few suffice.
@@ -86,39 +86,38 @@ def open_batches(
             grain.MultiprocessingOptions(num_workers=cfg.workers, per_worker_buffer_size=2),
             worker_init_fn=_prepare_worker,
         )
-    fingerprint = fingerprint_of((
-        PIPELINE, source.fingerprint, seed, batch_size, cfg.image_size, cfg.channels,
-        tuple(cfg.crop_scale), tuple(cfg.crop_ratio), cfg.flip,
-    ))  # fmt: skip
+    fingerprint = fingerprint_of(
+        (PIPELINE, source.fingerprint, seed, batch_size, *data.follows)
+    )
     return Batches(batches, cfg, len(source), fingerprint)
 
 
 @dataclasses.dataclass(frozen=True)
-class _Example:
-    """Record index and random generator in, (pixels [y, x, c], id, faults) out."""
+class _Read:
+    """Record index and random generator in, (example, id, faults) out."""
 
-    source: Source
-    cfg: DataConfig
+    data: Data
+    source: str  # as the user wrote it
 
-    def __call__(self, index: int, rng: np.random.Generator) -> tuple[np.ndarray, int, str]:
+    def __call__(self, index: int, rng: np.random.Generator) -> tuple[Example, int, str]:
         faults: list[tuple[str, str]] = []
         while True:
             name = f"record {index}"
             try:
-                record = self.source.read(index)
+                record = self.data.source.read(index)
                 name = record.name
-                image_yxc = augment(record, self.cfg, rng)
+                example = self.data.cut(record, rng)
             except BadRecord as bad:
                 faults.append((bad.name or name, bad.reason))
             else:
-                return image_yxc, index, json.dumps(faults) if faults else ""
+                return example, index, json.dumps(faults) if faults else ""
             if len(faults) > SUBSTITUTES:
                 raise UserError(
-                    f"data.source={self.cfg.source!r}: {len(faults)} records in a row are "
+                    f"data.source={self.source!r}: {len(faults)} records in a row are "
                     f"unreadable, for example {_list(faults[:3])}. Check that these are the "
                     "files you meant and that they were copied completely"
                 )
-            index = int(rng.integers(len(self.source)))
+            index = int(rng.integers(len(self.data.source)))
 
 
 def _prepare_worker(worker: int, workers: int) -> None:
@@ -135,17 +134,23 @@ def _prepare_worker(worker: int, workers: int) -> None:
     threading.Thread(target=follow, daemon=True).start()
 
 
-def _stack(examples: Sequence[tuple[np.ndarray, int, str]]) -> dict[str, np.ndarray]:
-    images, ids, faults = zip(*examples)
+def _stack(rows: Sequence[tuple[Example, int, str]]) -> dict[str, np.ndarray]:
+    examples, ids, faults = zip(*rows)
     return {
-        "inputs": np.stack(images),
+        **{key: np.stack([example[key] for example in examples]) for key in examples[0]},
         "example_id": np.array(ids, np.int32),
         FAULTS: np.array(faults),
     }
 
 
 class Batches:
-    """Iterator and context manager over {"inputs": uint8 [b, y, x, c], "example_id": int32 [b]}.
+    """Iterator and context manager over batches, dicts of arrays.
+
+    Always "example_id" int32 [b], and
+        of images "inputs" uint8 [b, y, x, c];
+        of audio "inputs" int16 [b, s], "offset" and "scale" float32 [b]: (inputs - offset) *
+            scale is a crop of the utterance after that was given mean 0 and variance 1;
+        of text "inputs" int32 [b, t], token ids, 1 where there is none.
 
     Attributes:
         seen: examples delivered.

@@ -7,16 +7,22 @@ from typing import Protocol
 
 import numpy as np
 
+Example = dict[str, np.ndarray]  # what one record contributes to a batch, without its id
+
 
 @dataclasses.dataclass(frozen=True)
 class Record:
     """One example as it is stored.
 
-    `image` is an encoded picture, or uint8 pixels [y, x] or [y, x, c]. `label` counts from 0,
-    None when there is none. `name` is for messages.
+    `data` is
+        of images, an encoded picture, or uint8 pixels [y, x] or [y, x, c];
+        of audio, an encoded sound file, or int16 samples [s] at 16 kHz;
+        of text, int32 token ids [t] without the `<s>` in front.
+    `label` counts from 0, None when there is none. `name` is for messages, and stays the same
+    for as long as the record does.
     """
 
-    image: bytes | np.ndarray
+    data: bytes | np.ndarray
     label: int | None
     name: str
 
@@ -47,6 +53,23 @@ class Source(Protocol):
     def read(self, index: int) -> Record:
         """Returns record `index`. Raises `BadRecord` where it cannot be read."""
         ...
+
+
+class Subset:
+    """The records of `source` at `indices` [n], in that order."""
+
+    def __init__(self, source: Source, indices: np.ndarray):
+        self.source = source
+        self.indices = indices
+        self.class_names = source.class_names
+        digest = hashlib.sha256(np.ascontiguousarray(indices, "<i8").tobytes()).hexdigest()
+        self.fingerprint = fingerprint_of(("subset", source.fingerprint, digest))
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def read(self, index: int) -> Record:
+        return self.source.read(int(self.indices[index]))
 
 
 def fingerprint_of(parts: Iterable[object]) -> str:

@@ -6,7 +6,7 @@ import os
 from array_record.python.array_record_data_source import ArrayRecordDataSource
 
 from d2v_jax.common.checks import UserError
-from d2v_jax.data.folder import SUFFIXES
+from d2v_jax.data.folder import IMAGES
 from d2v_jax.data.records import BadRecord, Record, fingerprint_of
 
 # The features that may hold the picture and its class, in the order they are looked for.
@@ -104,7 +104,7 @@ def _find(source: str) -> list[str]:
 
 
 def _cannot_open(source: str, paths: list[str]) -> str:
-    pictures = [path for path in paths if path.lower().endswith(SUFFIXES)]
+    pictures = [path for path in paths if path.lower().endswith(IMAGES.suffixes)]
     if pictures:
         return (
             f"data.source={source!r} matches pictures such as {pictures[0]!r}; patterns are for "

@@ -1,52 +1,133 @@
-"""From the field `data.source` to records."""
+"""From the data section of a recipe to records, and from a record to its part of a batch."""
 
+import dataclasses
 import difflib
+import functools
+from collections.abc import Callable
+
+import numpy as np
 
 from d2v_jax.common.checks import UserError
-from d2v_jax.data import shards, tfds_source
-from d2v_jax.data.config import DataConfig
-from d2v_jax.data.folder import Folder
+from d2v_jax.data import audio, image, pydocs, shards, text, tfds_source, textfiles
+from d2v_jax.data.config import AudioData, DataConfig, ImageData, TextData
+from d2v_jax.data.corpus import Blocks, tokenize
+from d2v_jax.data.folder import IMAGES, SOUNDS, TEXTS, Folder, Kind
 from d2v_jax.data.photos import PhotoWindows
-from d2v_jax.data.records import Source
+from d2v_jax.data.records import Example, Record, Source
+from d2v_jax.data.sounds import Sounds, long_enough
+from d2v_jax.data.tokenizer import open_tokenizer
+from d2v_jax.data.tones import Tones
 
 BUILTIN_PREFIX = "builtin:"
 PHOTOS = "builtin:photos"
-BUILTINS = (PHOTOS,)
+TONES = "builtin:tones"
+PYTHON_DOCS = "builtin:python-docs"
 
 
-def open_source(cfg: DataConfig) -> Source:
-    """Opens a folder of images, "tfds:NAME", ArrayRecord files or "builtin:photos".
+@dataclasses.dataclass(frozen=True)
+class Data:
+    """What the loader needs to know of a modality. Pickles.
+
+    `cut(record, rng)` makes an example of a record and raises `BadRecord` where it cannot;
+    `follows` are the settings its result depends on.
+    """
+
+    source: Source
+    cut: Callable[[Record, np.random.Generator], Example]
+    follows: tuple[object, ...]
+
+
+def open_data(cfg: DataConfig) -> Data:
+    """Opens `cfg.source`. The one place where the data room tells modalities apart.
 
     Raises `UserError` where there is nothing to read, saying what to give instead.
     """
-    source = cfg.source.strip()
-    if not source:
-        raise UserError(
-            "data.source is empty; give a folder of images, tfds:NAME, a pattern of "
-            "*.array_record files, or builtin:photos"
-        )
+    match cfg:
+        case AudioData():
+            cut = functools.partial(audio.random_crop, samples=cfg.samples)
+            return Data(open_audio(cfg), cut, ("audio", cfg.samples))
+        case ImageData():
+            follows = (
+                cfg.image_size, cfg.channels, tuple(cfg.crop_scale), tuple(cfg.crop_ratio),
+                cfg.flip, cfg.jitter,
+            )  # fmt: skip
+            cut = functools.partial(image.example, cfg=cfg)
+            return Data(open_images(cfg), cut, follows)
+        case TextData():
+            cut = functools.partial(text.padded, tokens=cfg.tokens)
+            return Data(open_text(cfg), cut, ("text", cfg.tokens))
+
+
+def open_images(cfg: ImageData) -> Source:
+    """Opens a folder of images, "tfds:NAME", ArrayRecord files or "builtin:photos"."""
+    source = _named(cfg, IMAGES)
     if source.startswith(tfds_source.PREFIX):
         return tfds_source.Tfds(source, cfg.split)
-    if cfg.split != "train":
-        raise UserError(
-            f"data.split={cfg.split!r}: only tfds:NAME sources have splits; leave it 'train' "
-            f"for {source!r}"
-        )
+    _only_train(cfg)
     if source.startswith(BUILTIN_PREFIX):
-        check_builtin(source)
+        _check_builtin(source, PHOTOS)
         return PhotoWindows(cfg.image_size)
     if shards.looks_like_shards(source):
         return shards.Shards(source)
-    return Folder(source)
+    return Folder(source, IMAGES)
 
 
-def check_builtin(source: str) -> None:
-    """Raises `UserError` for a built-in set that does not exist."""
-    if source in BUILTINS:
+def open_audio(cfg: AudioData) -> Source:
+    """Opens a folder of sound files or "builtin:tones"; only utterances that are long enough."""
+    source = _named(cfg, SOUNDS)
+    _only_train(cfg)
+    if source.startswith(BUILTIN_PREFIX):
+        _check_builtin(source, TONES)
+        return long_enough(Tones(), cfg)
+    return long_enough(Sounds(source), cfg)
+
+
+def open_text(cfg: TextData) -> Source:
+    """Opens text files or "builtin:python-docs" and cuts their tokens into blocks."""
+    source = _named(cfg, TEXTS)
+    _only_train(cfg)
+    tokenizer = open_tokenizer(cfg.tokenizer)
+    if source.startswith(BUILTIN_PREFIX):
+        _check_builtin(source, PYTHON_DOCS)
+        documents = pydocs.documents()
+        names = tuple(document.name for document in documents)
+        return Blocks(tokenize(documents, tokenizer, names), cfg)
+    files = textfiles.TextFiles(source)
+    corpus = tokenize(files.documents(), tokenizer)
+    files.check_faults(cfg.max_bad_share)
+    return Blocks(corpus, cfg)
+
+
+def _named(cfg: DataConfig, kind: Kind) -> str:
+    source = cfg.source.strip()
+    if not source:
+        raise UserError(f"data.source is empty; give {kind.sources}")
+    if kind is not IMAGES and source.startswith(tfds_source.PREFIX):
+        raise UserError(
+            f"data.source={source!r}: only images are read from TFDS. Give {kind.sources}"
+        )
+    return source
+
+
+def _only_train(cfg: DataConfig) -> None:
+    if cfg.split != "train":
+        raise UserError(
+            f"data.split={cfg.split!r}: only tfds:NAME sources have splits; leave it 'train' "
+            f"for {cfg.source!r}"
+        )
+
+
+def _check_builtin(source: str, known: str) -> None:
+    """Raises `UserError` unless `source` is the one built-in set of its modality."""
+    if source == known:
         return
-    near = difflib.get_close_matches(source, BUILTINS, n=1, cutoff=0.5)
+    if source in (PHOTOS, TONES, PYTHON_DOCS):
+        raise UserError(
+            f"data.source={source!r} is of another modality than this recipe; its built-in set "
+            f"is {known}"
+        )
+    near = difflib.get_close_matches(source, (known,), n=1, cutoff=0.5)
     hint = f" Did you mean {near[0]}?" if near else ""
     raise UserError(
-        f"data.source={source!r}: there is no such built-in set; known: {', '.join(BUILTINS)}."
-        f"{hint}"
+        f"data.source={source!r}: there is no such built-in set; known: {known}.{hint}"
     )

@@ -1,24 +1,72 @@
-"""The configuration that reads pictures, and a folder of them."""
+"""Configurations that read each modality, and folders of files."""
 
 import pathlib
 from collections.abc import Callable
 
 import pytest
 from pictures import jpeg
+from sounds import tone, wav
 
-from d2v_jax.data.config import DataConfig
+from d2v_jax.data.config import AudioData, ImageData, TextData
 
 
 @pytest.fixture
-def config() -> Callable[..., DataConfig]:
-    def make(source: str | pathlib.Path, **changes) -> DataConfig:
+def config() -> Callable[..., ImageData]:
+    def make(source: str | pathlib.Path, **changes) -> ImageData:
         fields = dict(
             source=str(source), split="train", image_size=16, channels=3, crop_scale=(0.2, 1.0),
-            crop_ratio=(3 / 4, 4 / 3), flip=0.5, threads=1, workers=0, max_bad_share=0.05,
+            crop_ratio=(3 / 4, 4 / 3), flip=0.5, jitter=0.0, threads=1, workers=0,
+            max_bad_share=0.05,
         )  # fmt: skip
-        return DataConfig(**(fields | changes))
+        return ImageData(**(fields | changes))
 
     return make
+
+
+@pytest.fixture
+def audio() -> Callable[..., AudioData]:
+    def make(source: str | pathlib.Path, **changes) -> AudioData:
+        fields = dict(
+            source=str(source), split="train", samples=4_000, min_samples=2_000, threads=1,
+            workers=0, max_bad_share=0.05,
+        )  # fmt: skip
+        return AudioData(**(fields | changes))
+
+    return make
+
+
+@pytest.fixture
+def text() -> Callable[..., TextData]:
+    def make(source: str | pathlib.Path, **changes) -> TextData:
+        fields = dict(
+            source=str(source), split="train", tokenizer="bytes", tokens=16, blocks="contiguous",
+            threads=1, workers=0, max_bad_share=0.05,
+        )  # fmt: skip
+        return TextData(**(fields | changes))
+
+    return make
+
+
+@pytest.fixture
+def sounds(tmp_path: pathlib.Path) -> pathlib.Path:
+    """Two speakers of six wav files at 16 kHz, half a second each."""
+    root = tmp_path / "sounds"
+    for number in range(12):
+        path = root / ("ann" if number < 6 else "bob") / f"{number:02d}.wav"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(wav(tone(8_000, 200 + 20 * number)))
+    return root
+
+
+@pytest.fixture
+def texts(tmp_path: pathlib.Path) -> pathlib.Path:
+    """Two files, three documents."""
+    root = tmp_path / "texts"
+    (root / "b").mkdir(parents=True)
+    (root / "a.txt").write_text("One fine day.\nIt rained.\n\n\nAnother document, "
+                                "whose second line follows.\nHere.\n")  # fmt: skip
+    (root / "b" / "c.txt").write_text("Grüße, wörld\r\n", newline="")
+    return root
 
 
 @pytest.fixture

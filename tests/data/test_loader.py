@@ -15,7 +15,7 @@ from d2v_jax.common.checks import UserError
 from d2v_jax.data import loader
 from d2v_jax.data.image import augment
 from d2v_jax.data.loader import open_batches
-from d2v_jax.data.sources import open_source
+from d2v_jax.data.sources import Data, open_images
 
 
 def take(cfg, count: int, **where) -> list[dict[str, np.ndarray]]:
@@ -49,7 +49,7 @@ def test_batches_are_the_crops_of_their_records(config, folder):
     ids = np.concatenate([first["example_id"], second["example_id"], third["example_id"]])
     assert sorted(ids[:20]) == list(range(20))  # an epoch is a permutation, across batches
     whole = config(folder, crop_scale=(1.0, 1.0), crop_ratio=(1.5, 1.5), flip=0.0)
-    source = open_source(whole)
+    source = open_images(whole)
     for image, index in zip(*take(whole, 1)[0].values()):
         expected = augment(source.read(int(index)), whole, np.random.default_rng(0))
         assert np.array_equal(image, expected)
@@ -164,9 +164,9 @@ def test_fingerprint_follows_what_a_batch_is(config, folder):
     assert of() == of(threads=3, max_bad_share=0.2)
     changed = [
         of(seed=4), of(batch_size=4), of(image_size=8), of(channels=1), of(flip=0.0),
-        of(crop_scale=(0.3, 1.0)), of(crop_ratio=(1.0, 1.0)),
+        of(crop_scale=(0.3, 1.0)), of(crop_ratio=(1.0, 1.0)), of(jitter=0.4),
     ]  # fmt: skip
-    assert len({of(), *changed}) == 8
+    assert len({of(), *changed}) == 9
 
 
 def test_closing(config, folder):
@@ -189,20 +189,20 @@ def test_sizes_that_do_not_fit(config, folder, monkeypatch):
         def __len__(self):
             return 2**31
 
-    monkeypatch.setattr(loader, "open_source", lambda cfg: Huge())
+    monkeypatch.setattr(loader, "open_data", lambda cfg: Data(Huge(), None, ()))
     with pytest.raises(UserError, match="2147483648 records"):
         open_batches(config(folder), seed=0, batch_size=8)
 
 
 SCRIPT = """
 import multiprocessing, signal, sys
-from d2v_jax.data.config import DataConfig
+from d2v_jax.data.config import ImageData
 from d2v_jax.data.loader import open_batches
 
 if __name__ == "__main__":
     interrupts = []
     signal.signal(signal.SIGINT, lambda *_: interrupts.append(1))
-    cfg = DataConfig(sys.argv[1], "train", 16, 3, (0.2, 1.0), (1.0, 1.0), 0.5, 1, 1, 0.5)
+    cfg = ImageData(sys.argv[1], "train", 16, 3, (0.2, 1.0), (1.0, 1.0), 0.5, 0.0, 1, 1, 0.5)
     with open_batches(cfg, seed=0, batch_size=4) as batches:
         next(batches)
         print(*[child.pid for child in multiprocessing.active_children()], flush=True)

@@ -7,7 +7,7 @@ import pytest
 
 from d2v_jax.common.checks import UserError
 from d2v_jax.data import photos
-from d2v_jax.data.sources import open_source
+from d2v_jax.data.sources import open_images
 
 
 @pytest.fixture
@@ -29,21 +29,21 @@ def test_the_photos_are_those_of_the_wheel():
 
 
 def test_windows_are_a_function_of_their_number(config):
-    source = open_source(config("builtin:photos", image_size=32))
+    source = open_images(config("builtin:photos", image_size=32))
     assert len(source) == 65536 and source.class_names == photos.NAMES
     copy = pickle.loads(pickle.dumps(source))
     for index in (0, 1, 17, 65535):
         record = source.read(index)
-        assert record.image.shape == (48, 48) and record.label == index % 16
-        assert np.array_equal(record.image, copy.read(index).image)
-    assert not np.array_equal(source.read(0).image, source.read(16).image)
-    other = open_source(config("builtin:photos", image_size=16))
+        assert record.data.shape == (48, 48) and record.label == index % 16
+        assert np.array_equal(record.data, copy.read(index).data)
+    assert not np.array_equal(source.read(0).data, source.read(16).data)
+    other = open_images(config("builtin:photos", image_size=16))
     assert other.fingerprint != source.fingerprint == copy.fingerprint
 
 
 def test_windows_stay_left(columns):
     source = photos.PhotoWindows(32)
-    largest = max(int(source.read(index).image.max()) for index in range(3000))
+    largest = max(int(source.read(index).data.max()) for index in range(3000))
     assert 65 <= largest < 70
 
 

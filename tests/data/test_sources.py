@@ -13,7 +13,7 @@ from tensorflow_datasets.proto import tf_example_pb2
 from d2v_jax.common.checks import UserError
 from d2v_jax.data.image import decode
 from d2v_jax.data.records import BadRecord
-from d2v_jax.data.sources import open_source
+from d2v_jax.data.sources import open_images
 
 
 def write_shard(path: pathlib.Path, records: list[bytes]) -> None:
@@ -35,7 +35,7 @@ def check_pickles(source) -> None:
     other = pickle.loads(pickle.dumps(source))
     for index in (0, len(source) - 1):
         mine, theirs = source.read(index), other.read(index)
-        assert np.array_equal(mine.image, theirs.image)
+        assert np.array_equal(mine.data, theirs.data)
         assert (mine.label, mine.name) == (theirs.label, theirs.name)
     assert other.fingerprint == source.fingerprint
 
@@ -44,10 +44,10 @@ def check_pickles(source) -> None:
 
 
 def test_folder_with_classes(config, folder):
-    source = open_source(config(folder))
+    source = open_images(config(folder))
     assert len(source) == 20 and source.class_names == ("cats", "dogs")
     record = source.read(11)
-    assert (record.name, record.label, record.image) == ("dogs/11.jpg", 1, jpeg(11))
+    assert (record.name, record.label, record.data) == ("dogs/11.jpg", 1, jpeg(11))
     check_pickles(source)
 
 
@@ -60,26 +60,26 @@ def test_folder_nested_and_mixed(config, tmp_path):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(jpeg())
     (tmp_path / "b" / "loop").symlink_to(tmp_path)
-    source = open_source(config(tmp_path))
+    source = open_images(config(tmp_path))
     assert source.names == ["a.WebP", "b/c/x.PNG", "b/y.JPeG"]
     assert source.class_names is None and source.read(0).label is None
     for index in range(3):
-        assert decode(source.read(index).image, 3).size == (60, 40)
+        assert decode(source.read(index).data, 3).size == (60, 40)
 
 
 def test_folder_fingerprint_follows_names_and_sizes(config, folder):
-    first = open_source(config(folder)).fingerprint
-    assert open_source(config(folder)).fingerprint == first
+    first = open_images(config(folder)).fingerprint
+    assert open_images(config(folder)).fingerprint == first
     moved = folder.rename(folder.with_name("elsewhere"))
-    assert open_source(config(moved)).fingerprint == first
+    assert open_images(config(moved)).fingerprint == first
     (moved / "cats" / "00.jpg").write_bytes(jpeg() + b"\0")
-    second = open_source(config(moved)).fingerprint
+    second = open_images(config(moved)).fingerprint
     (moved / "cats" / "00.jpg").rename(moved / "cats" / "000.jpg")
-    assert len({first, second, open_source(config(moved)).fingerprint}) == 3
+    assert len({first, second, open_images(config(moved)).fingerprint}) == 3
 
 
 def test_a_file_that_went_away_is_a_bad_record(config, folder):
-    source = open_source(config(folder))
+    source = open_images(config(folder))
     (folder / "cats" / "00.jpg").unlink()
     with pytest.raises(BadRecord, match="No such file") as bad:
         source.read(0)
@@ -88,21 +88,21 @@ def test_a_file_that_went_away_is_a_bad_record(config, folder):
 
 def test_folder_errors(config, tmp_path):
     with pytest.raises(UserError, match=r"nowhere.*no such folder.*builtin:photos"):
-        open_source(config(tmp_path / "nowhere"))
+        open_images(config(tmp_path / "nowhere"))
     with pytest.raises(UserError, match=r"no image.*\.jpg, \.jpeg, \.png, \.webp"):
-        open_source(config(tmp_path))
+        open_images(config(tmp_path))
     (tmp_path / "a.tiff").write_bytes(b"x")
     with pytest.raises(UserError, match=r"other files, such as 'a\.tiff'"):
-        open_source(config(tmp_path))
+        open_images(config(tmp_path))
     (tmp_path / "s.array_record").write_bytes(b"x")
     with pytest.raises(UserError, match=r"holds ArrayRecord files: give .*\*\.array_record"):
-        open_source(config(tmp_path))
+        open_images(config(tmp_path))
     with pytest.raises(UserError, match="is a file, not a folder"):
-        open_source(config(tmp_path / "a.tiff"))
+        open_images(config(tmp_path / "a.tiff"))
     with pytest.raises(UserError, match=r"data\.source is empty"):
-        open_source(config(" "))
+        open_images(config(" "))
     with pytest.raises(UserError, match=r"data\.split='test': only tfds"):
-        open_source(config(tmp_path, split="test"))
+        open_images(config(tmp_path, split="test"))
 
 
 # -- ArrayRecord
@@ -113,80 +113,80 @@ def test_shards_of_pictures_and_examples(config, tmp_path):
     webp = encoded(Image.fromarray(ramp()), "webp")
     write_shard(tmp_path / "x-0.array_record", [jpeg(0), png, webp])
     write_shard(tmp_path / "x-1.array_record", [example(label=4), example("image/encoded")])
-    source = open_source(config(tmp_path / "x-*.array_record"))
+    source = open_images(config(tmp_path / "x-*.array_record"))
     assert len(source) == 5 and source.class_names is None
     records = [source.read(index) for index in range(5)]
     assert [record.label for record in records] == [None, None, None, 4, None]
     for record in records:
-        assert decode(record.image, 3).size == (60, 40)
+        assert decode(record.data, 3).size == (60, 40)
     check_pickles(source)
     listed = ",".join(str(tmp_path / f"x-{n}.array_record") for n in range(2))
-    assert open_source(config(listed)).fingerprint == source.fingerprint
+    assert open_images(config(listed)).fingerprint == source.fingerprint
     write_shard(tmp_path / "x-2.array_record", [png])
-    assert open_source(config(tmp_path / "x-*")).fingerprint != source.fingerprint
+    assert open_images(config(tmp_path / "x-*")).fingerprint != source.fingerprint
 
 
 def test_shard_records_that_are_no_pictures(config, tmp_path):
     records = [b"\xff\xff\xffnothing", example("picture"), jpeg()]
     write_shard(tmp_path / "x.array_record", records)
-    source = open_source(config(tmp_path / "x.array_record"))
+    source = open_images(config(tmp_path / "x.array_record"))
     with pytest.raises(BadRecord, match=r"nor a tf\.train\.Example") as bad:
         source.read(0)
     assert bad.value.name == "x.array_record record 0"
     with pytest.raises(BadRecord, match="it has: picture"):
         source.read(1)
-    assert source.read(2).image == jpeg()
+    assert source.read(2).data == jpeg()
 
 
 def test_shard_errors(config, tmp_path, folder):
     with pytest.raises(UserError, match=r"'.*x-\*\.array_record' matches no file.*exists"):
-        open_source(config(tmp_path / "x-*.array_record"))
+        open_images(config(tmp_path / "x-*.array_record"))
     with pytest.raises(UserError, match=r"matches no file.*does not exist"):
-        open_source(config(tmp_path / "gone" / "x.array_record"))
+        open_images(config(tmp_path / "gone" / "x.array_record"))
     with pytest.raises(UserError, match=r"matches pictures.*Give the folder"):
-        open_source(config(folder / "cats" / "*.jpg"))
+        open_images(config(folder / "cats" / "*.jpg"))
     with pytest.raises(UserError, match="matches folders only"):
-        open_source(config(folder / "*"))
+        open_images(config(folder / "*"))
     broken = tmp_path / "broken.array_record"
     broken.write_bytes(b"\x01" * 100_000)
     with pytest.raises(UserError, match=r"broken\.array_record' is not a readable ArrayRecord"):
-        open_source(config(broken))
+        open_images(config(broken))
 
 
 # -- TFDS
 
 
 def test_tfds(config, toy):
-    source = open_source(config("tfds:toy"))
+    source = open_images(config("tfds:toy"))
     assert len(source) == 12 and source.class_names == ("cat", "dog", "owl")
     by_bytes = {jpeg(number): number % 3 for number in range(12)}
     assert len(by_bytes) == 12
     for index in range(12):
         record = source.read(index)
-        assert record.label == by_bytes[record.image]
+        assert record.label == by_bytes[record.data]
     check_pickles(source)
     assert source.read(3).name == "tfds:toy/1.0.0 train record 3"
-    half = open_source(config("tfds:toy", split="train[:50%]"))
+    half = open_images(config("tfds:toy", split="train[:50%]"))
     assert len(half) == 6 and half.fingerprint != source.fingerprint
 
 
 def test_tfds_errors(config, toy):
     with pytest.raises(UserError, match=r"knows no data set.*Did you mean tfds:toy\?"):
-        open_source(config("tfds:toyy"))
+        open_images(config("tfds:toyy"))
     with pytest.raises(UserError, match=r"Did you mean tfds:cifar10\?.*where TensorFlow"):
-        open_source(config("tfds:cfar10"))
+        open_images(config("tfds:cfar10"))
     with pytest.raises(UserError, match=r"not prepared in .*TFDS_DATA_DIR.*download_and_prepare"):
-        open_source(config("tfds:cifar10"))
+        open_images(config("tfds:cifar10"))
     with pytest.raises(UserError, match=r"data\.split='trian'.*train, validation"):
-        open_source(config("tfds:toy", split="trian"))
+        open_images(config("tfds:toy", split="trian"))
     with pytest.raises(UserError, match=r"no feature 'image' \(it has: text"):
-        open_source(config("tfds:words"))
+        open_images(config("tfds:words"))
     with pytest.raises(UserError, match=r"TFRECORD.*file_format='array_record'"):
-        open_source(config("tfds:old"))
+        open_images(config("tfds:old"))
     with pytest.raises(UserError, match="without TensorFlow"):
-        open_source(config("tfds:speech_commands"))
+        open_images(config("tfds:speech_commands"))
     with pytest.raises(UserError, match="Write tfds:NAME"):
-        open_source(config("tfds:two words"))
+        open_images(config("tfds:two words"))
 
 
 # -- built in
@@ -194,4 +194,4 @@ def test_tfds_errors(config, toy):
 
 def test_unknown_builtin(config):
     with pytest.raises(UserError, match=r"known: builtin:photos\. Did you mean builtin:photos\?"):
-        open_source(config("builtin:photo"))
+        open_images(config("builtin:photo"))

@@ -1,0 +1,111 @@
+"""Sound: whatever people have becomes 16 kHz mono, standardised by the whole utterance."""
+
+import io
+from typing import NamedTuple
+
+import numpy as np
+import soundfile
+import soxr
+
+from d2v_jax.data.records import BadRecord, Example, Record
+
+RATE = 16_000  # samples per second, of everything behind this file
+RATES = (1_000, 1_000_000)  # declared rates outside these are damage
+EPS = 1e-5  # added to the variance (REFERENCE §5.7)
+FULL = 32_768  # int16 of a full-scale wave
+PIECE = 1 << 20  # samples read at once
+
+
+class Utterance(NamedTuple):
+    """A whole recording, int16 [s] at 16 kHz mono.
+
+    (samples - offset) * scale has mean 0, and variance 1 but for `EPS`.
+    """
+
+    samples: np.ndarray
+    offset: np.float32
+    scale: np.float32
+
+
+def decode(sound: bytes | np.ndarray) -> np.ndarray:
+    """Returns the wave at 16 kHz mono: int16 [s] where it is stored so, else float32 [s].
+
+    `sound` is a file's bytes, or int16 or float32 samples [s] at 16 kHz. Float waves of full
+    scale lie in [-1, 1). Channels are averaged. Raises `BadRecord` for anything that is no
+    sound, is empty, or holds NaN or infinity.
+    """
+    wave_s = _read(sound) if isinstance(sound, bytes) else sound
+    if not len(wave_s):
+        raise BadRecord("holds no samples")
+    if wave_s.dtype != np.int16 and not np.isfinite(wave_s).all():
+        raise BadRecord("holds NaN or infinity")
+    return wave_s
+
+
+def _read(data: bytes) -> np.ndarray:
+    if not data:
+        raise BadRecord("the file is empty")
+    try:
+        with soundfile.SoundFile(io.BytesIO(data)) as file:
+            rate, promised = file.samplerate, file.frames
+            if not RATES[0] <= rate <= RATES[1]:
+                raise BadRecord(f"a sample rate of {rate} Hz")
+            exact = (file.subtype, file.channels, rate) == ("PCM_16", 1, RATE)
+            # In pieces, because a damaged header may promise more than fits in memory.
+            pieces = [file.read(PIECE, "int16" if exact else "float32")]
+            while len(pieces[-1]):
+                pieces.append(file.read(PIECE, "int16" if exact else "float32"))
+            wave_s = np.concatenate(pieces)
+    except soundfile.SoundFileError as error:
+        raise BadRecord(f"not a readable sound file: {_reason(error)}") from error
+    if length_known(promised) and len(wave_s) < promised:
+        raise BadRecord(f"truncated: {len(wave_s)} of {promised} samples")
+    if wave_s.ndim == 2:
+        wave_s = wave_s.mean(axis=1)
+    if rate != RATE and np.isfinite(wave_s).all():
+        wave_s = soxr.resample(wave_s, rate, RATE)
+    return wave_s
+
+
+def length_known(frames: int) -> bool:
+    """Whether a header says how long the file is: streams may leave that open."""
+    return 0 < frames < 2**40
+
+
+def _reason(error: Exception) -> str:
+    text = getattr(error, "error_string", None) or str(error)
+    return text.strip().rstrip(".")[:120] or type(error).__name__
+
+
+def standardise(wave_s: np.ndarray) -> np.ndarray:
+    """float32 [s] of mean 0 and variance 1: (w - mean) / sqrt(var + 1e-5) (REFERENCE §5.7)."""
+    wave_s = wave_s.astype(np.float64) / (FULL if wave_s.dtype == np.int16 else 1)
+    return ((wave_s - wave_s.mean()) / np.sqrt(wave_s.var() + EPS)).astype(np.float32)
+
+
+def utterance(wave_s: np.ndarray) -> Utterance:
+    """`wave_s` as `decode` gives it, in 16 bits, with the numbers that standardise it.
+
+    A float wave beyond full scale is not clipped: it is made to fit, and `scale` undoes that.
+    """
+    fit = 1.0
+    if wave_s.dtype != np.int16:
+        fit = min(1.0, (FULL - 1) / FULL / max(float(np.abs(wave_s).max()), 1e-30))
+        wave_s = np.rint(wave_s.astype(np.float64) * (FULL * fit)).astype(np.int16)
+    # Of these very samples, in double precision: sums of squares of int16 are large.
+    mean = wave_s.mean(dtype=np.float64)
+    deviation = np.sqrt(wave_s.var(dtype=np.float64) + EPS * (FULL * fit) ** 2)
+    return Utterance(wave_s, np.float32(mean), np.float32(1 / deviation))
+
+
+def random_crop(record: Record, rng: np.random.Generator, samples: int) -> Example:
+    """inputs int16 [s], s = `samples`, from anywhere in the recording; its offset and scale.
+
+    Raises `BadRecord` where there are fewer samples, or no sound.
+    """
+    whole = utterance(decode(record.data))
+    if len(whole.samples) < samples:
+        raise BadRecord(f"{len(whole.samples)} samples, fewer than its header promises")
+    start = int(rng.integers(len(whole.samples) - samples + 1))
+    inputs_s = whole.samples[start : start + samples]
+    return {"inputs": inputs_s, "offset": whole.offset, "scale": whole.scale}

@@ -1,0 +1,17 @@
+"""Token ids that every tokenizer shares, and rows of equal length (REFERENCE §7.1)."""
+
+import numpy as np
+
+from d2v_jax.data.records import Example, Record
+
+BOS, PAD, EOS, UNK = 0, 1, 2, 3  # <s>, <pad>, </s>, <unk>
+SPECIALS = 4  # ids of types begin here; <mask> is the last id of all
+
+
+def padded(record: Record, rng: np.random.Generator, tokens: int) -> Example:
+    """inputs int32 [t], t = `tokens`: `<s>`, the record's ids, `<pad>` where they end."""
+    del rng
+    inputs_t = np.full(tokens, PAD, np.int32)
+    inputs_t[0] = BOS
+    inputs_t[1 : 1 + len(record.data)] = record.data
+    return {"inputs": inputs_t}

@@ -1,0 +1,141 @@
+"""Text to token ids: bytes, or GPT-2's byte-level BPE from its files."""
+
+import itertools
+import json
+import os
+import pathlib
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+import tokenizers
+
+from d2v_jax.common.checks import UserError
+from d2v_jax.data.config import TextData
+from d2v_jax.data.records import fingerprint_of
+from d2v_jax.data.text import EOS, SPECIALS, UNK
+
+BYTES = "bytes"
+VOCAB, MERGES, DICTIONARY = "vocab.json", "merges.txt", "dict.txt"
+# Vocabularies that begin like this hold the final ids already, `<mask>` included.
+RESERVED = {"<s>": 0, "<pad>": 1, "</s>": EOS, "<unk>": UNK}
+
+
+class Tokenizer(Protocol):
+    """Ids 0 `<s>`, 1 `<pad>`, 2 `</s>`, 3 `<unk>`, then the types, `<mask>` = vocab_size - 1."""
+
+    vocab_size: int
+    fingerprint: str
+
+    def encode(self, lines: Sequence[str]) -> np.ndarray:
+        """int32 [t]: the ids of all lines one after the other, `</s>` after each."""
+        ...
+
+
+def vocab_size(cfg: TextData) -> int:
+    """Number of ids of `cfg.tokenizer`, specials and `<mask>` included. Raises `UserError`."""
+    return open_tokenizer(cfg.tokenizer).vocab_size
+
+
+def open_tokenizer(name: str) -> Tokenizer:
+    """`name`: "bytes", or a folder with vocab.json, merges.txt and maybe dict.txt."""
+    if name == BYTES:
+        return Bytes()
+    folder = pathlib.Path(name).expanduser()
+    if not name.strip() or not folder.is_dir():
+        raise UserError(
+            f"data.tokenizer={name!r}: there is no such folder. Give 'bytes', or the path of a "
+            f"folder with {VOCAB} and {MERGES} in GPT-2's format (and fairseq's {DICTIONARY} for "
+            "the ids of its released models)"
+        )
+    return Bpe(folder)
+
+
+class Bytes:
+    """One id per byte of UTF-8: 4 + byte."""
+
+    vocab_size = SPECIALS + 256 + 1
+    fingerprint = "bytes"
+
+    def encode(self, lines: Sequence[str]) -> np.ndarray:
+        text = "".join(f"{line}\n" for line in lines)
+        byte_t = np.frombuffer(text.encode(errors="replace"), np.uint8)
+        # Lines hold no line feed of their own: it stands for their end.
+        return np.where(byte_t == ord("\n"), EOS, byte_t.astype(np.int32) + SPECIALS)
+
+
+class Bpe:
+    """GPT-2's byte-level BPE.
+
+    Ids are 4 + the id of vocab.json, unless the folder also has fairseq's dict.txt, whose line
+    order then gives them ("<id in vocab.json> <count>" per line; types it lacks are `<unk>`).
+    A vocab.json that has the specials in their places (Hugging Face's RoBERTa) is taken as it is.
+    """
+
+    def __init__(self, folder: str | os.PathLike):
+        """Raises `UserError` for missing or unreadable files."""
+        folder = pathlib.Path(folder)
+        vocab_path, merges_path = folder / VOCAB, folder / MERGES
+        for path in (vocab_path, merges_path):
+            if not path.is_file():
+                raise UserError(
+                    f"data.tokenizer={str(folder)!r} has no {path.name}; a tokenizer is the two "
+                    f"files {VOCAB} and {MERGES} in GPT-2's format"
+                )
+        types = _types(vocab_path)
+        try:
+            model = tokenizers.models.BPE.from_file(str(vocab_path), str(merges_path))
+        except Exception as error:  # the library raises bare Exception
+            raise UserError(f"data.tokenizer={str(folder)!r}: {error}") from error
+        self._tokenizer = tokenizers.Tokenizer(model)
+        self._tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+        dictionary = folder / DICTIONARY
+        if RESERVED.items() <= types.items():
+            ids, self.vocab_size = np.arange(len(types)), len(types)
+            if types.get("<mask>") != len(types) - 1:
+                raise UserError(f"{vocab_path}: '<mask>' must be the last id, {len(types) - 1}")
+        elif dictionary.is_file():
+            ids, self.vocab_size = _fairseq_ids(dictionary, len(types))
+        else:
+            ids, self.vocab_size = np.arange(len(types)) + SPECIALS, len(types) + SPECIALS + 1
+        # A last entry, so that index -1, which stands for the end of a line, finds its id too.
+        self._ids = np.append(ids, EOS).astype(np.int32)
+        merges = merges_path.read_bytes()
+        self.fingerprint = fingerprint_of(("bpe", sorted(types.items()), merges, ids.tolist()))
+
+    def encode(self, lines: Sequence[str]) -> np.ndarray:
+        encodings = self._tokenizer.encode_batch_fast(list(lines), add_special_tokens=False)
+        chained = itertools.chain.from_iterable((*one.ids, -1) for one in encodings)
+        return self._ids[np.fromiter(chained, np.int64)]
+
+
+def _types(path: pathlib.Path) -> dict[str, int]:
+    """Type to id; ids must be 0 to n - 1."""
+    try:
+        types = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        raise UserError(f"{path} is not readable as JSON: {error}") from error
+    if not isinstance(types, dict) or sorted(types.values()) != list(range(len(types))):
+        raise UserError(f"{path} must map each type to an id, without gaps from 0 on")
+    return types
+
+
+def _fairseq_ids(path: pathlib.Path, types: int) -> tuple[np.ndarray, int]:
+    """The id of each of `types` types of vocab.json, and the number of ids with `<mask>`."""
+    ids = np.full(types, UNK, np.int64)
+    lines = path.read_text(encoding="utf-8").splitlines()
+    for number, line in enumerate(lines):
+        symbol = line.split(" ", 1)[0]
+        if not symbol.isdecimal():
+            continue  # "madeupword0000 0" fills the table to a multiple of eight
+        place = int(symbol)
+        if place >= types or ids[place] != UNK:
+            what = "occurs twice" if place < types else f"is beyond the {types} types of {VOCAB}"
+            raise UserError(
+                f"{path}, line {number + 1}: {symbol} {what}; this dictionary belongs to another "
+                "vocabulary"
+            )
+        ids[place] = SPECIALS + number
+    if (ids == UNK).all():
+        raise UserError(f"{path}: no line such as '262 8000', an id of {VOCAB} and a count")
+    return ids, SPECIALS + len(lines) + 1
