@@ -13,7 +13,7 @@ def get_config(arg: str = "") -> config_dict.ConfigDict:
 
     # A folder of wav or flac files, "builtin:tones".
     c.data.source = "librispeech"
-    c.data.samples = 320_000  # at 16 kHz, length of a random crop; shorter utterances are dropped
+    c.data.samples = 160_000  # at 16 kHz, length of a random crop; shorter utterances are dropped
     c.data.min_samples = 32_000  # utterances shorter than this are never used
 
     # Width, kernel and stride of each convolution of the waveform encoder (§1.1).

@@ -18,6 +18,7 @@ def get_config() -> config_dict.ConfigDict:
     c.seed = 0  # every random draw is a function of it
     # A run folder or anyone's checkpoint to start from, student and teacher; "": fresh numbers.
     c.init_from = ""
+    c.init_teacher = "checkpoint"  # of `init_from`: its own teacher, or a copy of its "student"
 
     c.data = config_dict.ConfigDict()
     c.data.source = ""  # where examples come from; what each modality reads is said there
@@ -193,6 +194,8 @@ def budget(
 def shrink_model(c: config_dict.ConfigDict) -> config_dict.ConfigDict:
     """The part of every `smoke` that no modality changes: 30 steps of a small model."""
     kept = len(c.targets.blocks) / c.trunk.depth
+    if c.loss.scale == 1 / c.trunk.width:  # a mean over D
+        c.loss.scale = 1 / 32
     c.trunk.width, c.trunk.heads = 32, 4
     c.trunk.prenet_depth = min(c.trunk.prenet_depth, 1)
     c.trunk.depth = 3

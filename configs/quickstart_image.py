@@ -6,12 +6,12 @@ Cost: about four minutes on two CPU cores.
 Expected: README, Results.
 """
 
-from d2v_jax.configs import image
+from d2v_jax.configs import base, image
 from ml_collections import config_dict
 
 
 def get_config(arg: str = "") -> config_dict.ConfigDict:
-    """`arg`: "" for the recipe, "smoke" for eight tiny steps."""
+    """`arg`: "" for the recipe, "smoke" for thirty tiny steps."""
     c = image.get_config()
     c.recipe = "quickstart_image"
     c.data.source = "builtin:photos"
@@ -31,7 +31,7 @@ def get_config(arg: str = "") -> config_dict.ConfigDict:
     c.decoder.width = 64
     c.decoder.groups = 1
     c.decoder.layers = 2
-    c.targets.layers = 3
+    c.targets.blocks = tuple(range(3))
     c.loss.cls_weight = 1.28
     c.teacher.decay_start = 0.98
     c.teacher.decay_end = 0.998
@@ -43,4 +43,4 @@ def get_config(arg: str = "") -> config_dict.ConfigDict:
     c.train.batch_size = 16
     c.train.log_every = 10
     c.train.checkpoint_every = 200
-    return image.variant(c, arg)
+    return base.variant(c, arg, image.smoke)

@@ -10,12 +10,12 @@ Cost: not measured; about 0.4 TFLOP per image and step by the FLOP count of stud
 Expected: ImageNet-1k fine-tuning 84.5 % top-1 (paper, from memory). Not yet run here.
 """
 
-from d2v_jax.configs import image
+from d2v_jax.configs import base, image
 from ml_collections import config_dict
 
 
 def get_config(arg: str = "") -> config_dict.ConfigDict:
-    """`arg`: "" for the recipe, "smoke" for eight tiny steps."""
+    """`arg`: "" for the recipe, "smoke" for thirty tiny steps, "budget" for few devices."""
     c = image.get_config()
     c.recipe = "v2_image_base"
-    return image.variant(c, arg)
+    return base.variant(c, arg, image.smoke, shrink=4, micro_batches=4)

@@ -10,12 +10,12 @@ Cost: not measured; about 4.4 TFLOP per image and step by the FLOP count of stud
 Expected: ImageNet-1k fine-tuning 87.4 % top-1 (benchmark listing). Not yet run here.
 """
 
-from d2v_jax.configs import image
+from d2v_jax.configs import base, image
 from ml_collections import config_dict
 
 
 def get_config(arg: str = "") -> config_dict.ConfigDict:
-    """`arg`: "" for the recipe, "smoke" for eight tiny steps."""
+    """`arg`: "" for the recipe, "smoke" for thirty tiny steps, "budget" for few devices."""
     c = image.get_config()
     c.recipe = "v2_image_huge14"
     c.trunk.width, c.decoder.width = 1280, 1024
@@ -23,7 +23,7 @@ def get_config(arg: str = "") -> config_dict.ConfigDict:
     c.trunk.prenet_depth, c.trunk.depth = 0, 32
     c.mask.share, c.mask.adjust = 0.75, 0.1
     c.decoder.kernel, c.decoder.layers = 5, 3
-    c.targets.layers = 24
+    c.targets.blocks = tuple(range(8, 32))
     c.loss.cls_weight = 1.28
     c.teacher.decay_steps = 150_000
     c.optimizer.learning_rate = 4e-4
@@ -31,4 +31,4 @@ def get_config(arg: str = "") -> config_dict.ConfigDict:
     c.teacher.decay_end, c.teacher.decay_steps = 1.0, 300_000
     c.train.steps = 500_000
     c.train.batch_size = 256
-    return image.variant(c, arg)
+    return base.variant(c, arg, image.smoke, shrink=2, micro_batches=16)

@@ -63,6 +63,7 @@ def check(config: Config) -> None:
     fields = _fields(config)
     for name in fields:
         _single(name, fields[name])
+    one_of(config.init_teacher, ("checkpoint", "student"), "init_teacher")
     require(0 <= config.seed < 2**32, f"seed={config.seed} must lie between 0 and 2**32 - 1")
     _data(fields)
     _trunk(config)

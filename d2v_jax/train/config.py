@@ -52,6 +52,7 @@ class Config:
     recipe: str
     seed: int
     init_from: str
+    init_teacher: str
     data: DataConfig
     model: d2v.ModelConfig
     optimizer: OptimizerConfig

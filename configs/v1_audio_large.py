@@ -1,0 +1,38 @@
+"""data2vec 1.0 large on Libri-light 60k h (arXiv:2202.03555).
+
+No configuration of this run was published: sizes follow the released checkpoint, learning rate and
+length are from memory of the paper, the rest is that of base.
+
+Command: d2v pretrain --config v1_audio_large --workdir runs/v1_audio_large
+    (data: --config.data.source=FOLDER of wav or flac files)
+Cost: not measured; about 1.5 TFLOP per example and step by the FLOP count of student, teacher and
+    decoder, so 3.4e20 FLOP for the whole schedule.
+Expected: 1.89 / 4.07 % WER on test-clean / other after CTC on 960 h, greedy (model card). Not yet
+    run here.
+"""
+
+from d2v_jax.configs import base, audio
+from ml_collections import config_dict
+
+
+def get_config(arg: str = "") -> config_dict.ConfigDict:
+    """`arg`: "" for the recipe, "smoke" for thirty tiny steps, "budget" for few devices."""
+    c = audio.get_config()
+    c.recipe = "v1_audio_large"
+    c.positions.bias = "none"
+    c.positions.zero_padding = "input"
+    c.mask.hide, c.mask.kind = "replace", "spans"
+    c.mask.share, c.mask.adjust, c.mask.block, c.mask.views = 0.65, 0.0, 10, 1
+    c.mask.neighbours = 12  # utterances that shared a device
+    c.decoder.layers = 0
+    c.teacher.owns = ("prenet", "trunk")  # the positions are the student's
+    c.teacher.decay_end, c.teacher.decay_steps = 0.9999, 30_000
+    c.optimizer.learning_rate = 5e-4
+
+    c.trunk.width, c.trunk.heads, c.trunk.depth = 1024, 16, 24
+    c.targets.blocks = tuple(range(16, 24))
+    c.optimizer.learning_rate = 3e-4
+    c.optimizer.schedule, c.optimizer.start_share, c.optimizer.end_share = "exponential", 0.01, 0.01
+    c.optimizer.warmup_steps, c.optimizer.hold_steps = 18_000, 540_000
+    c.train.steps, c.train.batch_size = 600_000, 384
+    return base.variant(c, arg, audio.smoke, shrink=4, micro_batches=8)

@@ -1,0 +1,41 @@
+"""data2vec 1.0 ViT-B/16 on ImageNet-1k, 800 epochs (arXiv:2202.03555; REFERENCE §6.7).
+
+Command: d2v pretrain --config v1_image_base --workdir runs/v1_image_base
+    (data: TFDS imagenet2012 in ArrayRecord; --config.data.source=FOLDER for your own)
+Cost: not measured; about 0.14 TFLOP per example and step by the FLOP count of student, teacher and
+    decoder, so 1.4e20 FLOP for the whole schedule.
+Expected: ImageNet-1k fine-tuning 84.2 % top-1 (paper, from memory). Not yet run here.
+"""
+
+from d2v_jax.configs import base, image
+from ml_collections import config_dict
+
+
+def get_config(arg: str = "") -> config_dict.ConfigDict:
+    """`arg`: "" for the recipe, "smoke" for thirty tiny steps, "budget" for few devices."""
+    c = image.get_config()
+    c.recipe = "v1_image_base"
+    c.data.crop_scale = (0.08, 1.0)
+    c.data.jitter = 0.4
+    c.positions.add, c.positions.bias = "none", "relative"
+    c.trunk.prenet_depth, c.trunk.depth = 0, 12
+    c.trunk.block, c.trunk.init = "pre_norm", "beit"
+    c.trunk.input_norm, c.trunk.output_norm = False, True
+    c.trunk.drop_path, c.trunk.attention_dropout = 0.25, 0.05
+    c.mask.hide, c.mask.kind = "replace", "beit"
+    c.mask.share, c.mask.adjust, c.mask.block, c.mask.views = 120 / 196, 0.0, 16, 1
+    c.decoder.layers, c.decoder.init = 0, "beit"
+    c.targets.blocks = tuple(range(6, 12))
+    c.targets.site, c.targets.layer_norms = "block", ("layer",)
+    c.loss.beta, c.loss.scale, c.loss.cls_weight = 2.0, 1 / 768, 0.0
+    c.teacher.owns = ("frontend", "positions", "mask", "prefix", "trunk", "decoder")
+    c.teacher.decay_start = c.teacher.decay_end = 0.9998
+    c.optimizer.adam, c.optimizer.decays = "torch", "matrices"
+    c.optimizer.b2 = 0.999
+    c.optimizer.clip = 3.0
+
+    c.optimizer.learning_rate, c.optimizer.end_share = 2e-3, 1e-5 / 2e-3
+    # The original's warm-up arrives at its last step, and stays there for one.
+    c.optimizer.warmup_steps, c.optimizer.hold_steps = 10 * 625 - 1, 1
+    c.train.steps, c.train.batch_size = 800 * 625, 2048
+    return base.variant(c, arg, image.smoke, shrink=4, micro_batches=4)
