@@ -51,12 +51,10 @@ def _read(data: bytes) -> np.ndarray:
             if not RATES[0] <= rate <= RATES[1]:
                 raise BadRecord(f"a sample rate of {rate} Hz")
             exact = (file.subtype, file.channels, rate) == ("PCM_16", 1, RATE)
-            # In pieces, because a damaged header may promise more than fits in memory.
-            pieces = [file.read(PIECE, "int16" if exact else "float32")]
-            while len(pieces[-1]):
-                pieces.append(file.read(PIECE, "int16" if exact else "float32"))
-            wave_s = np.concatenate(pieces)
-    except soundfile.SoundFileError as error:
+            if not length_known(promised):
+                file.seekable = lambda: False  # or reading would seek to that length's end
+            wave_s = _all_samples(file, "int16" if exact else "float32")
+    except (soundfile.SoundFileError, RuntimeError, ValueError, MemoryError) as error:
         raise BadRecord(f"not a readable sound file: {_reason(error)}") from error
     if length_known(promised) and len(wave_s) < promised:
         raise BadRecord(f"truncated: {len(wave_s)} of {promised} samples")
@@ -65,6 +63,14 @@ def _read(data: bytes) -> np.ndarray:
     if rate != RATE and np.isfinite(wave_s).all():
         wave_s = soxr.resample(wave_s, rate, RATE)
     return wave_s
+
+
+def _all_samples(file: soundfile.SoundFile, dtype: str) -> np.ndarray:
+    """[s] or [s, channel], read in pieces: a damaged header may promise more than memory holds."""
+    pieces = [file.read(PIECE, dtype)]
+    while len(pieces[-1]):
+        pieces.append(file.read(PIECE, dtype))
+    return np.concatenate(pieces)
 
 
 def length_known(frames: int) -> bool:

@@ -109,9 +109,7 @@ class Blocks:
             case "documents":
                 self._starts, self._ends = _whole_lines(corpus, room)
             case _:
-                raise UserError(
-                    f"data.blocks={cfg.blocks!r}: must be 'contiguous' or 'documents'"
-                )
+                raise UserError(f"data.blocks={cfg.blocks!r}: must be 'contiguous' or 'documents'")
         if not len(self._starts):
             raise UserError(
                 f"data.source={cfg.source!r}: its text has {len(corpus.tokens)} tokens, fewer "

@@ -94,9 +94,7 @@ def _none_found(root: pathlib.Path, kind: Kind, others: list[str]) -> str:
     return text
 
 
-def _list_files(
-    root: pathlib.Path, suffixes: tuple[str, ...]
-) -> tuple[dict[str, int], list[str]]:
+def _list_files(root: pathlib.Path, suffixes: tuple[str, ...]) -> tuple[dict[str, int], list[str]]:
     """Sizes in bytes by relative path, and a few names of files that do not count."""
     sizes: dict[str, int] = {}
     others: list[str] = []

@@ -86,9 +86,7 @@ def open_batches(
             grain.MultiprocessingOptions(num_workers=cfg.workers, per_worker_buffer_size=2),
             worker_init_fn=_prepare_worker,
         )
-    fingerprint = fingerprint_of(
-        (PIPELINE, source.fingerprint, seed, batch_size, *data.follows)
-    )
+    fingerprint = fingerprint_of((PIPELINE, source.fingerprint, seed, batch_size, *data.follows))
     return Batches(batches, cfg, len(source), fingerprint)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 
 from d2v_jax.common.checks import UserError
-from d2v_jax.data import audio, image, pydocs, shards, text, tfds_source, textfiles
+from d2v_jax.data import audio, image, pydocs, shards, text, textfiles, tfds_source
 from d2v_jax.data.config import AudioData, DataConfig, ImageData, TextData
 from d2v_jax.data.corpus import Blocks, tokenize
 from d2v_jax.data.folder import IMAGES, SOUNDS, TEXTS, Folder, Kind
@@ -128,6 +128,4 @@ def _check_builtin(source: str, known: str) -> None:
         )
     near = difflib.get_close_matches(source, (known,), n=1, cutoff=0.5)
     hint = f" Did you mean {near[0]}?" if near else ""
-    raise UserError(
-        f"data.source={source!r}: there is no such built-in set; known: {known}.{hint}"
-    )
+    raise UserError(f"data.source={source!r}: there is no such built-in set; known: {known}.{hint}")

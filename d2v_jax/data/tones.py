@@ -70,13 +70,15 @@ class Tones:
         self.lengths = np.array([_length(index) for index in range(UTTERANCES)], np.int64)
         self._voices = [_voice(number) for number in range(VOICES)]
         self._lexicon = _lexicon()
-        self._vowels = np.stack([
-            [_resonances(VOWELS[name], voice) for name in VOWEL_NAMES] for voice in self._voices
-        ])  # [voice, vowel, frequency]
-        self._onsets = np.stack([
-            [_resonances(CONSONANTS[name][0], voice) for name in CONSONANT_NAMES]
-            for voice in self._voices
-        ])
+        self._vowels = np.stack(
+            [[_resonances(VOWELS[name], voice) for name in VOWEL_NAMES] for voice in self._voices]
+        )  # [voice, vowel, frequency]
+        self._onsets = np.stack(
+            [
+                [_resonances(CONSONANTS[name][0], voice) for name in CONSONANT_NAMES]
+                for voice in self._voices
+            ]
+        )
         self._noises = np.stack([_noise_band(*CONSONANTS[name][1:3]) for name in CONSONANT_NAMES])
 
     def __len__(self) -> int:

@@ -7,7 +7,7 @@ import pytest
 from pictures import encoded, jpeg, ramp
 from PIL import Image
 
-from d2v_jax.data.image import augment, central, decode, random_resized_crop_box
+from d2v_jax.data.image import augment, central, decode, jitter, random_resized_crop_box
 from d2v_jax.data.records import BadRecord, Record
 
 RGB = Image.fromarray(ramp())
@@ -180,6 +180,72 @@ def test_augment_resizes_bicubic_and_flips(config):
     some = [augment(record, config("x", **whole), rng)[0, 0, 0] < 128 for _ in range(400)]
     assert 0.4 < np.mean(some) < 0.6
     assert augment(record, config("x", channels=1), rng).shape == (16, 16, 1)
+
+
+class Drawn:
+    """A generator that gives these numbers."""
+
+    def __init__(self, factors, order):
+        self.factors, self.order = np.array(factors), order
+
+    def uniform(self, low, high, count):
+        self.range = (low, high)
+        assert count == len(self.factors)
+        return self.factors
+
+    def permutation(self, count):
+        return self.order
+
+
+def blend(one: np.ndarray, other: np.ndarray | float, factor: float) -> np.ndarray:
+    """torchvision's, in 8 bits at every stage; Pillow cuts fractions off."""
+    return np.clip(factor * one + (1 - factor) * other, 0, 255).astype(np.uint8).astype(float)
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 0, 2)])
+def test_jitter_is_torchvisions(order):
+    factors = (1.3, 0.7, 1.35)
+    grey = lambda x: (x @ (0.299, 0.587, 0.114)).round()
+    expected = ramp().astype(float)
+    steps = (
+        lambda x: blend(x, 0.0, factors[0]),
+        lambda x: blend(x, np.floor(grey(x).mean() + 0.5), factors[1]),
+        lambda x: blend(x, grey(x)[:, :, None], factors[2]),
+    )
+    for step in order:
+        expected = steps[step](expected)
+    rng = Drawn(factors, order)
+    out = np.asarray(jitter(RGB, 0.4, rng)).astype(float)
+    assert np.abs(out - expected).max() <= 2
+    assert np.allclose(rng.range, (0.6, 1.4))
+    jitter(RGB, 1.5, rng)
+    assert rng.range == (0.0, 2.5)
+
+
+def test_jitter_leaves_crops_as_they_are(config):
+    """The same place and side with and without; grey has no colour to change."""
+    record = Record(encoded(RGB, "png"), None, "ramp")
+    for seed in range(10):
+        make = lambda **changes: augment(
+            record,
+            config("x", **changes),
+            np.random.default_rng(seed),  # noqa: B023
+        ).astype(float)
+        plain, jittered = make(), make(jitter=0.4)
+        assert not np.array_equal(plain, jittered)
+        by_rank = [np.corrcoef(a.ravel(), b.ravel())[0, 1] for a, b in
+                   ((plain[..., c], jittered[..., c]) for c in range(3))]  # fmt: skip
+        assert min(by_rank) > 0.8
+        assert np.ptp(make(channels=1, jitter=0.4)) > 0
+
+
+def test_contrast_is_relative_to_the_whole_picture(config):
+    """Halving the contrast of a picture half black, half white, seen in its black half."""
+    image = np.zeros((40, 80), np.uint8)
+    image[:, 40:] = 255
+    half = Drawn((1.0, 0.5, 1.0), (0, 1, 2))
+    out = np.asarray(jitter(Image.fromarray(image), 0.5, half))
+    assert out.min() == 64 and out.max() == 191
 
 
 def test_central_crop_keeps_the_middle():

@@ -26,7 +26,7 @@ def take(cfg, count: int, **where) -> list[dict[str, np.ndarray]]:
 def check_equal(mine: list[dict], theirs: list[dict]) -> None:
     assert len(mine) == len(theirs)
     for one, other in zip(mine, theirs):
-        assert one.keys() == other.keys() == {"inputs", "example_id"}
+        assert one.keys() == other.keys() >= {"inputs", "example_id"}
         for key in one:
             assert np.array_equal(one[key], other[key])
 
@@ -72,14 +72,52 @@ def test_threads_do_not_matter(config, folder, toy, source):
     check_equal(take(config(source, threads=1), 6), expected)
 
 
-def test_worker_processes_do_not_matter(config, folder):
+@pytest.fixture
+def any_config(config, audio, text, folder, sounds, texts):
+    """A configuration of any modality, with one unreadable record where that can be."""
     damage(folder, [3])
-    cfg = config(folder, max_bad_share=0.5)
-    with open_batches(
-        config(folder, workers=2, max_bad_share=0.5), seed=3, batch_size=8
-    ) as batches:
-        check_equal([next(batches) for _ in range(6)], take(cfg, 6))
-        assert list(batches.faults) == ["cats/03.jpg"]
+    (sounds / "ann" / "03.wav").write_bytes(b"no sound")
+    make = {"image": (config, folder), "audio": (audio, sounds), "text": (text, texts)}
+
+    def any_of(modality, **changes):
+        maker, source = make[modality]
+        return maker(source, max_bad_share=0.5, **changes)
+
+    return any_of
+
+
+KEYS = {
+    "image": {"inputs": (np.uint8, (8, 16, 16, 3))},
+    "audio": {"inputs": (np.int16, (8, 4000)), "offset": (np.float32, (8,)),
+              "scale": (np.float32, (8,))},
+    "text": {"inputs": (np.int32, (8, 16))},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("modality", ["audio", "image", "text"])
+def test_every_modality(any_config, modality):
+    """Threads, resuming and shares of processes do not matter; seeds do."""
+    whole = take(any_config(modality, threads=0), 6)
+    held = {key: (array.dtype, array.shape) for key, array in whole[0].items()}
+    assert held == KEYS[modality] | {"example_id": (np.int32, (8,))}
+    assert whole[0]["inputs"].shape[1:] == any_config(modality).example_shape
+    check_equal(take(any_config(modality, threads=3), 6), whole)
+    check_equal(take(any_config(modality), 2, start_step=4), whole[4:])
+    for process in range(2):
+        share = take(any_config(modality), 6, process_index=process, process_count=2)
+        cut = [{key: array[process::2] for key, array in batch.items()} for batch in whole]
+        check_equal(share, cut)
+    other = take(any_config(modality), 1, seed=4)[0]
+    assert not np.array_equal(other["inputs"], whole[0]["inputs"])
+
+
+@pytest.mark.parametrize("modality", ["audio", "image", "text"])
+def test_worker_processes_do_not_matter(any_config, modality):
+    cfg = any_config(modality, workers=2)
+    with open_batches(cfg, seed=3, batch_size=8) as batches:
+        check_equal([next(batches) for _ in range(6)], take(any_config(modality), 6))
+        bad = {"image": ["cats/03.jpg"], "audio": ["ann/03.wav"], "text": []}
+        assert list(batches.faults) == bad[modality]
 
 
 def test_resume_is_a_slice(config, folder):
@@ -167,6 +205,15 @@ def test_fingerprint_follows_what_a_batch_is(config, folder):
         of(crop_scale=(0.3, 1.0)), of(crop_ratio=(1.0, 1.0)), of(jitter=0.4),
     ]  # fmt: skip
     assert len({of(), *changed}) == 9
+
+
+def test_fingerprint_follows_what_a_crop_of_sound_is(audio, sounds):
+    def of(**changes):
+        with open_batches(audio(sounds, **changes), seed=3, batch_size=8) as batches:
+            return batches.fingerprint
+
+    assert of() == of(threads=3, max_bad_share=0.2) == of(min_samples=1_000)
+    assert len({of(), of(samples=5_000)}) == 2
 
 
 def test_closing(config, folder):

@@ -48,7 +48,7 @@ def test_windows_stay_left(columns):
 
 
 def test_windows_shrink_to_fit(columns):
-    assert photos.PhotoWindows(224).read(1).image.shape == (191, 191)
+    assert photos.PhotoWindows(224).read(1).data.shape == (191, 191)
 
 
 def test_probe_sides_never_meet(columns):

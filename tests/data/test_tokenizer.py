@@ -1,0 +1,150 @@
+"""Bytes and GPT-2's byte-level BPE: ids as fairseq and Hugging Face count them."""
+
+import json
+import pathlib
+import pickle
+
+import numpy as np
+import pytest
+
+from d2v_jax.common.checks import UserError
+from d2v_jax.data.tokenizer import RESERVED, open_tokenizer, vocab_size
+
+LINES = ["low lower", "", "é 🙂", "lowest"]
+
+
+def flat(lines: list[list[int]]) -> list[int]:
+    return [number for line in lines for number in line]
+
+
+def alphabet() -> list[str]:
+    """GPT-2's 256 printable stand-ins for bytes, in the order of its vocabulary."""
+    shown = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    hidden = [byte for byte in range(256) if byte not in shown]
+    return [chr(byte) for byte in shown] + [chr(256 + n) for n in range(len(hidden))]
+
+
+@pytest.fixture
+def bpe(tmp_path: pathlib.Path) -> pathlib.Path:
+    """256 bytes and four merges: l+o, lo+w, e+r, Ġ+low."""
+    folder = tmp_path / "gpt2"
+    folder.mkdir()
+    merges = ["l o", "lo w", "e r", "Ġ low"]
+    types = [*alphabet(), *(merge.replace(" ", "") for merge in merges)]
+    (folder / "vocab.json").write_text(json.dumps({t: n for n, t in enumerate(types)}))
+    (folder / "merges.txt").write_text("\n".join(["#version: 0.2", *merges, ""]))
+    return folder
+
+
+def by_hand(folder: pathlib.Path) -> list[list[int]]:
+    """What LINES become, in ids of vocab.json."""
+    number = json.loads((folder / "vocab.json").read_text())
+    bytes_of = lambda text: [number[alphabet_of[byte]] for byte in text.encode()]
+    shown = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    order = shown + [byte for byte in range(256) if byte not in shown]
+    alphabet_of = dict(zip(order, alphabet()))
+    return [
+        [number["low"], number["Ġlow"], number["er"]],
+        [],
+        bytes_of("é") + bytes_of(" ") + bytes_of("🙂"),
+        [number["low"], *bytes_of("est")],
+    ]
+
+
+def test_bytes(text):
+    tokenizer = open_tokenizer("bytes")
+    expected = [[4 + byte for byte in line.encode()] + [2] for line in LINES]
+    ids = tokenizer.encode(LINES)
+    assert ids.dtype == np.int32 and ids.tolist() == flat(expected)
+    assert tokenizer.vocab_size == vocab_size(text("x")) == 261
+    assert tokenizer.encode([]).shape == (0,) and tokenizer.encode([""]).tolist() == [2]
+    assert tokenizer.encode(["\ud800"]).tolist() == [4 + ord("?"), 2]
+
+
+def test_rank_order(bpe, text):
+    tokenizer = open_tokenizer(str(bpe))
+    expected = [[4 + number for number in line] + [2] for line in by_hand(bpe)]
+    ids = tokenizer.encode(LINES)
+    assert ids.dtype == np.int32 and ids.tolist() == flat(expected)
+    assert tokenizer.vocab_size == 4 + 260 + 1 == vocab_size(text("x", tokenizer=str(bpe)))
+    assert pickle.loads(pickle.dumps(tokenizer)).encode(LINES).tolist() == ids.tolist()
+    assert tokenizer.encode([]).shape == (0,)
+
+
+def test_fairseq_order(bpe):
+    """Lines of dict.txt count from 4, fillers too; types it lacks are unknown."""
+    order = [number for number in reversed(range(260)) if number != 259]
+    lines = [f"{number} {1000 - place}" for place, number in enumerate(order)]
+    lines[100:100] = ["madeupword0000 0"]
+    (bpe / "dict.txt").write_text("\n".join([*lines, "madeupword0001 0", ""]))
+    tokenizer = open_tokenizer(str(bpe))
+    place = {line.split()[0]: 4 + n for n, line in enumerate(lines)}
+    expected = [[place.get(str(n), 3) for n in line] + [2] for line in by_hand(bpe)]
+    assert tokenizer.encode(LINES).tolist() == flat(expected) and 3 in expected[0]
+    assert tokenizer.vocab_size == 4 + 261 + 1
+
+
+def test_a_vocabulary_with_specials_is_final(bpe):
+    plain = json.loads((bpe / "vocab.json").read_text())
+    types = RESERVED | {t: n + 4 for t, n in plain.items()}
+    (bpe / "vocab.json").write_text(json.dumps(types | {"<mask>": 264}))
+    tokenizer = open_tokenizer(str(bpe))
+    expected = [[number + 4 for number in line] + [2] for line in alphabet_ids(bpe, plain)]
+    assert tokenizer.vocab_size == 265
+    assert tokenizer.encode(LINES).tolist() == flat(expected)
+    (bpe / "vocab.json").write_text(json.dumps(types))
+    with pytest.raises(UserError, match="'<mask>' must be the last id"):
+        open_tokenizer(str(bpe))
+
+
+def alphabet_ids(folder: pathlib.Path, types: dict[str, int]) -> list[list[int]]:
+    kept = (folder / "vocab.json").read_text()
+    (folder / "vocab.json").write_text(json.dumps(types))
+    ids = by_hand(folder)
+    (folder / "vocab.json").write_text(kept)
+    return ids
+
+
+def test_text_that_looks_special_is_only_text(bpe):
+    for name in ("bytes", str(bpe)):
+        ids = open_tokenizer(name).encode(["<mask></s><pad>"])
+        assert ids[:-1].min() > 3 and len(ids) == 16
+
+
+def test_fingerprints_follow_the_files(bpe):
+    one = open_tokenizer(str(bpe)).fingerprint
+    assert one == open_tokenizer(str(bpe)).fingerprint
+    (bpe / "dict.txt").write_text("\n".join(f"{number} 1" for number in range(259, -1, -1)))
+    two = open_tokenizer(str(bpe)).fingerprint
+    (bpe / "dict.txt").unlink()
+    (bpe / "merges.txt").write_text("#version: 0.2\nl o\nlo w\ne r\n")
+    assert len({one, two, open_tokenizer(str(bpe)).fingerprint}) == 3
+
+
+def test_tokenizer_errors(bpe, tmp_path):
+    for name in ("gpt2", "", str(tmp_path / "gone")):
+        with pytest.raises(UserError, match=r"no such folder\. Give 'bytes', or the path.*vocab"):
+            open_tokenizer(name)
+    with pytest.raises(UserError, match=r"has no vocab\.json"):
+        open_tokenizer(str(tmp_path))
+    faults = {
+        "260 5": "line 1: 260 is beyond the 260 types", "7 5\n7 4": "line 2: 7 occurs twice",
+        "the 5": "no line such",
+    }  # fmt: skip
+    for line, reason in faults.items():
+        (bpe / "dict.txt").write_text(line)
+        with pytest.raises(UserError, match=reason):
+            open_tokenizer(str(bpe))
+    (bpe / "dict.txt").unlink()
+    (bpe / "merges.txt").write_text("#version: 0.2\nx y z w q\n")
+    with pytest.raises(UserError, match=r"data\.tokenizer=.*gpt2'"):
+        open_tokenizer(str(bpe))
+    (bpe / "vocab.json").write_text('{"a": 0, "b": 2}')
+    with pytest.raises(UserError, match="without gaps"):
+        open_tokenizer(str(bpe))
+    (bpe / "vocab.json").write_text("{")
+    with pytest.raises(UserError, match="JSON"):
+        open_tokenizer(str(bpe))
+    (bpe / "merges.txt").unlink()
+    with pytest.raises(UserError, match=r"has no merges\.txt"):
+        open_tokenizer(str(bpe))
