@@ -137,7 +137,7 @@ def _whole_lines(corpus: Corpus, room: int) -> tuple[np.ndarray, np.ndarray]:
     for first, last in zip(corpus.starts.tolist(), corpus.ends.tolist()):
         start = end = first  # of the block being filled
         low, high = np.searchsorted(line_ends, (first, last), side="right")
-        for line_end in [*line_ends[low:high].tolist(), last]:
+        for line_end in line_ends[low:high].tolist():
             if line_end - start > room and end > start:  # does not fit any more
                 starts.append(start)
                 ends.append(end)

@@ -146,6 +146,8 @@ def test_folder(audio, sounds, caplog):
     assert source.read(12).label == 1
     assert open_audio(audio(sounds)).fingerprint == source.fingerprint
     assert open_audio(audio(sounds, samples=20_000)).read(0).name == "ann/long.FLAC"
+    with pytest.raises(UserError, match="the longest of 14 has 20000 samples at 16 kHz"):
+        open_audio(audio(sounds, samples=20_001))
 
 
 def test_many_short_recordings_are_a_warning(audio, sounds, caplog):

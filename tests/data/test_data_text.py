@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from d2v_jax.common.checks import UserError
-from d2v_jax.data import corpus, pydocs
+from d2v_jax.data import corpus, progress, pydocs
 from d2v_jax.data.corpus import Blocks, Document, tokenize
 from d2v_jax.data.loader import open_batches
 from d2v_jax.data.sources import open_data, open_text
@@ -240,3 +240,15 @@ class _D:
     assert list(pydocs._docstrings(path)) == ["Module.", "F.", "C.", "Method.", "G."]
     path.write_text("def broken(:")
     assert list(pydocs._docstrings(path)) == []
+
+
+def test_long_work_shows_signs_of_life(monkeypatch, caplog):
+    monkeypatch.setattr(progress, "EVERY_S", 0.0)
+    with caplog.at_level(logging.INFO, "d2v"):
+        assert list(progress.logged("ab", "reading", 2)) == ["a", "b"]
+        tokenize(DOCUMENTS, Bytes())
+    assert "reading: 2 of 2" in caplog.text and "tokenising documents: 4" in caplog.text
+    monkeypatch.setattr(progress, "EVERY_S", 5.0)
+    caplog.clear()
+    tokenize(DOCUMENTS, Bytes())
+    assert not caplog.records
