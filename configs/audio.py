@@ -41,4 +41,5 @@ def smoke(c: config_dict.ConfigDict) -> config_dict.ConfigDict:
     c.data.samples, c.data.min_samples = 16_000, 8_000
     c.frontend.conv_layers = tuple((16, kernel, stride) for _, kernel, stride in
                                    c.frontend.conv_layers)  # fmt: skip
+    c.optimizer.learning_rate = 2e-3
     return c

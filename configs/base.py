@@ -4,9 +4,6 @@
 base; recipes state only differences from those.
 """
 
-import math
-from collections.abc import Callable
-
 from ml_collections import config_dict
 
 
@@ -150,13 +147,13 @@ def get_config() -> config_dict.ConfigDict:
 def variant(
     c: config_dict.ConfigDict,
     arg: str,
-    smoke: Callable[[config_dict.ConfigDict], config_dict.ConfigDict],
+    smoke,
     shrink: int = 1,
     micro_batches: int = 1,
 ) -> config_dict.ConfigDict:
     """Returns the recipe as it is for "", shrunk for "smoke", or its "budget" variant.
 
-    `shrink` and `micro_batches` describe the budget; a recipe that has none leaves them 1.
+    `smoke` takes and returns a recipe; `shrink` and `micro_batches` describe the budget; a recipe that has none leaves them 1.
     """
     if arg == "smoke":
         return smoke(c)
@@ -180,7 +177,7 @@ def budget(
     c.recipe = f"{c.recipe}:budget"
     c.train.batch_size //= shrink
     c.train.micro_batches = micro_batches
-    c.optimizer.learning_rate /= math.sqrt(shrink)
+    c.optimizer.learning_rate /= shrink**0.5
     c.teacher.decay_start **= 1 / shrink
     c.teacher.decay_end **= 1 / shrink
     c.train.steps *= shrink
@@ -207,9 +204,9 @@ def shrink_model(c: config_dict.ConfigDict) -> config_dict.ConfigDict:
     c.decoder.hidden = tuple(64 for _ in c.decoder.hidden)
     c.mask.views = min(c.mask.views, 2)
     c.mask.neighbours = min(c.mask.neighbours, 4)
-    c.optimizer.learning_rate = 2e-3
+    c.optimizer.learning_rate = 5e-3
     c.optimizer.warmup_steps, c.optimizer.hold_steps = 5, min(c.optimizer.hold_steps, 10)
-    c.teacher.decay_start, c.teacher.decay_end, c.teacher.decay_steps = 0.9, 0.99, 20
+    c.teacher.decay_start, c.teacher.decay_end, c.teacher.decay_steps = 0.99, 0.999, 20
     c.data.threads = 2
     c.train.steps, c.train.batch_size, c.train.micro_batches = 30, 8, 1
     c.train.log_every, c.train.checkpoint_every = 1, 10

@@ -52,4 +52,5 @@ def smoke(c: config_dict.ConfigDict) -> config_dict.ConfigDict:
     c = base.shrink_model(c)
     c.data.source = "builtin:photos"
     c.data.image_size = 8 * c.frontend.patch_size
+    c.optimizer.learning_rate = 1e-2
     return c

@@ -10,7 +10,7 @@ Cost: not measured; about 0.54 TFLOP per example and step by the FLOP count of s
 Expected: 34.5 mAP after fine-tuning (paper, from memory). Not yet run here.
 """
 
-from d2v_jax.configs import base, audio
+from d2v_jax.configs import audio, base
 from ml_collections import config_dict
 
 

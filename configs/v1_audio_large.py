@@ -11,7 +11,7 @@ Expected: 1.89 / 4.07 % WER on test-clean / other after CTC on 960 h, greedy (mo
     run here.
 """
 
-from d2v_jax.configs import base, audio
+from d2v_jax.configs import audio, base
 from ml_collections import config_dict
 
 

@@ -11,7 +11,7 @@ Expected: about 5.2 % WER on test-other after CTC on 960 h with a language model
     memory, low confidence). Not yet run here.
 """
 
-from d2v_jax.configs import base, audio
+from d2v_jax.configs import audio, base
 from ml_collections import config_dict
 
 

@@ -10,7 +10,7 @@ Cost: not measured; about 5.8 TFLOP per example and step by the FLOP count of st
 Expected: no number of this configuration in REFERENCE. Not yet run here.
 """
 
-from d2v_jax.configs import base, audio
+from d2v_jax.configs import audio, base
 from ml_collections import config_dict
 
 

@@ -88,7 +88,7 @@ def _pretrain(args: argparse.Namespace, overrides: list[str]) -> int:
             f"{args.workdir} holds no run to continue; name a recipe with --config, such as "
             "--config quickstart_image"
         )
-    return pretrain(resolved, args.workdir)
+    return pretrain(resolved, args.workdir, lambda config: None)
 
 
 def _probe(args: argparse.Namespace, _: list[str]) -> int:

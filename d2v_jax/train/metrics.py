@@ -62,8 +62,8 @@ class History:
 class Progress:
     """One line: step, loss, speed, time left. Rewritten in place on a terminal."""
 
-    def __init__(self, until: int, unit: str, quiet_s: float = 5.0):
-        self.until, self.unit, self.quiet_s = until, unit, quiet_s
+    def __init__(self, until: int, quiet_s: float = 5.0):
+        self.until, self.quiet_s = until, quiet_s
         self._live = sys.stderr.isatty()
         self._last = -quiet_s
 
@@ -79,7 +79,7 @@ class Progress:
         )
         if speed := record["steps_per_s"]:  # unknown while the first step compiles
             line += (
-                f"  {record['examples_per_s']:.0f} {self.unit}/s  "
+                f"  {record['examples_per_s']:.0f} examples/s  "
                 f"ETA {clock((self.until - step) / speed)}"
             )
         end = "\n" if not self._live or step == self.until else ""
@@ -99,7 +99,9 @@ class Watch:
 
     PATIENCE = 5  # records in a row, so that a noisy start does not cry wolf
 
-    def __init__(self) -> None:
+    def __init__(self, after: int) -> None:
+        """`after`: steps of warm-up, in which a student may still answer the same everywhere."""
+        self._after = after
         self._counts: dict[str, int] = {}
 
     def look(self, record: Record) -> list[str]:
@@ -111,7 +113,7 @@ class Watch:
                 "collapsing. Lower optimizer.learning_rate or raise teacher.decay_start.",
             ),
             "predictions": (
-                record["prediction_std"] < 0.01,
+                record["step"] > self._after and record["prediction_std"] < 0.01,
                 f"the predictions hardly vary (std {record['prediction_std']:.4f}): the student "
                 "answers the same everywhere. Lower optimizer.learning_rate or lengthen the "
                 "warm-up.",
@@ -120,8 +122,9 @@ class Watch:
                 record.get("position_share", 0.0) > 0.9,
                 f"{100 * record.get('position_share', 0.0):.0f} % of the targets' variance is "
                 "explained by position alone: all examples have nearly the same targets, and a "
-                "low loss means nothing. Use frontend.normalize=crop, harder crops "
-                "(data.crop_scale) or a slower teacher (teacher.decay_start nearer to 1).",
+                "low loss means nothing. Use longer or more varied examples (images: "
+                "frontend.normalize=crop, data.crop_scale) or a slower teacher "
+                "(teacher.decay_start nearer to 1).",
             ),
         }
         new = []

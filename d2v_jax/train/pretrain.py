@@ -5,12 +5,13 @@ import pathlib
 import shlex
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import jax
 
 from d2v_jax.common import trees
 from d2v_jax.common.checks import UserError
+from d2v_jax.common.trees import Tree
 from d2v_jax.data.loader import Batches, open_batches
 from d2v_jax.train import loop, metrics, run, state, step
 from d2v_jax.train import mesh as meshes
@@ -22,8 +23,15 @@ log = logging.getLogger("d2v")
 STOPPED = 75  # exit code of a run that was asked to stop, saved, and can be continued
 
 
-def pretrain(config: Config, workdir: pathlib.Path) -> int:
-    """Trains until `train.steps`, from wherever `workdir` stands. Returns the exit code."""
+# Student, and the parts the teacher owns: what `init_from` names, read and checked.
+Start = Callable[[Config], tuple[Tree, Tree]]
+
+
+def pretrain(config: Config, workdir: pathlib.Path, read_start: Start) -> int:
+    """Trains until `train.steps`, from wherever `workdir` stands. Returns the exit code.
+
+    `read_start` is called when `init_from` names a checkpoint and the run is new.
+    """
     mesh = meshes.make_mesh()
     meshes.check_batch(config.train.batch_size, mesh)
     if (workdir / run.FILE).exists():
@@ -46,7 +54,9 @@ def pretrain(config: Config, workdir: pathlib.Path) -> int:
 
     checkpoints = Checkpoints(workdir, config.train.keep)
     try:
-        current, start = _initial_state(config, mesh, shapes, checkpoints, fingerprint)
+        current, start = _initial_state(
+            config, mesh, shapes, checkpoints, fingerprint, read_start
+        )  # fmt: skip
         if start >= config.train.steps:
             log.info("%s is complete at step %d; nothing to do", workdir, start)
             return 0
@@ -66,12 +76,16 @@ def _open(config: Config, start: int) -> Batches:
     )
 
 
-def _initial_state(config, mesh, shapes, checkpoints, fingerprint):
-    """Returns (state, completed steps): the newest checkpoint's, or fresh ones."""
+def _initial_state(config, mesh, shapes, checkpoints, fingerprint, read_start):
+    """Returns (state, completed steps): the newest checkpoint's, `init_from`'s, or fresh ones."""
     whole = meshes.replicated(mesh)
     latest = checkpoints.latest()
     if latest is None:
-        return jax.jit(lambda: state.create(config), out_shardings=whole)(), 0
+        fresh = jax.jit(lambda: state.create(config), out_shardings=whole)()
+        if config.init_from:
+            student, teacher = jax.device_put(read_start(config), whole)
+            fresh = fresh.replace(student=student, teacher=teacher)
+        return fresh, 0
     like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=whole), shapes)
     current, position = checkpoints.restore(latest, like)
     if position["fingerprint"] not in (fingerprint, None):  # None: a converted checkpoint
@@ -84,8 +98,8 @@ def _initial_state(config, mesh, shapes, checkpoints, fingerprint):
 
 
 def _train(config, workdir, mesh, checkpoints, current, start) -> int:
-    history, watch = metrics.History(workdir, start), metrics.Watch()
-    progress = metrics.Progress(config.train.steps, "images")
+    history, watch = metrics.History(workdir, start), metrics.Watch(config.optimizer.warmup_steps)
+    progress = metrics.Progress(config.train.steps)
     train_step = step.compile_step(config, mesh)
     log.info("compiling the step ...")
     began = time.monotonic()
