@@ -149,6 +149,7 @@ def _text(config: dict[str, Any], hf: Section) -> None:
         "dropout": dropout,
     }
     config["positions"]["zero_padding"] = "never"
+    config["decoder"]["hidden"] = (2 * config["trunk"]["width"],)
     config["trunk"] |= {
         "norm_eps": eps,
         "dropout": dropout,

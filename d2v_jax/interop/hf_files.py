@@ -19,7 +19,7 @@ CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 TORCH_WEIGHTS = "pytorch_model.bin"
 # What damaged or foreign bytes raise in the safetensors library and in numpy.
-_BROKEN = (safetensors.SafetensorError, OSError, ValueError, TypeError, AttributeError)
+_BROKEN = (safetensors.SafetensorError, OSError, LookupError, ValueError, TypeError)
 
 
 def open_folder(folder: str | os.PathLike) -> pathlib.Path:
@@ -104,12 +104,6 @@ def read_safetensors(path: pathlib.Path) -> dict[str, np.ndarray]:
         ) from None
 
 
-def read_metadata(path: pathlib.Path) -> dict[str, str]:
-    """The metadata of a safetensors file that `read_safetensors` could read."""
-    with safetensors.safe_open(path, framework="np") as file:
-        return dict(file.metadata() or {})
-
-
 def _why(path: pathlib.Path, error: Exception) -> str:
     if path.is_file():
         with path.open("rb") as file:
@@ -121,6 +115,13 @@ def _why(path: pathlib.Path, error: Exception) -> str:
         if not start:
             return "it is empty"
     return str(error)[:300]
+
+
+def require_finite(flat: Mapping[str, np.ndarray]) -> None:
+    """Raises UserError naming the arrays that hold NaN or infinite numbers."""
+    broken = [printable(key) for key, array in flat.items() if not np.isfinite(array).all()]
+    if broken:
+        raise UserError(f"the model holds NaN or infinite numbers, in {', '.join(broken[:10])}")
 
 
 def write_json(path: pathlib.Path, content: Mapping[str, Any]) -> None:
