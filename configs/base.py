@@ -153,7 +153,8 @@ def variant(
 ) -> config_dict.ConfigDict:
     """Returns the recipe as it is for "", shrunk for "smoke", or its "budget" variant.
 
-    `smoke` takes and returns a recipe; `shrink` and `micro_batches` describe the budget; a recipe that has none leaves them 1.
+    `smoke` takes and returns a recipe; `shrink` and `micro_batches` describe the budget, and a
+    recipe that has none leaves them 1.
     """
     if arg == "smoke":
         return smoke(c)
@@ -165,9 +166,7 @@ def variant(
     return c
 
 
-def budget(
-    c: config_dict.ConfigDict, shrink: int, micro_batches: int
-) -> config_dict.ConfigDict:
+def budget(c: config_dict.ConfigDict, shrink: int, micro_batches: int) -> config_dict.ConfigDict:
     """The same recipe for one to eight devices, seeing the same data in all.
 
     Batches are `shrink` times smaller and as many times more, the learning rate falls with the

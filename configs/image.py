@@ -1,4 +1,4 @@
-"""Every field that only images have. The values are those of data2vec 2.0 ViT-B/16 (REFERENCE §10)."""
+"""Every field that only images have. The values are those of data2vec 2.0 base (REFERENCE §10)."""
 
 from d2v_jax.configs import base
 from ml_collections import config_dict

@@ -10,7 +10,6 @@ from d2v_jax.frontends.audio import AudioFrontend
 from d2v_jax.frontends.image import ImageFrontend
 from d2v_jax.frontends.text import TextFrontend
 
-
 FRONTENDS = {"audio": AudioFrontend, "image": ImageFrontend, "text": TextFrontend}
 
 

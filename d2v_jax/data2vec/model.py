@@ -183,7 +183,7 @@ class Model:
         return masking.draw(self.cfg.mask, random, tokens, lengths_n)
 
     def hide_inputs(self, inputs: Inputs, mask: Mask) -> Inputs:
-        """What the student's frontend may see: `<mask>` for hidden ids where a recipe hides there."""
+        """What the student's frontend may see: `<mask>` for hidden ids, where a recipe hides so."""
         if self.cfg.mask.hide != "input":
             return inputs
         return Inputs(jnp.where(mask.hidden_nt, self.cfg.frontend.mask_id, inputs.values))

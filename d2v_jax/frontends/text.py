@@ -45,9 +45,7 @@ def token_count(cfg: TextFrontend, example_shape: tuple[int, ...]) -> int:
     return example_shape[0]
 
 
-def padding(
-    cfg: TextFrontend, ids_bt: jax.Array, lengths_b: jax.Array | None
-) -> jax.Array:
+def padding(cfg: TextFrontend, ids_bt: jax.Array, lengths_b: jax.Array | None) -> jax.Array:
     """Where the id is that of padding."""
     del lengths_b
     return ids_bt == cfg.pad_id
@@ -91,9 +89,7 @@ class TextEmbedding(nn.Module):
 
     @nn.compact
     def __call__(self, ids_bt: jax.Array, keys: Keys | None = None) -> jax.Array:
-        table = lambda rows, name: Embedding(
-            rows, self.width, self.pad_id, self.initial, name=name
-        )
+        table = lambda rows, name: Embedding(rows, self.width, self.pad_id, self.initial, name=name)
         real_bt = ids_bt != self.pad_id
         places_bt = jnp.cumsum(real_bt, 1) * real_bt + self.pad_id
         x_btd = table(self.vocab_size, "tokens")(ids_bt)

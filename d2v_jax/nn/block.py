@@ -107,7 +107,7 @@ class Block(nn.Module):
 
 
 def skipped(layer: Layer, x_ntd: jax.Array, rate: float, keys: Keys | None) -> Layer:
-    """Layer drop: with probability `rate` the whole batch passes the block by, residual included."""
+    """Layer drop: with probability `rate` the whole batch passes by, residual included (§1.11)."""
     if keys is None or rate == 0:
         return layer
     kept = jax.random.bernoulli(keys.all, 1 - rate)

@@ -80,7 +80,8 @@ def load(spec: str, overrides: Sequence[str] = ()) -> config_dict.ConfigDict:
             )
     except (AttributeError, KeyError) as error:
         raise ConfigError(
-            f"{error.args[0]}\n  The fields are listed in configs/base.py and configs/{audio,image,text}.py."
+            f"{error.args[0]}\n  The fields are listed in configs/base.py and in audio.py, "
+            "image.py and text.py beside it."
         ) from None
     except (flags.Error, ValueError, TypeError, SyntaxError, ImportError) as error:
         raise ConfigError(f"recipe {spec}: {error}") from None
