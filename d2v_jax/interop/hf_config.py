@@ -5,12 +5,12 @@ those fields are the published base recipe's, cut to the depth.
 """
 
 import logging
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from d2v_jax.common.checks import UserError
 from d2v_jax.configs import v1_audio_base, v1_image_base, v1_text_base
+from d2v_jax.interop.original import mlp_ratio
 from d2v_jax.interop.sections import Section, brief
 
 SYSTEMS = {
@@ -74,7 +74,7 @@ def read_config(
         "width": width,
         "heads": heads,
         "depth": depth,
-        "mlp_ratio": ratio(mlp, width),
+        "mlp_ratio": mlp_ratio(width, mlp),
         "dtype": "bfloat16" if stored in ("float16", "bfloat16") else "float32",
     }
     top = min(depth, len(config["targets"]["blocks"]))
@@ -87,12 +87,6 @@ def read_config(
         case _:
             _text(config, section)
     return config
-
-
-def ratio(mlp: int, width: int) -> float:
-    """The mlp_ratio that gives `mlp` units."""
-    value = mlp / width
-    return value if int(width * value) == mlp else math.nextafter(value, math.inf)
 
 
 def _audio(config: dict[str, Any], hf: Section) -> None:
@@ -110,7 +104,7 @@ def _audio(config: dict[str, Any], hf: Section) -> None:
         )
     kernel = hf.integer("conv_pos_kernel_size", 1, 1000, 19)
     if kernel % 2 == 0:
-        raise UserError(f"config.json: conv_pos_kernel_size={kernel}; our windows are odd")
+        raise UserError(f"config.json.conv_pos_kernel_size={kernel}: our windows are odd")
     eps = float(hf.number("layer_norm_eps", 0, 1, 1e-5))
     config["frontend"] |= {
         "conv_layers": tuple(zip(channels, kernels, strides, strict=True)),

@@ -9,8 +9,10 @@ from typing import Any
 from d2v_jax.common.checks import UserError
 from d2v_jax.interop import hf_files, hf_rules, keymap
 from d2v_jax.interop.allowed import printable
+from d2v_jax.interop.fairseq import Imported
 from d2v_jax.interop.hf_config import read_config, system_of
-from d2v_jax.interop.hf_imported import Imported
+from d2v_jax.interop.keymap import Rule
+from d2v_jax.interop.layout import Layout
 from d2v_jax.interop.sections import Section
 
 # Class names and the heads they have; None: whatever the file holds.
@@ -59,8 +61,9 @@ def read_hf(folder: str | os.PathLike) -> Imported:
         preprocessor = hf_files.optional_json(path / "preprocessor_config.json")
         config = read_config(system, hf, preprocessor if system == "v1_image" else None)
         labels = _labels(system, path, hf)
-        flat, aside = _split(hf_files.read_weights(path))
-        return _import(system, hf, config, flat, aside, expected, labels)
+        flat, aside = _split(system, hf_files.read_weights(path))
+        section = Section("config.json", hf)
+        return _import(system, section, config, flat, aside, expected, labels)
     except UserError as error:
         text = str(error)
         raise UserError(text if text.startswith(str(path)) else f"{path}: {text}") from None
@@ -81,17 +84,16 @@ def _expected_head(system: str, architectures: Any) -> str | None:
     return None
 
 
-def _split(flat: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """-> (what rules apply to, keys set aside); integer buffers are dropped."""
-    kept, aside = {}, []
+def _split(system: str, flat: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """-> (what their code learns, keys to be set aside); integer buffers are dropped."""
+    kept = {}
     for key, value in flat.items():
         if not isinstance(key, str):
             raise UserError(f"the weights have {printable(key)} for a key, not a name")
         if key.split(".")[-1] not in hf_rules.BUFFERS:
             kept[key] = value
-    if "lm_head.dense.weight" in kept:
-        aside = [key for key in kept if key.startswith("lm_head.")]
-    return {key: value for key, value in kept.items() if key not in aside}, aside
+    untrained = system == "v1_text"  # masked language modelling
+    return kept, [key for key in kept if untrained and key.startswith("lm_head.")]
 
 
 def _head_kind(system: str, flat: Mapping[str, Any], prefix: str) -> str:
@@ -107,7 +109,7 @@ def _head_kind(system: str, flat: Mapping[str, Any], prefix: str) -> str:
 
 def _import(
     system: str,
-    hf: Mapping[str, Any],
+    hf: Section,
     config: dict[str, Any],
     flat: dict[str, Any],
     aside: list[str],
@@ -120,34 +122,47 @@ def _import(
     kind = _head_kind(system, flat, prefix)
     if expected not in (None, "none", kind):
         kind = expected  # its keys are missing, which the conversion says by name
-    if kind == "text_classes" and f"{prefix}pooler.dense.weight" in flat:
+    if kind == "text_classes":
         aside = aside + [key for key in flat if key.startswith(f"{prefix}pooler.")]
-        flat = {key: value for key, value in flat.items() if key not in aside}
-
-    section = Section("config.json", hf)
-    trunk = config["trunk"]
-    scaled = system == "v1_image" and section.number("layer_scale_init_value", 0, 1e9, 0.1) > 0
+    flat = {key: value for key, value in flat.items() if key not in aside}
     rules = hf_rules.encoder(
-        system, config, prefix, _has_mask(system, section, flat, prefix), scaled,
-        section.integer("type_vocab_size", 1, 2**16, 2) if system == "v1_text" else 0,
+        system, config, prefix, _has_mask(system, hf, flat, prefix),
+        system == "v1_image" and hf.number("layer_scale_init_value", 0, 1e9, 0.1) > 0,
+        hf.integer("type_vocab_size", 1, 2**16, 2) if system == "v1_text" else 0,
     )  # fmt: skip
-    head = None
-    if kind != "none":
-        count = _outputs(kind, section, labels)
-        pooled = not trunk["output_norm"]
-        rules += hf_rules.head(kind, trunk["width"], count, prefix, pooled)
-        head = {"kind": kind, "labels": labels}
-        if kind == "ctc":
-            head["blank"] = section.integer("pad_token_id", 0, count - 1, 0)
-        if kind.startswith("image"):
-            head["norm_eps"] = trunk["norm_eps"]
-    tree, report = keymap.convert(flat, rules, where="the model")
+    head, top = (None, []) if kind == "none" else _head(kind, hf, config, prefix, labels)
+    tree, report = keymap.convert(
+        flat,
+        hf_rules.placed("student", rules) + hf_rules.placed("head", top),
+        where="the model",
+    )
     if head is not None:
         head["params"] = tree["head"]
     if aside:
         log.info("set aside, as data2vec does not train it: %s", ", ".join(aside))
     report += [(SET_ASIDE, key, ()) for key in aside]
-    return Imported(system, config, tree["student"], None, None, head, report)
+    layout = Layout(rules, [], [], [], dict, dict)
+    return Imported(system, config, tree["student"], None, {}, head, report, layout)
+
+
+def _head(
+    kind: str,
+    hf: Section,
+    config: Mapping[str, Any],
+    prefix: str,
+    labels: tuple[str, ...] | None,
+) -> tuple[dict[str, Any], list[Rule]]:
+    """-> (the head without its parameters, their rules)."""
+    trunk, head = config["trunk"], {"kind": kind}
+    count = 0
+    if not kind.endswith("_pooler"):
+        head["labels"] = labels
+        count = _outputs(kind, hf, labels)
+    if kind == "ctc":
+        head["blank"] = hf.integer("pad_token_id", 0, count - 1, 0)
+    if kind.startswith("image"):
+        head["norm_eps"] = trunk["norm_eps"]
+    return head, hf_rules.head(kind, trunk["width"], count, prefix, not trunk["output_norm"])
 
 
 def _has_mask(system: str, hf: Section, flat: Mapping[str, Any], prefix: str) -> bool:

@@ -1,11 +1,12 @@
 """The key maps of Hugging Face's data2vec classes (REFERENCE §14.5): their names to ours.
 
-Rules of one convert: our paths begin with "student/" or "head/", their keys are as in a file whose
-encoder stands under `prefix` ("data2vec_audio." in task models, "" in the bare model).
+Their keys are as in a file whose encoder stands under `prefix`: "data2vec_audio." in task models,
+"" in the bare model.
 """
 
+import dataclasses
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -38,7 +39,7 @@ def encoder(
             rules = _image(config, mask, scaled)
         case _:
             rules = _text(config, types)
-    return [_placed("student", rule, prefix) for rule in rules]
+    return [keymap.renamed(rule, lambda key: f"{prefix}{key}") for rule in rules]
 
 
 def head(kind: str, width: int, count: int, prefix: str, pooled: bool = False) -> list[Rule]:
@@ -61,12 +62,12 @@ def head(kind: str, width: int, count: int, prefix: str, pooled: bool = False) -
             rules = keymap.norm("norm", f"{prefix}pooler.layernorm", width)
         case _:
             raise ValueError(f"there is no head {kind!r}")
-    return [_placed("head", rule, "") for rule in rules]
+    return rules
 
 
-def _placed(tree: str, rule: Rule, prefix: str) -> Rule:
-    theirs = tuple(f"{prefix}{key}" for key in rule.theirs)
-    return Rule(f"{tree}/{rule.ours}", theirs, rule.shapes, rule.layout, rule.inverse)
+def placed(tree: str, rules: Sequence[Rule]) -> list[Rule]:
+    """The rules of a tree that is part of another."""
+    return [dataclasses.replace(rule, ours=f"{tree}/{rule.ours}") for rule in rules]
 
 
 def _audio(config: Mapping[str, Any], mask: bool) -> list[Rule]:

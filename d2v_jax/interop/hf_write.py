@@ -68,11 +68,13 @@ def _flat(
     bare = kind is None or kind.endswith("_pooler")
     prefix = "" if bare else hf_rules.PREFIXES[system]
     rules = hf_rules.encoder(system, config, prefix, mask, scaled=True, types=1)
+    rules = hf_rules.placed("student", rules)
     tree = {"student": {k: v for k, v in student.items() if k not in LEFT_OUT}}
     if head is not None:
         params = head["params"]
         count = len(params["out"]["bias"]) if "out" in params else 0
-        rules += hf_rules.head(kind, config["trunk"]["width"], count, prefix, "norm" in params)
+        top = hf_rules.head(kind, config["trunk"]["width"], count, prefix, "norm" in params)
+        rules += hf_rules.placed("head", top)
         tree["head"] = params
     flat = keymap.invert(tree, rules)
     hf_files.require_finite(flat)
