@@ -1,21 +1,22 @@
 """The names a checkpoint's pickle may mention, and what we build for each.
 
 None of it is the named thing itself: an `OrderedDict` becomes a dict, a torch tensor a numpy view,
-an `argparse.Namespace` its fields.
+an `argparse.Namespace` or a fairseq `Dictionary` its fields. No code of those projects runs.
 """
 
 import dataclasses
+import math
 import re
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from d2v_jax.interop.tensors import DTYPES, tensor
+from d2v_jax.interop.tensors import DTYPES, MAX_DIMS, tensor
 
 
 class Namespace(dict):
-    """The fields of an `argparse.Namespace`, as a dict."""
+    """The fields of an `argparse.Namespace` or another plain object, as a dict."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,6 +35,22 @@ class NumpyDtype:
     """The dtype of a numpy scalar."""
 
     dtype: np.dtype
+
+
+class NumpyArray(np.ndarray):
+    """A numpy array that the pickle makes empty at first and fills afterwards."""
+
+    def fill(self, state: Any) -> None:
+        """Takes (version, shape, dtype, Fortran order, bytes); anything else is a ValueError."""
+        if not isinstance(state, tuple) or len(state) != 5:
+            raise ValueError("a numpy array is filled from something else than its five parts")
+        _, shape, kind, fortran, data = state
+        whole = isinstance(shape, tuple) and all(type(n) is int and n >= 0 for n in shape)
+        if not whole or not isinstance(kind, NumpyDtype) or not isinstance(data, bytes):
+            raise ValueError("a numpy array has a shape, dtype or content of an unknown kind")
+        if len(shape) > MAX_DIMS or math.prod(shape) * kind.dtype.itemsize != len(data):
+            raise ValueError(f"a numpy array of shape {shape} has {len(data)} bytes")
+        self.__setstate__((1, shape, kind.dtype, fortran is True, data))
 
 
 def printable(value: Any) -> str:
@@ -85,6 +102,28 @@ def _numpy_scalar(dtype: NumpyDtype, data: bytes) -> int | float | bool:
     return np.frombuffer(data, dtype.dtype, 1)[0].item()
 
 
+def _numpy_array(kind: Name, shape: tuple, code: bytes) -> NumpyArray:
+    if kind != Name("numpy", "ndarray") or shape != (0,):
+        raise ValueError("a numpy array is built in an unknown way")
+    return NumpyArray((0,), np.int8)
+
+
+def _device(kind: str, index: int | None = None) -> str:
+    if not isinstance(kind, str) or not (index is None or type(index) is int):
+        raise ValueError("a device is built from something else than its name")
+    return kind if index is None else f"{kind}:{index}"
+
+
+def _set(items: list = ()) -> set:
+    if not all(isinstance(item, str | int | float) for item in items):
+        raise ValueError("a set holds something else than words and numbers")
+    return set(items)
+
+
+def _default_dict(factory: Name | None = None) -> dict:
+    return {}
+
+
 BUILDERS: dict[Name, Callable[..., Any] | None] = {
     Name("collections", "OrderedDict"): _ordered_dict,
     Name("argparse", "Namespace"): _namespace,
@@ -96,5 +135,20 @@ BUILDERS: dict[Name, Callable[..., Any] | None] = {
     Name("numpy", "dtype"): _numpy_dtype,
     Name("numpy.core.multiarray", "scalar"): _numpy_scalar,
     Name("numpy._core.multiarray", "scalar"): _numpy_scalar,
-    **{Name("torch", storage): None for storage in DTYPES},  # only named in persistent ids
-}
+    Name("numpy.core.multiarray", "_reconstruct"): _numpy_array,
+    Name("numpy._core.multiarray", "_reconstruct"): _numpy_array,
+    Name("torch", "device"): _device,
+    Name("collections", "defaultdict"): _default_dict,
+    Name("builtins", "set"): _set,
+    Name("__builtin__", "set"): _set,
+    # Plain objects: a CTC model's letters, the loss scale of a DeepSpeed run.
+    Name("fairseq.data.dictionary", "Dictionary"): _namespace,
+    Name("deepspeed.runtime.fp16.loss_scaler", "DynamicLossScaler"): _namespace,
+    Name("deepspeed.runtime.fp16.loss_scaler", "LossScaler"): _namespace,
+    # Only named, never called: as arguments of others, or as values of fields.
+    Name("numpy", "ndarray"): None,
+    **{Name(module, kind): None for module in ("builtins", "__builtin__")
+       for kind in ("dict", "list", "int", "float")},
+    **{Name("torch", kind): None for kind in ("float16", "bfloat16", "float32", "float64")},
+    **{Name("torch", storage): None for storage in DTYPES},
+}  # fmt: skip

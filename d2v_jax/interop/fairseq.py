@@ -97,9 +97,7 @@ def _config(original: Original, images_per_device: int | None) -> dict[str, Any]
     return v2_config.config(original, images_per_device)
 
 
-def _convert(
-    original: Original, config: dict[str, Any], checkpoint: Mapping[str, Any]
-) -> Imported:
+def _convert(original: Original, config: dict[str, Any], checkpoint: Mapping[str, Any]) -> Imported:
     names = layout(original.system, config)
     flat = names.student_names(original.student)
     if original.finetuned:

@@ -8,6 +8,7 @@ from d2v_jax.interop import keymap
 from d2v_jax.interop.allowed import printable
 from d2v_jax.interop.keymap import Report, Rule
 from d2v_jax.interop.original import Original, shape
+from d2v_jax.interop.sections import Section
 
 LETTERS, CLASSES = "w2v_encoder.proj", "classification_heads."
 
@@ -22,6 +23,7 @@ def read(
     "text_classes": {"dense", "out"} and the `name` of the task.
     """
     head, extra = original.head, {}
+    task = _task(checkpoint)
     match original.head_kind:
         case None:
             return None, []
@@ -34,11 +36,20 @@ def read(
             count = shape(head, "head.weight", 2)[0]
             rules = [*keymap.norm("norm", "fc_norm", width)]
             rules += keymap.linear("out", "head", width, count)
-            extra["norm_eps"] = 1e-6
+            task.only({"prediction_mode": "MEAN_POOLING", "use_fc_norm": True})
+            port = task.fields.get("_name") == "data2vec_image_classification"
+            extra["norm_eps"] = 1e-5 if port else 1e-6
         case _:
+            task.only({"pooler_activation_fn": "tanh"})
             extra["name"], rules = _text(head, width)
     params, report = keymap.convert(head, rules, (), "the head")
     return {"kind": original.head_kind, "params": params, **extra}, report
+
+
+def _task(checkpoint: Mapping[str, Any]) -> Section:
+    """The fields of the model around the encoder; none where the file does not keep them."""
+    cfg = checkpoint.get("cfg")
+    return Section("cfg", cfg if isinstance(cfg, Mapping) else {}).optional("model")
 
 
 def _text(head: Mapping[str, Any], width: int) -> tuple[str, list[Rule]]:

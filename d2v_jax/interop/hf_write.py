@@ -46,7 +46,7 @@ def write_hf(
     hf_files.write_safetensors(path / hf_files.WEIGHTS, flat, {"format": "pt"})
     if preprocessor is not None:
         hf_files.write_json(path / "preprocessor_config.json", preprocessor)
-    if head is not None and head["kind"] == "ctc" and head.get("labels"):
+    if head is not None and head["kind"] == "ctc" and _labels(head):
         _write_vocabulary(path, head)
     hf_files.write_json(path / hf_files.CONFIG, content)
     parts = {part: student[part] for part in LEFT_OUT if part in student}
@@ -83,7 +83,7 @@ def _flat(
 
 def _write_vocabulary(path: pathlib.Path, head: Mapping[str, Any]) -> None:
     """The tokenizer of a CTC model: letters by output, words parted by "|"."""
-    labels, blank = list(head["labels"]), head.get("blank", 0)
+    labels, blank = _labels(head), head.get("blank", 0)
     if len(labels) != len(head["params"]["out"]["bias"]):
         raise UserError(
             f"the head has {len(head['params']['out']['bias'])} outputs, but {len(labels)} labels"
@@ -103,3 +103,8 @@ def _write_vocabulary(path: pathlib.Path, head: Mapping[str, Any]) -> None:
             "unk_token": "<unk>" if "<unk>" in labels else labels[blank],
         },
     )
+
+
+def _labels(head: Mapping[str, Any]) -> list[str]:
+    """Names by output; those of a fairseq checkpoint are called symbols."""
+    return list(head.get("labels") or head.get("symbols") or ())

@@ -72,9 +72,7 @@ def config(original: Original) -> dict[str, Any]:
     if not imagenet:
         fields["frontend"] |= {"mean": HALF, "std": HALF}
     fields["teacher"]["owns"] = tuple(
-        part
-        for part in PARTS
-        if part != "positions" or fields["positions"]["bias"] == "relative"
+        part for part in PARTS if part != "positions" or fields["positions"]["bias"] == "relative"
     )
     if "target_layers" in args.fields and not original.finetuned:
         _training(fields, args)

@@ -11,7 +11,14 @@ from collections.abc import Callable
 from typing import Any, BinaryIO
 
 from d2v_jax.common.checks import UserError
-from d2v_jax.interop.allowed import BUILDERS, Name, Namespace, NumpyDtype, printable
+from d2v_jax.interop.allowed import (
+    BUILDERS,
+    Name,
+    Namespace,
+    NumpyArray,
+    NumpyDtype,
+    printable,
+)
 
 
 class UnsafeCheckpoint(UserError):
@@ -152,7 +159,10 @@ def _build(name: Any, arguments: tuple) -> Any:
 
 
 def _set_state(target: Any, state: Any) -> None:
-    """What BUILD may do: fill a namespace; the rest is checked and forgotten."""
+    """What BUILD may do: fill a namespace or an array; the rest is checked and forgotten."""
+    if isinstance(target, NumpyArray):
+        target.fill(state)
+        return
     if isinstance(target, NumpyDtype):
         if _expect(state, tuple)[1:2] not in (("<",), ("|",)):
             raise ValueError("a numpy scalar is not little-endian")

@@ -32,9 +32,7 @@ class Section:
         """Refuses fields whose value our model cannot represent; absent ones pass."""
         for field, value in expected.items():
             if (got := self.fields.get(field, value)) != value:
-                raise UserError(
-                    f"{self.name}.{field}={brief(got)}: our model only knows {value!r}"
-                )
+                raise UserError(f"{self.name}.{field}={brief(got)}: our model only knows {value!r}")
 
     def equal(self, one: str, other: str) -> None:
         """Refuses two fields that differ; our model has one for both."""

@@ -77,6 +77,9 @@ def audio(original: Original) -> dict[str, Any]:
     positions = () if model.flag("ema_layers_only", True) else ("positions",)
     fields["teacher"]["owns"] = (*positions, "prenet", "trunk")
     _targets_and_teacher(fields, model)
+    if fields["targets"]["final_norms"][-1:] == ("instance",):
+        # Without that norm the original's layers lie time first, and it averages over examples.
+        model.only({"instance_norm_target_layer": True})
     if not original.finetuned:
         model.only(AUDIO_TRAINING_ONLY)
         dropout = float(model.number("dropout", 0, 1))
@@ -129,7 +132,9 @@ def text(original: Original) -> dict[str, Any]:
     fields["data"]["tokens"] = min(most, task.integer("tokens_per_sample", 1, 2**20, 512))
     maps = model.integer("head_layers", 1, 100, 2 if original.finetuned else 1)
     fields["decoder"]["hidden"] = (2 * width,) * (maps - 1)
-    if original.finetuned:
+    if original.finetuned:  # nothing about pre-training is known, and RoBERTa has no such fields
+        depth = fields["trunk"]["depth"]
+        fields["targets"]["blocks"] = tuple(range(max(0, depth - 10), depth))
         return fields
     copied = model.flag("ema_transformer_layers_only", True)
     fields["teacher"]["owns"] = ("trunk",) if copied else ("frontend", "trunk")

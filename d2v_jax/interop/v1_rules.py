@@ -1,4 +1,4 @@
-"""The key maps of data2vec 1.0 speech and text (REFERENCE §14.1, §14.3): fairseq's names to ours."""
+"""The key maps of data2vec 1.0 speech and text (REFERENCE §14.1, §14.3): fairseq to ours."""
 
 import re
 from collections.abc import Callable, Mapping

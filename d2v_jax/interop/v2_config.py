@@ -250,9 +250,7 @@ def _training(fields: dict[str, Any], top: Section, encoder: Section, kind: str)
     }
 
 
-def _cls(
-    fields: dict[str, Any], top: Section, cfg: Section, images_per_device: int | None
-) -> None:
+def _cls(fields: dict[str, Any], top: Section, cfg: Section, images_per_device: int | None) -> None:
     images = images_per_device
     if images is None:
         images = cfg.optional("dataset").fields.get("batch_size")

@@ -1,6 +1,7 @@
 """The key map of data2vec 2.0 (REFERENCE §14.4): fairseq's names to ours."""
 
 import functools
+import itertools
 from collections.abc import Mapping
 from typing import Any
 
@@ -157,11 +158,12 @@ def projection(theirs: str, widths: tuple[int, ...], numbered: bool = False) -> 
     numbered = numbered or len(widths) > 2
     return [
         rule
-        for i, (width_in, width_out) in enumerate(zip(widths[:-1], widths[1:], strict=True))
+        for i, (width_in, width_out) in enumerate(itertools.pairwise(widths))
         for rule in keymap.linear(
-            f"decoder/proj_{i:02d}", f"{theirs}.{2 * i}" if numbered else theirs, width_in, width_out
+            f"decoder/proj_{i:02d}", f"{theirs}.{2 * i}" if numbered else theirs,
+            width_in, width_out,
         )
-    ]
+    ]  # fmt: skip
 
 
 def hidden(trunk: Mapping[str, Any]) -> int:
