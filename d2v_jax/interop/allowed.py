@@ -120,6 +120,10 @@ def _set(items: list = ()) -> set:
     return set(items)
 
 
+def _no_bytes() -> bytes:
+    return b""  # how protocol 2 writes them
+
+
 def _default_dict(factory: Name | None = None) -> dict:
     return {}
 
@@ -141,6 +145,8 @@ BUILDERS: dict[Name, Callable[..., Any] | None] = {
     Name("collections", "defaultdict"): _default_dict,
     Name("builtins", "set"): _set,
     Name("__builtin__", "set"): _set,
+    Name("builtins", "bytes"): _no_bytes,
+    Name("__builtin__", "bytes"): _no_bytes,
     # Plain objects: a CTC model's letters, the loss scale of a DeepSpeed run.
     Name("fairseq.data.dictionary", "Dictionary"): _namespace,
     Name("deepspeed.runtime.fp16.loss_scaler", "DynamicLossScaler"): _namespace,

@@ -113,9 +113,12 @@ RUNS = {
         r"torch\._tensor\._rebuild_from_type_v2",
     ),
     "encode elsewhere": (name("codecs", "encode") + b")R", r"asks for codecs\.encode"),
-    "numpy object": (
-        name("numpy.core.multiarray", "_reconstruct") + b")R",
-        r"asks for numpy\.core\.multiarray\._reconstruct",
+    "numpy reader": (name("numpy", "load") + b")R", r"asks for numpy\.load"),
+    "call a class": (name("builtins", "dict") + b")R", r"calls builtins\.dict"),
+    "call an array": (name("numpy", "ndarray") + b")R", r"calls numpy\.ndarray"),
+    "state of a tensor's class": (
+        name("numpy", "ndarray") + b"}b",
+        r"attributes of numpy\.ndarray",
     ),
     "call a storage": (name("torch", "FloatStorage") + b")R", r"calls torch\.FloatStorage"),
     "call a string": (text("os.system") + b")R", "calls a str"),

@@ -1,14 +1,19 @@
 """Reading torch's files without torch: every number arrives, every damage is named."""
 
 import argparse
+import collections
 import pathlib
+import pickle
+import sys
 import tracemalloc
+import types
 import zipfile
+from unittest import mock
 
 import numpy as np
 import pytest
 import torch_files
-from torch_files import STORAGES, Ops, View, legacy_file, name, zip_file
+from torch_files import STORAGES, Ops, View, legacy_file, name, text, zip_file
 
 from d2v_jax.common.checks import UserError
 from d2v_jax.interop.torch_pickle import read
@@ -275,3 +280,73 @@ def test_random_opcodes_never_end_in_a_traceback(tmp_path):
             read(zip_file(tmp_path / "f.pt", pickled=b"\x80\x02" + body + b"."))
         except UserError:
             pass
+
+
+def pickled(value):
+    """The opcodes of a real pickle, without its header and end."""
+    return Ops(pickle.dumps(value, 2)[2:-1])
+
+
+@pytest.mark.parametrize(
+    "array",
+    [np.arange(6.0).reshape(2, 3), np.array([True, False]), np.zeros((0, 3), np.int32),
+     np.asfortranarray(np.arange(6, dtype=np.int16).reshape(2, 3)), np.array(2.5)],
+    ids=["matrix", "flags", "empty", "fortran", "scalar"],
+)  # fmt: skip
+def test_numpy_arrays(tmp_path, array):
+    got = read(zip_file(tmp_path / "f.pt", {"x": pickled(array)}))["x"]
+    assert got.dtype == array.dtype and got.shape == array.shape
+    np.testing.assert_array_equal(got, array)
+
+
+@pytest.mark.parametrize(
+    "array", [np.array([print]), np.array(["a"]), np.zeros(1, "f4,i4"), np.array(["2020"], "M8[D]")]
+)
+def test_arrays_of_objects_are_refused(tmp_path, array):
+    with pytest.raises(UserError, match="numpy scalar|asks for builtins"):
+        read(zip_file(tmp_path / "f.pt", {"x": pickled(array)}))
+
+
+@pytest.mark.parametrize(
+    "state, words",
+    [
+        ((1, (2,), "f4", False, "12345678"), "unknown kind"),
+        ((1, (-2,), None, False, ""), "unknown kind"),
+        ("state", "its five parts"),
+    ],
+)
+def test_arrays_with_a_wrong_state(tmp_path, state, words):
+    head = pickle.dumps(np.zeros(2, np.float32), 2)[2:-1]
+    with pytest.raises(UserError, match=words):
+        read(zip_file(tmp_path / "f.pt", {"x": Ops(head + torch_files.Writer().ops(state) + b"b")}))
+
+
+def test_an_array_that_claims_more_than_it_has(tmp_path):
+    code = pickle.dumps(np.zeros(3, np.float32), 2)[2:-1]
+    assert code.count(b"K\x03\x85") == 1
+    with pytest.raises(UserError, match=r"shape \(200,\) has 12 bytes"):
+        read(zip_file(tmp_path / "f.pt", {"x": Ops(code.replace(b"K\x03\x85", b"K\xc8\x85"))}))
+
+
+def test_what_tasks_and_other_trainers_leave(tmp_path):
+    Dictionary = type("Dictionary", (), {"__module__": "fairseq.data.dictionary"})
+    letters = Dictionary()
+    letters.symbols, letters.indices = ["<s>", "|", "E"], {"E": 2}
+    fairseq = types.ModuleType("fairseq.data.dictionary")
+    fairseq.Dictionary = Dictionary
+    modules = {"fairseq": types.ModuleType("fairseq"), "fairseq.data.dictionary": fairseq}
+    modules["fairseq.data"] = types.ModuleType("fairseq.data")
+    with mock.patch.dict(sys.modules, modules):
+        task = {"target_dictionary": pickled(letters)}
+    value = {
+        "task_state": task,
+        "names": pickled({"a", "b"}),
+        "state": pickled(collections.defaultdict(dict, {1: {"step": 2}})),
+        "device": Ops(name("torch", "device") + text("cuda") + b"K\x01\x86R"),
+        "dtype": Ops(name("torch", "float16")),
+    }
+    got = read(zip_file(tmp_path / "f.pt", value))
+    assert got["task_state"]["target_dictionary"] == vars(letters)
+    assert got["names"] == {"a", "b"} and got["state"] == {1: {"step": 2}}
+    assert got["device"] == "cuda:1" and str(got["dtype"]) == "torch.float16"
+    assert not callable(got["dtype"])
