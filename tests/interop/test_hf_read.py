@@ -173,11 +173,13 @@ def test_images_with_a_final_norm_have_no_pooled_one(copy):
     assert model.config["trunk"]["output_norm"]
     assert model.student["trunk"]["norm"]["scale"][0] == 2
     assert not read_hf(folder("hf_vision")).config["trunk"]["output_norm"]
+
+
+def test_image_classes_that_read_the_class_token(copy):
     drop = [f"data2vec_vision.pooler.layernorm.{name}" for name in ("weight", "bias")]
-    weights = {f"data2vec_vision.{key}": value for key, value in weights.items()}
-    shutil.rmtree(drop_folder := copy("hf_vision_cls", {"use_mean_pooling": False}, weights, drop))
-    model = read_hf(copy("hf_vision_cls", {"use_mean_pooling": False}, weights, drop))
-    assert not drop_folder.exists() or "norm" not in model.head["params"]
+    norm = {f"data2vec_vision.layernorm.{k}": np.ones(32, np.float32) for k in ("weight", "bias")}
+    model = read_hf(copy("hf_vision_cls", {"use_mean_pooling": False}, norm, drop))
+    assert model.config["trunk"]["output_norm"] and model.head["params"].keys() == {"out"}
 
 
 def test_a_pooled_norm_alone_is_a_head(copy):
