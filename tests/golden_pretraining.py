@@ -40,7 +40,7 @@ def recompute(folder: pathlib.Path, case: dict, recorded: dict[str, np.ndarray])
 
     arrays, gradients = step.run(student, {**owned, **copies})
     found = {"grad/": gradients}
-    if copies:
+    if any(name.startswith("tied/") for name in recorded):
         tied, found["tied/grad/"] = step.run(student, owned)
         arrays |= {f"tied/{name}": value for name, value in tied.items()}
     if system == "v1_text":

@@ -12,13 +12,13 @@ from d2v_jax.nn.norm import standardize
 
 
 def grouped_conv(x: jax.Array, kernel: jax.Array, groups: int) -> jax.Array:
-    """x [n, *space, in], kernel [*window, in / groups, out] -> [n, *space, out], odd windows.
+    """x [n, *space, in], kernel [*window, in / groups, out] -> [n, *space, out].
 
-    XLA:CPU runs grouped convolutions far below the speed of its matmuls, so there the window
+    An even window reaches one place further back than ahead. XLA:CPU runs grouped convolutions far below the speed of its matmuls, so there the window
     is unrolled into one matmul per group; elsewhere the compiler's own convolution is used.
     """
     window = kernel.shape[:-2]
-    padding = [(size // 2, size // 2) for size in window]
+    padding = [(size // 2, (size - 1) // 2) for size in window]
     if jax.default_backend() != "cpu":
         space = "xyz"[: len(window)]
         spec = (f"N{space}C", f"{space}IO", f"N{space}C")

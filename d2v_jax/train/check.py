@@ -174,7 +174,6 @@ def _trunk(config: Config) -> None:
         f"{trunk.prefix_tokens}",
     )
     if place.add == "conv":
-        odd("positions.conv_kernel", place.conv_kernel)
         divides("trunk.width", trunk.width, "positions.conv_groups", place.conv_groups)
 
 
@@ -226,7 +225,7 @@ def _masks(config: Config) -> None:
 def _decoder(config: Config) -> None:
     decoder, trunk = config.model.decoder, config.model.trunk
     if decoder.layers:
-        odd("decoder.kernel", decoder.kernel)
+        require(decoder.kernel > 0, f"decoder.kernel={decoder.kernel} must be positive")
         divides("trunk.width", trunk.width, "decoder.groups", decoder.groups)
         divides("decoder.width", decoder.width, "decoder.groups", decoder.groups)
     require(
@@ -266,11 +265,6 @@ def _targets(config: Config) -> None:
         f"teacher.owns={teacher.owns} has a frontend that teacher.sees='tokens' never uses; "
         "set teacher.sees='inputs' or leave 'frontend' out",
     )
-
-
-def odd(name: str, value: int) -> None:
-    """Raises unless a window has a middle, so that it keeps the number of tokens."""
-    require(value % 2 == 1, f"{name}={value} must be odd, so that the grid keeps its size")
 
 
 def divides(name: str, value: int, group_name: str, groups: int) -> None:
