@@ -1,6 +1,6 @@
 """Single numbers: where each must arrive."""
 
-A, I, T = (f"modality_encoders.{tag}" for tag in ("AUDIO", "IMAGE", "TEXT"))
+A, P, T = (f"modality_encoders.{tag}" for tag in ("AUDIO", "IMAGE", "TEXT"))
 S = "encoder.sentence_encoder"
 
 # Case -> (leaf of ours, index, key of theirs, index).
@@ -85,12 +85,12 @@ PLACES = {
         ("decoder/conv_02/kernel", (6, 2, 23), f"{A}.decoder.blocks.2.0.weight", (23, 2, 6)),
     ],
     "v2_image": [
-        ("frontend/patch/kernel", (2, 5, 1, 7), f"{I}.local_encoder.proj.weight", (7, 1, 2, 5)),
-        ("prefix/tokens", (0, 3), f"{I}.extra_tokens", (0, 0, 3)),
+        ("frontend/patch/kernel", (2, 5, 1, 7), f"{P}.local_encoder.proj.weight", (7, 1, 2, 5)),
+        ("prefix/tokens", (0, 3), f"{P}.extra_tokens", (0, 0, 3)),
         ("trunk/block_01/attention/qkv/kernel", (3, 50), "blocks.1.attn.qkv.weight", (50, 3)),
         ("trunk/block_02/attention/out/kernel", (3, 5), "blocks.2.attn.proj.weight", (5, 3)),
-        ("prenet/block_00/norm2/scale", (3,), f"{I}.context_encoder.blocks.0.norm2.weight", (3,)),
-        ("decoder/conv_02/kernel", (0, 2, 7, 9), f"{I}.decoder.blocks.2.0.weight", (9, 7, 0, 2)),
+        ("prenet/block_00/norm2/scale", (3,), f"{P}.context_encoder.blocks.0.norm2.weight", (3,)),
+        ("decoder/conv_02/kernel", (0, 2, 7, 9), f"{P}.decoder.blocks.2.0.weight", (9, 7, 0, 2)),
     ],
     "v2_text": [
         (
