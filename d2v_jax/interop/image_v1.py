@@ -63,6 +63,7 @@ def config(original: Original) -> dict[str, Any]:
     fields = v1_image_base.get_config().to_dict()
     fields["recipe"] = "fairseq_v1_image"
     _sizes(fields, original)
+    fields["positions"]["zero_padding"] = "never"
     fields["trunk"]["dtype"] = "float32"
     width, depth = fields["trunk"]["width"], fields["trunk"]["depth"]
     # What the published runs share; blocks counted from the end, as their large model's are.

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from d2v_jax.common.checks import UserError
-from d2v_jax.interop import image_v1
+from d2v_jax.interop import image_v1, v1_rules
 from d2v_jax.interop.allowed import printable
 from d2v_jax.interop.original import Original
 from d2v_jax.interop.sections import Section
@@ -43,8 +43,10 @@ def recognize(checkpoint: Mapping[str, Any]) -> Original:
         (body if inside else head)[key.removeprefix(prefix) if inside else key] = value
     system = _system(body)
     teacher, where = None, TEACHERS.get(system, "_ema")
+    if system == "v1_text":
+        body = v1_rules.text_names(body)
     if system == "v1_image":
-        body, prefix = image_v1.names(body), prefix
+        body = image_v1.names(body)
         if nested:
             raise UserError(f"has a teacher {next(iter(nested))!r} that no published model has")
         teacher = checkpoint.get("model_ema")

@@ -1,12 +1,12 @@
 """The key maps of data2vec 1.0 speech and text (REFERENCE §14.1, §14.3): fairseq to ours."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from d2v_jax.interop import keymap, v2_rules
 from d2v_jax.interop.keymap import Rule
-from d2v_jax.interop.layout import Layout, rename
+from d2v_jax.interop.layout import Layout, Names, rename
 
 SENTENCE = "encoder.sentence_encoder."
 
@@ -26,7 +26,8 @@ def audio(config: Mapping[str, Any]) -> Layout:
         *v2_rules.projection("final_proj", (trunk["width"], trunk["width"])),
     ]
     inside = _parts(student, ("positions", "prenet", "trunk"), "encoder.")
-    return _layout(student, inside, config, _audio_name, lambda key: key)
+    names = lambda flat: rename(flat, _audio_name)
+    return _layout(student, inside, config, names, dict)
 
 
 def text(config: Mapping[str, Any]) -> Layout:
@@ -39,7 +40,14 @@ def text(config: Mapping[str, Any]) -> Layout:
         *v2_rules.projection("encoder.regression_head", widths, numbered=True),
     ]
     inside = _parts(student, ("frontend", "trunk"), SENTENCE)
-    return _layout(student, inside, config, _text_name, _sentence_name)
+    return _layout(
+        student, inside, config, text_names, lambda flat: rename(flat, _sentence_name)
+    )  # fmt: skip
+
+
+def text_names(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """The text student's names as the rules know them (§14.3)."""
+    return rename(flat, _text_name)
 
 
 def blocks(theirs: str, trunk: Mapping[str, Any]) -> list[Rule]:
@@ -73,8 +81,8 @@ def _layout(
     student: list[Rule],
     inside: list[Rule],
     config: Mapping[str, Any],
-    student_name: Callable[[str], str | None],
-    teacher_name: Callable[[str], str | None],
+    student_names: Names,
+    teacher_names: Names,
 ) -> Layout:
     """What the teacher does not average it holds as a copy (§2.1)."""
     owns = config["teacher"]["owns"]
@@ -84,8 +92,8 @@ def _layout(
         [rule for rule, own in zip(inside, owned, strict=True) if own],
         [],
         [],
-        lambda flat: rename(flat, student_name),
-        lambda flat: rename(flat, teacher_name),
+        student_names,
+        teacher_names,
         [rule for rule, own in zip(inside, owned, strict=True) if not own],
     )
 
