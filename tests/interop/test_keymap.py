@@ -90,11 +90,11 @@ def test_convolution_specifications():
 @pytest.mark.parametrize(
     "text",
     ["", "[]", "[(1,2)]", "[(1,2,3,4)]", "[(1,2,3)] +", "+[(1,2,3)]", "[(1,2,3)]*", "[(1,2,3)] * 0",
-     "[(1,2,3)] * 101", "[(0,2,3)]", "[(1,-2,3)]", "[(1,2.5,3)]", "[(1,2,3)]; x", "__import__('os')",
+     "[(1,2,3)] * 101", "[(0,2,3)]", "[(1,-2,3)]", "[(1,2.5,3)]", "[(1,2,3)]; x", "eval('1')",
      "[(1,2,3)" + ",(1,2,3)" * 50_000, "(" * 100_000, "+".join(["[(1,2,3)]"] * 101)],
 )  # fmt: skip
 def test_other_text_is_refused(text):
-    with pytest.raises(UserError, match="spec='.*must look like"):
+    with pytest.raises(UserError, match="^spec=.*must look like"):
         specs.conv_layers("spec", text)
 
 
