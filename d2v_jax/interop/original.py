@@ -80,11 +80,4 @@ def mlp_ratio(width: int, hidden: int) -> float:
 
 def window(section: Section, field: str, layers: int) -> int:
     """The length of each window in a stack of convolutions that together reach `field` (§1.3)."""
-    reach = section.integer(field, 1, 10_000)
-    length = max(3, reach // layers)
-    if length % 2 == 0:
-        raise UserError(
-            f"{section.name}.{field}={reach} over {layers} layers is an even window of {length}: "
-            "our model only knows odd ones"
-        )
-    return length
+    return max(3, section.integer(field, 1, 10_000) // layers)

@@ -49,13 +49,6 @@ class Section:
             raise UserError(f"{self.name}.{field}={value} must be a whole number")
         return int(value)
 
-    def odd(self, field: str, low: int, high: int) -> int:
-        """A required odd number: windows of ours have a middle."""
-        value = self.integer(field, low, high)
-        if value % 2 == 0:
-            raise UserError(f"{self.name}.{field}={value}: our model only knows odd windows")
-        return value
-
     def number(self, field: str, low: float, high: float, default: float | None = None) -> float:
         """A number, required unless there is a default."""
         value = self.fields.get(field, default)

@@ -91,10 +91,7 @@ def config(original: Original, images_per_device: int | None = None) -> dict[str
     fields["trunk"]["dtype"] = dtype(original.cfg, fields["trunk"]["dtype"])
     if not original.finetuned:
         _training(fields, top, encoder, kind)
-        if kind == "image":
-            _cls(fields, top, original.cfg, images_per_device)
-        else:
-            top.only({"cls_loss": 0})
+        _cls(fields, top, original.cfg, images_per_device)
     return fields
 
 
@@ -160,7 +157,7 @@ def _decoder(fields: dict[str, Any], encoder: Section, kind: str) -> None:
         hidden = (int(width * ratio),) * (maps - 1)
     fields["decoder"] |= {
         "width": width,
-        "kernel": decoder.odd("decoder_kernel", 1, 1000),
+        "kernel": decoder.integer("decoder_kernel", 1, 1000),
         "groups": decoder.integer("decoder_groups", 1, 2**16),
         "layers": decoder.integer("decoder_layers", 1, 1000),
         "residual": decoder.flag("decoder_residual", True),

@@ -214,20 +214,24 @@ def test_v2_values(caplog):
         model={"encoder_dropout": 0.1, "post_mlp_drop": 0.1, "attention_dropout": 0.2,
                "layerdrop": 0.05, "end_of_block_targets": True, "end_drop_path_rate": 0.3},
         modality={"prenet_dropout": 0.4, "num_extra_tokens": 2, "mask_length": 1,
-                  "use_alibi_encoder": False, "ema_local_encoder": True},
-        decoder={"projection_layers": 3, "projection_ratio": 1.5, "input_dropout": 0.1},
+                  "conv_pos_width": 40, "use_alibi_encoder": False, "ema_local_encoder": True},
+        decoder={"decoder_kernel": 4, "projection_layers": 3, "projection_ratio": 1.5,
+                 "input_dropout": 0.1},
     )  # fmt: skip
-    assert (got.trunk.dropout, got.trunk.attention_dropout, got.trunk.layer_drop) == (
-        0.1,
-        0.2,
-        0.05,
-    )
+    assert (got.trunk.dropout, got.trunk.attention_dropout) == (0.1, 0.2)
+    assert got.trunk.layer_drop == 0.05
+    assert (got.positions.conv_kernel, got.decoder.kernel) == (8, 4)
     assert (got.trunk.input_dropout, got.trunk.drop_path) == (0.4, 0.3)
     assert got.trunk.prefix_tokens == 2 and got.mask.kind == "random"
     assert got.positions.bias == "none" and got.targets.site == "block"
     assert got.teacher.owns == ("frontend", "positions", "prefix", "prenet", "trunk")
     assert got.teacher.sees == "inputs" and got.decoder.hidden == (36, 36)
     assert "decoder.input_dropout=0.1 is not carried over" in caplog.text
+
+
+def test_v2_cls_term_of_speech():
+    got = changed("v2_audio", model={"cls_loss": 0.02}, modality={"num_extra_tokens": 1})
+    assert got.loss.cls_weight == pytest.approx(0.02 * 16 * 3)
 
 
 def test_v2_teachers():
@@ -263,7 +267,6 @@ ONLY = [
     ("v1_text", "task", v1_config.TASK_ONLY),
     ("v1_text", "model", {"batch_norm_target_layer": False}),
     ("v2_image", "modality", v2_config.PRENET_ONLY),
-    ("v2_audio", "model", {"cls_loss": 0}),
     ("v2_audio", "modality", {"learned_alibi_scale_per_head": True, "learned_alibi_scale": True,
                               "num_alibi_heads": 6}),
     *[
@@ -304,14 +307,11 @@ def test_what_we_cannot_represent_is_named(case, where, field, known):
         ("v2_audio", "modality", "mask_prob", [], "mask_prob=a list"),
         ("v2_image", "modality", "decoder", None, "decoder should be a group .* but is None"),
         ("v2_image", "decoder", "decoder_dim", -1, "decoder_dim=-1"),
-        ("v2_image", "decoder", "decoder_kernel", 4, "decoder_kernel=4: our .* odd windows"),
-        ("v2_audio", "modality", "conv_pos_width", 40, "over 5 layers is an even window of 8"),
         ("v2_audio", "modality", "feature_encoder_spec", 5, "feature_encoder_spec=5 must be text"),
         ("v2_audio", "modality", "feature_encoder_spec", "open('x')", "must look like"),
         ("v2_audio", "model", "average_top_k_layers", 4, "a number from 1 to 3"),
         ("v2_audio", "model", "post_mlp_drop", 0.5, "encoder_dropout=0.0 and .*post_mlp_drop=0.5"),
         ("v1_audio", "model", "pos_conv_depth", 1, "a single weight-normed position convolution"),
-        ("v1_audio", "model", "conv_pos", 40, "over 5 layers is an even window of 8"),
         (
             "v1_audio",
             "model",
