@@ -10,6 +10,7 @@ from d2v_jax.interop import (
     heads,
     image_v1,
     keymap,
+    schedule,
     torch_pickle,
     v1_config,
     v1_rules,
@@ -69,6 +70,8 @@ def read_fairseq(path: str | os.PathLike, images_per_device: int | None = None) 
     try:
         original = recognize(checkpoint)
         config = _config(original, images_per_device)
+        if original.system != "v1_image" and not original.finetuned:
+            schedule.apply(config, original.cfg)
         return _convert(original, config, checkpoint)
     except UserError as error:
         raise UserError(f"{path}: {error}") from None

@@ -242,6 +242,8 @@ def test_v2_teachers():
     got = changed("v2_text", model={"ema_encoder_only": False}, modality={"prenet_depth": 2})
     assert got.teacher.owns == ("prenet", "trunk") and got.trunk.input_norm
     assert changed("v2_image", modality={"mask_length": 1}).mask.kind == "random"
+    # The original's 2-D decoder knows no further maps.
+    assert changed("v2_image", decoder={"projection_layers": 2}).decoder.hidden == ()
 
 
 @pytest.mark.parametrize("batch, views", [(None, 16 * 4), (8, 8 * 4)])
