@@ -44,8 +44,8 @@ def _parser() -> argparse.ArgumentParser:
 
     sub = task("pretrain", _pretrain, "train an encoder, or continue the run in a folder; "
                "recipe fields are set with --config.section.field=value")  # fmt: skip
-    sub.add_argument("--config", help="recipe: a file or the name of a shipped one, as in "
-                     "v2_image_base or quickstart_image:smoke")  # fmt: skip
+    sub.add_argument("--config", help="recipe: a file, the name of a shipped one, as in "
+                     "v2_image_base or quickstart_image:smoke, or a run folder")  # fmt: skip
     sub.add_argument("--workdir", required=True, type=pathlib.Path, help="the run folder")
 
     sub = task("probe", _probe, "kNN and linear probe on frozen features of a run")
@@ -64,9 +64,13 @@ def _parser() -> argparse.ArgumentParser:
     sub = task("inspect", _inspect, "the parameter tree and the resolved recipe of a run")
     sub.add_argument("workdir", type=pathlib.Path, metavar="RUN")
 
-    sub = task("convert", _convert, "another project's checkpoint into a run folder")
-    sub.add_argument("source", type=pathlib.Path, metavar="IN")
-    sub.add_argument("workdir", type=pathlib.Path, metavar="OUT")
+    sub = task("convert", _convert, "anyone's checkpoint into a run folder, one safetensors file "
+               "or a Hugging Face folder")  # fmt: skip
+    sub.add_argument("source", type=pathlib.Path, metavar="IN",
+                     help="a fairseq .pt, a BEiT-style .pth, a Hugging Face folder, a run")  # fmt: skip
+    sub.add_argument("out", type=pathlib.Path, metavar="OUT", help="a new folder")
+    sub.add_argument("--to", default="run", choices=("run", "safetensors", "hf"),
+                     help="default %(default)s; hf: data2vec 1.0 only")  # fmt: skip
     return parser
 
 
@@ -77,7 +81,12 @@ def _pretrain(args: argparse.Namespace, overrides: list[str]) -> int:
     from d2v_jax.train import config, run
     from d2v_jax.train.pretrain import pretrain
 
-    if args.config:
+    from d2v_jax.transfer import checkpoints
+
+    if args.config and pathlib.Path(args.config).expanduser().is_dir():
+        fields = run.read_recipe(pathlib.Path(args.config).expanduser())
+        resolved = config.resolve(config.edited(fields, overrides, args.config))
+    elif args.config:
         resolved = config.resolve(config.load(args.config, overrides))
     elif (args.workdir / run.FILE).exists() and not overrides:
         resolved = run.read_config(args.workdir)
@@ -88,7 +97,7 @@ def _pretrain(args: argparse.Namespace, overrides: list[str]) -> int:
             f"{args.workdir} holds no run to continue; name a recipe with --config, such as "
             "--config quickstart_image"
         )
-    return pretrain(resolved, args.workdir, lambda config: None)
+    return pretrain(resolved, args.workdir, checkpoints.start_from)
 
 
 def _probe(args: argparse.Namespace, _: list[str]) -> int:
@@ -115,7 +124,7 @@ def _inspect(args: argparse.Namespace, _: list[str]) -> int:
 def _convert(args: argparse.Namespace, _: list[str]) -> int:
     from d2v_jax.transfer import convert
 
-    print(convert.convert(args.source, args.workdir))
+    print(convert.convert(args.source, args.out, args.to))
     return 0
 
 

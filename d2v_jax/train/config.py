@@ -66,16 +66,40 @@ def load(spec: str, overrides: Sequence[str] = ()) -> config_dict.ConfigDict:
     """
     path, _, argument = spec.partition(":")
     path = _recipe_path(path)
-    words = ["d2v", f"--config={path}:{argument}" if argument else f"--config={path}", *overrides]
+    whole = f"{path}:{argument}" if argument else path
+    words = ["d2v", f"--config={whole}", *overrides]
     values = flags.FlagValues()
     # Overrides are looked up in `sys_argv`, which would otherwise be the process's own.
     config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=words)
+    return _parsed(values, words, spec)
+
+
+def edited(
+    fields: Mapping[str, Any], overrides: Sequence[str], spec: str
+) -> config_dict.ConfigDict:
+    """The recipe of a run, as `to_fields` keeps it, with `overrides`; `spec` names it."""
+    recipe = config_dict.ConfigDict(_as_recipe(fields))
+    values = flags.FlagValues()
+    config_flags.DEFINE_config_dict("config", recipe, flag_values=values)
+    return _parsed(values, ["d2v", *overrides], spec)
+
+
+def _as_recipe(value: Any) -> Any:
+    """JSON has no tuples, and no place for a number that is not set."""
+    if isinstance(value, Mapping):
+        return {name: _as_recipe(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return tuple(_as_recipe(inner) for inner in value)
+    return config_dict.placeholder(float) if value is None else value
+
+
+def _parsed(values: flags.FlagValues, words: Sequence[str], spec: str) -> config_dict.ConfigDict:
     try:
         left = values(words)[1:]
         recipe = values.config
         if not isinstance(recipe, config_dict.ConfigDict):
             raise ConfigError(
-                f"{path}: get_config returned {type(recipe).__name__}, "
+                f"{spec}: get_config returned {type(recipe).__name__}, "
                 "not an ml_collections ConfigDict"
             )
     except (AttributeError, KeyError) as error:

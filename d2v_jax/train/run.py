@@ -6,6 +6,7 @@ import os
 import pathlib
 import platform
 import subprocess
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from d2v_jax.common.checks import UserError
@@ -20,14 +21,26 @@ FREE = {
 }  # fmt: skip
 
 
-def write_config(workdir: pathlib.Path, config: Config, origin: str = "pretrain") -> None:
-    """Saves the resolved recipe with commit and versions; atomically, so it is whole or absent."""
+def write_config(
+    workdir: pathlib.Path,
+    config: Config,
+    origin: str = "pretrain",
+    head: Mapping[str, Any] | None = None,
+    lacks: Sequence[str] = (),
+) -> None:
+    """Saves the resolved recipe with commit and versions; atomically, so it is whole or absent.
+
+    A converted checkpoint may have a `head` (its parameters lie with the student's) and may lack
+    parts without which it cannot be trained on.
+    """
     versions = {name: importlib.metadata.version(name) for name in PACKAGES}
     record = {
         "recipe": to_fields(config),
         "origin": origin,
         "commit": _commit(),
         "versions": {"python": platform.python_version(), **versions},
+        "head": head and {name: value for name, value in head.items() if name != "params"},
+        "lacks": list(lacks),
     }
     workdir.mkdir(parents=True, exist_ok=True)
     scratch = workdir / f"{FILE}.tmp"
@@ -37,6 +50,23 @@ def write_config(workdir: pathlib.Path, config: Config, origin: str = "pretrain"
 
 def read_config(workdir: pathlib.Path) -> Config:
     """The resolved recipe of a run folder."""
+    return resolve(read_recipe(workdir))
+
+
+def read_recipe(workdir: pathlib.Path) -> dict[str, Any]:
+    """The recipe's fields, unchecked."""
+    record = _read(workdir)
+    if not isinstance(record.get("recipe"), dict):
+        raise _damaged(workdir / FILE, "it has no recipe")
+    return record["recipe"]
+
+
+def read_head(workdir: pathlib.Path) -> dict[str, Any] | None:
+    """What is said of a converted checkpoint's head, without its parameters."""
+    return _read(workdir).get("head")
+
+
+def _read(workdir: pathlib.Path) -> dict[str, Any]:
     path = workdir / FILE
     if not workdir.is_dir():
         raise UserError(f"there is no run folder {workdir}; give the --workdir of `d2v pretrain`")
@@ -46,16 +76,29 @@ def read_config(workdir: pathlib.Path) -> Config:
             "was the --workdir of `d2v pretrain` or the output of `d2v convert`"
         )
     try:
-        return resolve(json.loads(path.read_text())["recipe"])
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
-        raise UserError(
-            f"{path} is damaged ({error!r}); restore it from a copy, or start the "
-            "run anew with the same recipe in another folder"
-        ) from None
+        record = json.loads(path.read_text())
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise _damaged(path, repr(error)) from None
+    if not isinstance(record, dict):
+        raise _damaged(path, "it is no JSON object")
+    return record
+
+
+def _damaged(path: pathlib.Path, why: str) -> UserError:
+    return UserError(
+        f"{path} is damaged ({why}); restore it from a copy, or start the "
+        "run anew with the same recipe in another folder"
+    )
 
 
 def continue_or_refuse(workdir: pathlib.Path, config: Config) -> None:
     """Raises unless `config` asks for what the run in `workdir` is already doing."""
+    if lacks := _read(workdir).get("lacks"):
+        raise UserError(
+            f"{workdir} was converted from a checkpoint without {', '.join(lacks)} and cannot be "
+            f"trained on as it is. Start a new run from it: d2v pretrain --config {workdir} "
+            f"--config.init_from={workdir} --workdir NEW"
+        )
     saved, asked = _flat(to_fields(read_config(workdir))), _flat(to_fields(config))
     differences = [
         f"    {name}: {saved.get(name)!r} there, {asked.get(name)!r} asked"

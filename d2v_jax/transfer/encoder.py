@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import pathlib
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -13,11 +14,11 @@ from d2v_jax.common import rng
 from d2v_jax.common.checks import UserError
 from d2v_jax.common.trees import Tree
 from d2v_jax.data2vec.config import ModelConfig
-from d2v_jax.data2vec.model import Encoded, Model
-from d2v_jax.train import run
-from d2v_jax.train.checkpoint import load_trees
+from d2v_jax.data2vec.model import Encoded, Inputs, Model, Tokens
+from d2v_jax.train.config import Config
+from d2v_jax.transfer import batches, checkpoints, heads
 
-BATCH = 64  # images per call of the compiled encoder
+PADDING = ("independent", "original")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,64 +26,84 @@ class Encoder:
     """Frozen features of one parameter tree.
 
     `params` is the whole model's nested dict of float32 arrays; `teacher` only the parts the
-    teacher owns, or None where the checkpoint has no teacher.
+    teacher owns, or None where the checkpoint has none; `head` what fine-tuning put on top, as
+    {"kind", "params", ...}, or None.
     """
 
-    config: ModelConfig
+    recipe: Config
     params: Tree
     teacher: Tree | None
+    head: dict[str, Any] | None
     step: int
+
+    @property
+    def config(self) -> ModelConfig:
+        """What kind of model this is."""
+        return self.recipe.model
 
     def as_teacher(self) -> "Encoder":
         """The same encoder with the teacher's numbers."""
         if self.teacher is None:
             raise UserError("this checkpoint holds no teacher; use the student's features")
-        return dataclasses.replace(self, params={**self.params, **self.teacher})
+        return dataclasses.replace(self, params={**self.params, **self.teacher}, head=None)
 
     def untrained(self, seed: int = 0) -> "Encoder":
         """The same architecture with fresh random parameters, for comparison."""
-        params = jax.jit(Model(self.config).init)(rng.stream(seed, "untrained"))
-        return dataclasses.replace(self, params=params, teacher=None, step=0)
+        shape = self.recipe.data.example_shape
+        params = jax.jit(lambda key: Model(self.config).init(key, shape))(
+            rng.stream(seed, "untrained")
+        )  # fmt: skip
+        return dataclasses.replace(self, params=params, teacher=None, head=None, step=0)
 
     def features(
-        self, images_byxc: np.ndarray, layer: str | int = "last", pool: str | None = "mean"
-    ) -> np.ndarray:
-        """uint8 images [b, y, x, c] of the recipe's size -> float32 [b, d], or [b, t, d].
+        self, inputs: Any, layer: str | int = "last", pool: str | None = "mean"
+    ) -> np.ndarray | list[np.ndarray]:
+        """Features of each example, in the order given; float32.
 
-        `layer`: "last", "average" (mean over the trunk's blocks), "all" (their concatenation,
-        [b, depth * d]) or a trunk block's number from 0. `pool`: "mean" over
-        patch tokens, or None for all of them; prefix tokens are dropped either way.
+        `inputs`: images uint8 [b, y, x, c] of the recipe's size; waves at 16 kHz, a list of
+        [s] of any lengths, float or int16, standardised here; texts, a list of strings or of
+        id arrays [t]. `layer`: "last", "average" (mean over the trunk's blocks), "all" (their
+        concatenation, [b, depth * d]) or a trunk block's number from 0. `pool`: "mean" over the
+        tokens that are not padding, or None for all of them, then [b, t, d] for images and a
+        list of [t, d] otherwise. Prefix tokens are dropped. An example's features do not
+        depend on those it is computed beside.
         """
-        images_byxc = np.asarray(images_byxc)
-        if not len(images_byxc):
-            raise UserError("there are no images to encode; give at least one")
-        shape = Model(self.config).input_shape
-        if images_byxc.ndim != 4 or images_byxc.shape[1:] != shape:
-            raise UserError(
-                f"images of shape {images_byxc.shape} do not fit this encoder; it "
-                f"takes [b, {', '.join(map(str, shape))}]"
-            )
-        if images_byxc.dtype != np.uint8:
-            raise UserError(f"images are {images_byxc.dtype}; give uint8 pixels from 0 to 255")
         layer = parse_layer(layer, self.config.trunk.depth)
-        parts = []
-        for start in range(0, len(images_byxc), BATCH):
-            part = images_byxc[start : start + BATCH]
-            padded = np.zeros((BATCH, *shape), np.uint8)
-            padded[: len(part)] = part
-            out = _encode(self.config, layer, pool, self.params, padded)
-            parts.append(np.asarray(out)[: len(part)])
-        return np.concatenate(parts)
+        if pool not in ("mean", None):
+            raise UserError(f"pool={pool!r} is not 'mean' or None")
+        found = self._each(inputs, functools.partial(_features, layer=layer, pool=pool))
+        return np.stack(found) if pool or self.config.modality == "image" else found
+
+    def logits(self, inputs: Any) -> np.ndarray | list[np.ndarray]:
+        """What the head makes of each example: [b, c], or a list of [t, c] for "ctc"."""
+        if self.head is None:
+            raise UserError("this checkpoint has no head; take its features")
+        static = tuple((name, value) for name, value in sorted(self.head.items())
+                       if isinstance(value, str | int | float))  # fmt: skip
+        run = functools.partial(_logits, about=static)
+        found = self._each(inputs, run, self.head["params"])
+        return found if self.head["kind"] == "ctc" else np.stack(found)
+
+    def _each(self, inputs: Any, run: Any, *more: Any) -> list[np.ndarray]:
+        """`run` on batches of one shape each; what it gives per token ends where tokens do."""
+        results: dict[int, np.ndarray] = {}
+        for batch in batches.cut(self.recipe, inputs):
+            out, real_b = run(self.config, self.params, Inputs(*batch.inputs), *more)
+            out, real_b = np.asarray(out), np.asarray(real_b)
+            for row, index in enumerate(batch.order):
+                results[index] = out[row, : real_b[row]] if out.ndim == 3 else out[row]
+        return [results[i] for i in range(len(results))]
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2))
-def _encode(config: ModelConfig, layer: str | int, pool: str | None, params: Tree, raw: Any):
-    model = Model(config)
-    encoded: Encoded = model.contextualize(params, model.tokens(params, model.prepare(raw)))
-    outs = [block.out[:, config.trunk.prefix_tokens :] for block in encoded.trunk]
+@functools.partial(jax.jit, static_argnums=0, static_argnames=("layer", "pool"))
+def _features(
+    config: ModelConfig, params: Tree, inputs: Inputs, layer: str | int, pool: str | None
+) -> tuple[jax.Array, jax.Array]:
+    tokens, encoded = _encode(config, params, inputs)
+    outs = [block.out[:, config.trunk.prefix_tokens :] for block in encoded.trunk.layers]
     match layer:
         case "last":
-            x_btd = outs[-1]
+            x_btd = encoded.out[:, config.trunk.prefix_tokens :]
         case "average":
             x_btd = sum(outs) / len(outs)
         case "all":
@@ -90,7 +111,32 @@ def _encode(config: ModelConfig, layer: str | int, pool: str | None, params: Tre
         case number:
             x_btd = outs[number]
     x_btd = x_btd.astype("float32")
-    return x_btd.mean(1) if pool == "mean" else x_btd
+    weight_bt = jnp.ones(x_btd.shape[:2])
+    if tokens.padding_bt is not None:
+        weight_bt = (~tokens.padding_bt).astype("float32")
+    real_b = weight_bt.sum(1)
+    if pool == "mean":
+        x_btd = jnp.einsum("btd,bt->bd", x_btd, weight_bt / jnp.maximum(real_b, 1)[:, None])
+    return x_btd, real_b.astype("int32")
+
+
+@functools.partial(jax.jit, static_argnums=0, static_argnames="about")
+def _logits(
+    config: ModelConfig, params: Tree, inputs: Inputs, head_params: Tree, about: tuple
+) -> tuple[jax.Array, jax.Array]:
+    tokens, encoded = _encode(config, params, inputs)
+    head = {**dict(about), "params": head_params}
+    out = heads.apply(head, encoded.out, config.trunk.prefix_tokens, tokens.padding_bt)
+    real_b = jnp.full(len(tokens.x_btd), tokens.x_btd.shape[1])
+    if tokens.padding_bt is not None:
+        real_b = (~tokens.padding_bt).sum(1)
+    return out, real_b
+
+
+def _encode(config: ModelConfig, params: Tree, inputs: Inputs) -> tuple[Tokens, Encoded]:
+    model = Model(config)
+    tokens = model.tokens(params, inputs)
+    return tokens, model.contextualize(params, tokens)
 
 
 def parse_layer(layer: str | int, depth: int) -> str | int:
@@ -104,9 +150,25 @@ def parse_layer(layer: str | int, depth: int) -> str | int:
     )
 
 
-def load(path: str | pathlib.Path) -> Encoder:
-    """Opens a run folder made by `d2v pretrain` or `d2v convert`."""
-    workdir = pathlib.Path(path).expanduser()
-    config = run.read_config(workdir)
-    step, student, teacher = load_trees(workdir)
-    return Encoder(config.model, student, teacher or None, step)
+def load(path: str | pathlib.Path, padding: str = "independent") -> Encoder:
+    """Opens anyone's checkpoint: a run, a folder of ours or Hugging Face's, a .pt, a .pth.
+
+    `padding`: "independent" keeps padded frames of speech out of the position stack, so that
+    features do not depend on how far a wave was padded; "original" does as the code that
+    trained the model (T16).
+    """
+    if padding not in PADDING:
+        raise UserError(f"padding={padding!r} is not one of {', '.join(PADDING)}")
+    loaded = checkpoints.read(path)
+    return of(loaded, padding)
+
+
+def of(loaded: checkpoints.Loaded, padding: str = "independent") -> Encoder:
+    """The encoder of a checkpoint that was read."""
+    recipe = loaded.recipe
+    if padding == "independent" and recipe.model.positions.add == "conv":
+        positions = dataclasses.replace(recipe.model.positions, zero_padding="each_layer")
+        recipe = dataclasses.replace(
+            recipe, model=dataclasses.replace(recipe.model, positions=positions)
+        )
+    return Encoder(recipe, loaded.student, loaded.teacher, loaded.head, loaded.step)
