@@ -37,7 +37,7 @@ def read(
             rules = [*keymap.norm("norm", "fc_norm", width)]
             rules += keymap.linear("out", "head", width, count)
             task.only({"prediction_mode": "MEAN_POOLING", "use_fc_norm": True})
-            port = task.fields.get("_name") == "data2vec_image_classification"
+            port = task.word("_name") == "data2vec_image_classification"
             extra["norm_eps"] = 1e-5 if port else 1e-6
         case _:
             task.only({"pooler_activation_fn": "tanh"})

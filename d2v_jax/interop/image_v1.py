@@ -15,7 +15,7 @@ from d2v_jax.interop import keymap, specs, v2_rules
 from d2v_jax.interop.keymap import Rule
 from d2v_jax.interop.layout import Layout, rename
 from d2v_jax.interop.original import Original, mlp_ratio
-from d2v_jax.interop.sections import Section
+from d2v_jax.interop.sections import Section, brief
 
 TABLE = "relative_position_bias_table"
 SHARED, EACH = f"rel_pos_bias.{TABLE}", f"blocks.{{}}.attn.{TABLE}"
@@ -120,9 +120,11 @@ def _training(fields: dict[str, Any], args: Section) -> None:
         raise UserError(
             f"{args.name}.target_layers={list(blocks)} must be different blocks of 0..{depth - 1}"
         )
-    site = args.fields.get("layer_results", "end")
+    site = args.text("layer_results") if "layer_results" in args.fields else "end"
     if site not in ("end", "fc"):
-        raise UserError(f"{args.name}.layer_results={site!r}: our model only knows 'end' and 'fc'")
+        raise UserError(
+            f"{args.name}.layer_results={brief(site)}: our model only knows 'end' and 'fc'"
+        )
     layer_norms = {
         "instance": args.flag("target_instance_norm"),
         "layer": not args.flag("no_target_layer_norm_last"),
@@ -153,8 +155,8 @@ def _training(fields: dict[str, Any], args: Section) -> None:
     most = args.fields.get("max_mask_patches_per_block")
     if most is not None and args.integer("max_mask_patches_per_block", 1, 2**40) < hidden:
         raise UserError(
-            f"{args.name}.max_mask_patches_per_block={most}: our model only knows blocks as large "
-            f"as the mask, num_mask_patches={hidden}"
+            f"{args.name}.max_mask_patches_per_block={brief(most)}: our model only knows "
+            f"blocks as large as the mask, num_mask_patches={hidden}"
         )
     if args.number("mask_dropout_prob", -1, 1, -1) > 0:
         args.only({"mask_dropout_prob": -1})

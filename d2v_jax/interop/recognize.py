@@ -88,7 +88,7 @@ def _head_kind(
         return None
     kinds = {"audio": "ctc", "image": "image_classes", "text": "text_classes"}
     kind = kinds[system.split("_")[1]]
-    name = _fields(_fields(checkpoint.get("cfg")).get("model")).get("_name")
+    name = Section("cfg", _fields(checkpoint.get("cfg"))).optional("model").word("_name")
     return "audio_classes" if kind == "ctc" and name == "audio_classification" else kind
 
 

@@ -19,12 +19,12 @@ def apply(fields: dict[str, Any], cfg: Section) -> None:
     run, optimizer = cfg.optional("optimization"), cfg.optional("optimizer")
     scheduler, rates = cfg.optional("lr_scheduler"), run.fields.get("lr")
     rate = rates[0] if isinstance(rates, list) and rates else rates
-    if optimizer.fields.get("_name") == "composite":  # §4.1: a schedule for each group
+    if optimizer.word("_name") == "composite":  # §4.1: a schedule for each group
         group = optimizer.optional("groups").optional("default")
         optimizer, scheduler = group.optional("optimizer"), group.optional("lr_scheduler")
         rate = group.fields.get("lr_float", rate)
-    known = {"cosine": _cosine, "tri_stage": _tri_stage}.get(scheduler.fields.get("_name"))
-    if known is None or optimizer.fields.get("_name") != "adam" or "max_update" not in run.fields:
+    known = {"cosine": _cosine, "tri_stage": _tri_stage}.get(scheduler.word("_name"))
+    if known is None or optimizer.word("_name") != "adam" or "max_update" not in run.fields:
         return
     peak = float(Section(run.name, {"lr": rate}).number("lr", 1e-12, 1e3))
     steps = run.integer("max_update", 1, MOST)

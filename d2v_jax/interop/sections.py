@@ -7,6 +7,9 @@ from typing import Any
 from d2v_jax.common.checks import UserError
 from d2v_jax.interop.allowed import printable
 
+# What a field may be compared with; arrays compare to arrays.
+PLAIN = (str, int, float, type(None))
+
 
 class Section:
     """A group of their fields, by the name it has in the file."""
@@ -31,15 +34,17 @@ class Section:
     def only(self, expected: Mapping[str, Any]) -> None:
         """Refuses fields whose value our model cannot represent; absent ones pass."""
         for field, value in expected.items():
-            if (got := self.fields.get(field, value)) != value:
+            got = self.fields.get(field, value)
+            if not isinstance(got, PLAIN) or got != value:
                 raise UserError(f"{self.name}.{field}={brief(got)}: our model only knows {value!r}")
 
     def equal(self, one: str, other: str) -> None:
         """Refuses two fields that differ; our model has one for both."""
-        if self.fields.get(one, 0) != self.fields.get(other, 0):
+        a, b = (self.number(name, 0, 1e9, 0) for name in (one, other))
+        if a != b:
             raise UserError(
-                f"{self.name}.{one}={brief(self.fields.get(one, 0))} and {self.name}.{other}="
-                f"{brief(self.fields.get(other, 0))}: our model only knows equal ones"
+                f"{self.name}.{one}={a} and {self.name}.{other}={b}: our model only knows equal "
+                "ones"
             )
 
     def integer(self, field: str, low: int, high: int, default: int | None = None) -> int:
@@ -65,6 +70,11 @@ class Section:
         if not isinstance(value, bool):
             raise UserError(f"{self.name}.{field}={brief(value)} must be true or false")
         return value
+
+    def word(self, field: str) -> str:
+        """A name, empty where there is none."""
+        value = self.fields.get(field)
+        return value if isinstance(value, str) else ""
 
     def text(self, field: str) -> str:
         """A required word."""

@@ -164,9 +164,6 @@ def _decoder(fields: dict[str, Any], encoder: Section, kind: str) -> None:
         "hidden": hidden,
         "noise_std": float(encoder.number("mask_noise_std", 0, 1e9)),
     }
-    # A rate of the original's that no recipe of ours has; nothing but training feels it.
-    if rate := decoder.number("input_dropout", 0, 1, 0):
-        log.warning("%s.input_dropout=%s is not carried over", decoder.name, rate)
 
 
 def _targets(fields: dict[str, Any], top: Section) -> None:
@@ -231,6 +228,10 @@ def _training(fields: dict[str, Any], top: Section, encoder: Section, kind: str)
         "drop_path": float(top.number("end_drop_path_rate", 0, 1, 0)),
         "layer_drop": float(top.number("layerdrop", 0, 1, 0)),
     }
+    # A rate that no recipe of ours has; nothing but training feels it.
+    decoder = encoder.section("decoder")
+    if rate := decoder.number("input_dropout", 0, 1, 0):
+        log.warning("%s.input_dropout=%s is not carried over", decoder.name, rate)
     if kind == "text":
         fields["frontend"]["dropout"] = float(encoder.number("dropout", 0, 1))
     block = encoder.integer("mask_length", 1, 2**16)

@@ -118,6 +118,16 @@ def test_sections_name_what_they_refuse():
         cfg.section("x")
 
 
+@pytest.mark.parametrize("value", [np.zeros(3), [], {}, (1,)], ids=str)
+def test_values_that_cannot_be_compared(value):
+    cfg = Section("cfg", {"a": value})
+    with pytest.raises(UserError, match=r"cfg\.a=a \w+: our model only knows 0"):
+        cfg.only({"a": 0})
+    with pytest.raises(UserError, match=r"cfg\.a=a \w+ must be a number"):
+        cfg.equal("a", "b")
+    assert cfg.word("a") == "" and Section("cfg", {"a": "x"}).word("a") == "x"
+
+
 @pytest.mark.parametrize("width", [7, 32, 48, 768, 1000])
 @pytest.mark.parametrize("hidden", [1, 13, 100, 3072, 4095])
 def test_the_ratio_gives_back_the_units(width, hidden):

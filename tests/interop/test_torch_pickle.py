@@ -321,6 +321,13 @@ def test_arrays_with_a_wrong_state(tmp_path, state, words):
         read(zip_file(tmp_path / "f.pt", {"x": Ops(head + torch_files.Writer().ops(state) + b"b")}))
 
 
+@pytest.mark.parametrize("arguments", [(Ops(name("torch", "float16")), (0,), ""), (1, (0,), "")])
+def test_arrays_of_another_class(tmp_path, arguments):
+    code = name("numpy.core.multiarray", "_reconstruct") + torch_files.Writer().ops(arguments)
+    with pytest.raises(UserError, match="built in an unknown way"):
+        read(zip_file(tmp_path / "f.pt", {"x": Ops(code + b"R")}))
+
+
 def test_an_array_that_claims_more_than_it_has(tmp_path):
     code = pickle.dumps(np.zeros(3, np.float32), 2)[2:-1]
     assert code.count(b"K\x03\x85") == 1
