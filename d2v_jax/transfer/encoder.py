@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 import pathlib
-from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -15,6 +14,8 @@ from d2v_jax.common.checks import UserError
 from d2v_jax.common.trees import Tree
 from d2v_jax.data2vec.config import ModelConfig
 from d2v_jax.data2vec.model import Encoded, Inputs, Model, Tokens
+from d2v_jax.interop import hf_files, safetensors_io
+from d2v_jax.train import config as configs
 from d2v_jax.train.config import Config
 from d2v_jax.transfer import batches, checkpoints, heads
 
@@ -54,6 +55,26 @@ class Encoder:
             rng.stream(seed, "untrained")
         )  # fmt: skip
         return dataclasses.replace(self, params=params, teacher=None, head=None, step=0)
+
+    def save(self, folder: str | pathlib.Path) -> None:
+        """Writes a folder that `load`, `init_from` and `--config` take: its weights and recipe.
+
+        A folder of an earlier `save` is replaced, any other refused. The recipe is saved as it
+        stands here: speech to be trained on as before is opened with `padding="original"`.
+        """
+        path = pathlib.Path(folder).expanduser()
+        if path.exists() and not path.is_dir():
+            raise UserError(f"{path} is a file; name a folder to save into")
+        old = hf_files.optional_json(path / hf_files.CONFIG) or {}
+        if path.exists() and any(path.iterdir()) and old.get("format") != safetensors_io.FORMAT:
+            raise UserError(
+                f"{path} holds something other than a saved encoder; save into a new folder, so "
+                "that nothing is overwritten"
+            )
+        fields = configs.to_fields(self.recipe)
+        configs.resolve(fields)  # surgery may have made it impossible
+        content = {"recipe": fields, "step": self.step, "origin": "saved from Python"}
+        safetensors_io.save(path, self.params, self.teacher, self.head, content)
 
     def features(
         self, inputs: Any, layer: str | int = "last", pool: str | None = "mean"
