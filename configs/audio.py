@@ -27,6 +27,7 @@ def get_config(arg: str = "") -> config_dict.ConfigDict:
     c.mask.kind = "blocks"
     c.mask.share, c.mask.adjust, c.mask.block, c.mask.views = 0.5, 0.05, 5, 8
     c.decoder.layers, c.decoder.width, c.decoder.kernel = 4, 384, 7
+    c.decoder.input_dropout = 0.1
     c.targets.blocks = tuple(range(4, 12))
     c.teacher.owns = ("positions", "prenet", "trunk")
     c.optimizer.learning_rate = 7.5e-4

@@ -89,6 +89,7 @@ def get_config() -> config_dict.ConfigDict:
     c.decoder.hidden = ()  # widths between linear maps of the projection
     c.decoder.init = "torch"  # of the projection: "torch" U(1/sqrt(fan_in)), or as `trunk.init`
     c.decoder.noise_std = 0.01  # of the random filler at hidden places, "remove" only
+    c.decoder.input_dropout = 0.0  # of the encoder's output, before the filler
 
     c.targets = config_dict.ConfigDict()
     c.targets.blocks = tuple(range(12))  # trunk blocks averaged, counted from 0

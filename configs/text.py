@@ -34,6 +34,7 @@ def get_config(arg: str = "") -> config_dict.ConfigDict:
     c.mask.share, c.mask.views = 0.48, 8
     c.decoder.layers, c.decoder.width, c.decoder.kernel, c.decoder.groups = 5, 768, 9, 1
     c.decoder.residual = False
+    c.decoder.input_dropout = 0.1
     c.decoder.hidden = (1536,)
     c.decoder.init = "bert"
     c.loss.scale = 1.0

@@ -1,6 +1,7 @@
 """One recorded pretraining step of any of the six systems, recomputed by our code."""
 
 import dataclasses
+import functools
 import pathlib
 from typing import Any
 
@@ -76,7 +77,13 @@ def read_inputs(system: str, recorded: dict[str, np.ndarray]) -> Inputs:
     return Inputs(jnp.asarray(source), lengths)
 
 
-@dataclasses.dataclass(frozen=True)
+def random_keys(mask: masking.Mask) -> rng.Keys:
+    """One per view; the recorded models drop nothing and fill in no noise."""
+    key = jax.random.key(0)
+    return rng.Keys(key, jax.random.split(key, len(mask.hidden_nt)))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
 class Step:
     """Student, teacher, loss and gradients on given inputs and masks."""
 
@@ -85,48 +92,55 @@ class Step:
     inputs: Inputs
     mask: masking.Mask
 
-    def run(self, student, teacher_tree) -> tuple[dict[str, Any], Any]:
-        """-> (arrays by recorded name, gradients)."""
-        model, mask, cfg = self.model, self.mask, self.model.cfg
-        shown = model.hide_inputs(self.inputs, mask)
-        random = rng.Keys(jax.random.key(0), jax.random.split(jax.random.key(0), len(mask[0])))
-        prefix = cfg.trunk.prefix_tokens
+    @functools.partial(jax.jit, static_argnums=0)
+    def forward(self, student, teacher_tree, shown, inputs, mask):
+        """-> ((loss, what led to it), gradients)."""
+        model = self.model
 
-        def forward(student):
+        def loss(student):
             tokens = model.tokens(student, shown)
             targets_btd = objective.teacher_targets(
-                model, student, teacher_tree, self.inputs, tokens, mask
+                model, student, teacher_tree, inputs, tokens, mask
             )
             targets_nud = objective.hidden_targets(targets_btd, mask)
-            predictions = model.predict(student, tokens, mask, random)
+            predictions = model.predict(student, tokens, mask, random_keys(mask))
             whole = objective.counts(model, mask)
             total, terms = objective.losses(
                 model, predictions, targets_btd, targets_nud, mask, whole
             )
             return total, (targets_btd, targets_nud, predictions, terms)
 
-        (total, found), gradients = jax.jit(jax.value_and_grad(forward, has_aux=True))(student)
+        return jax.value_and_grad(loss, has_aux=True)(student)
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def stages(self, student, teacher_tree, shown, inputs, mask):
+        """-> the student's tokens and encoder, the teacher's encoder, the attention's bias."""
+        model = self.model
+        tokens = model.tokens(student, shown)
+        encoded = model.contextualize(student, tokens, mask)
+        params = teacher.overlay(student, teacher_tree)
+        match model.cfg.teacher.sees:
+            case "tokens":
+                seen = tokens
+            case "inputs":
+                seen = model.tokens(params, inputs)
+            case _:
+                seen = model.tokens(params, model.hidden_inputs(inputs, mask))
+        biased = lambda network: network.positions.bias(mask.visible_ids_nv)
+        bias = Network(model.cfg).apply({"params": student}, method=biased)
+        return tokens, encoded, model.contextualize(params, seen), bias
+
+    def run(self, student, teacher_tree) -> tuple[dict[str, Any], Any]:
+        """-> (arrays by recorded name, gradients)."""
+        model, mask, cfg = self.model, self.mask, self.model.cfg
+        shown = model.hide_inputs(self.inputs, mask)
+        prefix = cfg.trunk.prefix_tokens
+        # Everything is an argument: closed over, XLA would spend its time folding constants.
+        (total, found), gradients = self.forward(student, teacher_tree, shown, self.inputs, mask)
         targets_btd, targets_nud, predictions, terms = found
-
-        @jax.jit
-        def stages(student):
-            tokens = model.tokens(student, shown)
-            encoded = model.contextualize(student, tokens, mask)
-            params = teacher.overlay(student, teacher_tree)
-            match cfg.teacher.sees:
-                case "tokens":
-                    seen = tokens
-                case "inputs":
-                    seen = model.tokens(params, self.inputs)
-                case _:
-                    seen = model.tokens(params, model.hidden_inputs(self.inputs, mask))
-            bias = network(student, lambda net: net.positions.bias(mask.visible_ids_nv))
-            return tokens, encoded, model.contextualize(params, seen), bias
-
-        def network(params, method):
-            return Network(cfg).apply({"params": params}, method=method)
-
-        tokens, encoded, whole, bias = stages(student)
+        tokens, encoded, whole, bias = self.stages(
+            student, teacher_tree, shown, self.inputs, mask
+        )  # fmt: skip
         count, width = float(mask.weight_nu.sum()), targets_btd.shape[-1]
         chosen = np.asarray(mask.weight_nu) > 0
         arrays = {
@@ -156,7 +170,7 @@ class Step:
             arrays["loss/cls/sum"] = terms["cls"][0] * cfg.loss.cls_weight * count / terms["cls"][1]
             arrays["loss/cls/mean"] = arrays["loss/cls/sum"] / (len(mask.hidden_nt) * width)
         if cfg.mask.hide == "remove":
-            filled = fill(encoded.out[:, prefix:], mask, random.each_n, cfg.decoder.noise_std)
+            filled = fill(encoded.out[:, prefix:], mask, random_keys(mask).each_n, cfg.decoder.noise_std)
             arrays["student/decoder_in"] = filled
             arrays["student/decoder_out"] = decode_everywhere(model, student, filled)
         for i, layer in enumerate(whole.trunk.layers):

@@ -71,6 +71,7 @@ class DecoderConfig:
     hidden: tuple[int, ...]
     init: str
     noise_std: float
+    input_dropout: float
 
 
 @dataclasses.dataclass(frozen=True)

@@ -18,6 +18,7 @@ from d2v_jax.data2vec.decoder import Decoder, fill
 from d2v_jax.data2vec.masking import Mask
 from d2v_jax.frontends import audio, image, text
 from d2v_jax.nn.block import BlockSpec
+from d2v_jax.nn.dropout import dropout
 from d2v_jax.nn.trunk import Stack, Trunk
 
 
@@ -133,8 +134,10 @@ class Network(nn.Module):
         prefix = self.cfg.trunk.prefix_tokens
         out_ntd = self.encode(tokens, mask, random).out
         x_ntd = out_ntd[:, prefix:]
+        decoder = self.cfg.decoder
+        x_ntd = dropout(x_ntd, decoder.input_dropout, random.named("decoder"))
         if self.cfg.mask.hide == "remove":
-            x_ntd = fill(x_ntd, mask, random.named("noise").each_n, self.cfg.decoder.noise_std)
+            x_ntd = fill(x_ntd, mask, random.named("noise").each_n, decoder.noise_std)
         return Predictions(self.decoder(x_ntd, mask.hidden_ids_nu), out_ntd[:, :prefix])
 
     def everything(self, inputs: Inputs, mask: Mask, random: Keys) -> Predictions:

@@ -37,7 +37,8 @@ class Imported:
     `copies`: further parts of the file's teacher, which the original overwrites with the
     student's at every step.
     `head`: None as pre-trained, else {"kind": ..., "params": ..., ...}, see heads.read.
-    `report`: (our path, their key, our shape) of every leaf.
+    `report`: (our path, their key, our shape) of every leaf, below student/, teacher/, copy/
+    and head/.
     `layout`: the key map, which also leads back.
     """
 
@@ -118,7 +119,9 @@ def _convert(original: Original, config: dict[str, Any], checkpoint: Mapping[str
         copied = {rule.ours.split("/")[0] for rule in names.copies}
         teacher = {part: tree for part, tree in both.items() if part not in copied}
         copies = {part: tree for part, tree in both.items() if part in copied}
-        rows += _rows("teacher", report)
+        is_copy = lambda row: row[0].split("/")[0] in copied
+        rows += _rows("teacher", [row for row in report if not is_copy(row)])
+        rows += _rows("copy", [row for row in report if is_copy(row)])
     head, report = heads.read(original, config["trunk"]["width"], checkpoint)
     rows += _rows("head", report)
     return Imported(

@@ -18,7 +18,7 @@ def read(
 ) -> tuple[dict[str, Any] | None, Report]:
     """-> ({"kind", "params", ...}, report), None for a file as pre-trained.
 
-    "ctc" and "audio_classes": params {"out"}; "ctc" has `symbols`, what each output stands for,
+    "ctc" and "audio_classes": params {"out"}; "ctc" has `labels`, what each output stands for,
     None where the file does not say. "image_classes": {"norm", "out"} and the norm's `norm_eps`.
     "text_classes": {"dense", "out"} and the `name` of the task.
     """
@@ -31,7 +31,7 @@ def read(
             count = shape(head, f"{LETTERS}.weight", 2)[0]
             rules = keymap.linear("out", LETTERS, width, count)
             if original.head_kind == "ctc":
-                extra["symbols"] = _symbols(checkpoint, count)
+                extra |= {"labels": _symbols(checkpoint, count), "blank": 0}
         case "image_classes":
             count = shape(head, "head.weight", 2)[0]
             rules = [*keymap.norm("norm", "fc_norm", width)]

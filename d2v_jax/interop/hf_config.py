@@ -103,8 +103,6 @@ def _audio(config: dict[str, Any], hf: Section) -> None:
             f"config.json: hidden_size is no multiple of num_conv_pos_embedding_groups={groups}"
         )
     kernel = hf.integer("conv_pos_kernel_size", 1, 1000, 19)
-    if kernel % 2 == 0:
-        raise UserError(f"config.json.conv_pos_kernel_size={kernel}: our windows are odd")
     eps = float(hf.number("layer_norm_eps", 0, 1, 1e-5))
     config["frontend"] |= {
         "conv_layers": tuple(zip(channels, kernels, strides, strict=True)),

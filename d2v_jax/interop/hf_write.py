@@ -106,5 +106,5 @@ def _write_vocabulary(path: pathlib.Path, head: Mapping[str, Any]) -> None:
 
 
 def _labels(head: Mapping[str, Any]) -> list[str]:
-    """Names by output; those of a fairseq checkpoint are called symbols."""
-    return list(head.get("labels") or head.get("symbols") or ())
+    """Names by output."""
+    return list(head.get("labels") or ())

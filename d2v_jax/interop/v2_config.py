@@ -6,7 +6,7 @@ from typing import Any
 from d2v_jax.common.checks import UserError
 from d2v_jax.configs import audio, image, text
 from d2v_jax.interop import specs
-from d2v_jax.interop.original import Original, dtype, last_blocks, log, window
+from d2v_jax.interop.original import Original, dtype, last_blocks, window
 from d2v_jax.interop.sections import Section
 
 IMAGES_PER_DEVICE = 16  # of the published ViT-B run (REFERENCE §10.5)
@@ -228,10 +228,8 @@ def _training(fields: dict[str, Any], top: Section, encoder: Section, kind: str)
         "drop_path": float(top.number("end_drop_path_rate", 0, 1, 0)),
         "layer_drop": float(top.number("layerdrop", 0, 1, 0)),
     }
-    # A rate that no recipe of ours has; nothing but training feels it.
     decoder = encoder.section("decoder")
-    if rate := decoder.number("input_dropout", 0, 1, 0):
-        log.warning("%s.input_dropout=%s is not carried over", decoder.name, rate)
+    fields["decoder"]["input_dropout"] = float(decoder.number("input_dropout", 0, 1, 0.1))
     if kind == "text":
         fields["frontend"]["dropout"] = float(encoder.number("dropout", 0, 1))
     block = encoder.integer("mask_length", 1, 2**16)

@@ -6,6 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from einops import rearrange
 
 from d2v_jax.nn import initializers
 from d2v_jax.nn.norm import standardize
@@ -14,8 +15,9 @@ from d2v_jax.nn.norm import standardize
 def grouped_conv(x: jax.Array, kernel: jax.Array, groups: int) -> jax.Array:
     """x [n, *space, in], kernel [*window, in / groups, out] -> [n, *space, out].
 
-    An even window reaches one place further back than ahead. XLA:CPU runs grouped convolutions far below the speed of its matmuls, so there the window
-    is unrolled into one matmul per group; elsewhere the compiler's own convolution is used.
+    An even window reaches one place further back than ahead. XLA:CPU runs grouped convolutions
+    far below the speed of its matmuls, so there the window is unrolled into one matmul per
+    group; elsewhere the compiler's own convolution is used.
     """
     window = kernel.shape[:-2]
     padding = [(size // 2, (size - 1) // 2) for size in window]
@@ -26,16 +28,18 @@ def grouped_conv(x: jax.Array, kernel: jax.Array, groups: int) -> jax.Array:
         return jax.lax.conv_general_dilated(
             x, kernel, strides, padding, dimension_numbers=spec, feature_group_count=groups
         )
-    padded = jnp.pad(x, [(0, 0), *padding, (0, 0)])
-    shifted = []
-    for offset in np.ndindex(*window):
-        index = tuple(slice(o, o + size) for o, size in zip(offset, x.shape[1:-1], strict=True))
-        part = padded[(slice(None), *index)]
-        shifted.append(part.reshape(*x.shape[:-1], groups, -1))
-    columns = jnp.stack(shifted, -2)  # [n, *space, g, window, in / g]
-    columns = columns.reshape(-1, groups, columns.shape[-1] * columns.shape[-2])
-    weights = kernel.reshape(math.prod(window) * kernel.shape[-2], groups, -1)
-    out = jnp.einsum("pgi,igo->pgo", columns, weights)
+    columns = jnp.pad(x, [(0, 0), *padding, (0, 0)])
+    for axis, size in enumerate(window):
+        # Space axis i becomes two: places, and the window at each.
+        places = np.arange(x.shape[1 + axis])[:, None] + np.arange(size)
+        columns = jnp.take(columns, places, axis=1 + 2 * axis)
+    axes = "abc"[: len(window)]
+    places = " ".join(axes)
+    taps = " ".join(f"w{axis}" for axis in axes)
+    pairs = " ".join(f"{axis} w{axis}" for axis in axes)
+    columns = rearrange(columns, f"n {pairs} (g i) -> g (n {places}) ({taps} i)", g=groups)
+    weights = rearrange(kernel, f"{taps} i (g o) -> g ({taps} i) o", g=groups)
+    out = jnp.einsum("gpi,gio->pgo", columns, weights)
     return out.reshape(*x.shape[:-1], -1)
 
 

@@ -53,7 +53,7 @@ SHARES = """
 """.split()
 BELOW_ONE = """
     frontend.dropout trunk.input_dropout trunk.dropout trunk.attention_dropout trunk.drop_path
-    trunk.layer_drop optimizer.b1 optimizer.b2
+    trunk.layer_drop decoder.input_dropout optimizer.b1 optimizer.b2
 """.split()
 PARTS = ("frontend", "positions", "mask", "prefix", "prenet", "trunk", "decoder")
 

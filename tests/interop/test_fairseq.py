@@ -72,8 +72,8 @@ def test_every_number_is_taken_once(both):
     theirs = flat | {f"{SYSTEMS[case][1]}.{k}": v for k, v in ema.items()}
     taken = [key for _, keys, _ in got.report for key in keys.split(" + ")]
     assert sorted(taken) == sorted(k for k in theirs if not k.endswith(NO_PARAMETERS))
-    leaves = dict(trees.leaves({"student": got.student,
-                                "teacher": {**got.teacher, **got.copies}}))  # fmt: skip
+    leaves = dict(trees.leaves({"student": got.student, "teacher": got.teacher,
+                                "copy": got.copies}))  # fmt: skip
     for ours, keys, shape in got.report:
         assert leaves[ours].shape == shape
         parts = [theirs[key].ravel() for key in keys.split(" + ")]

@@ -137,7 +137,7 @@ def test_the_head(tmp_path, case):
     match case.split("_")[1]:
         case "audio":
             assert got.head["kind"] == "ctc" and list(params) == ["out"]
-            assert got.head["symbols"] == ("<s>", "|", "E", "T", "A")
+            assert got.head["labels"] == ("<s>", "|", "E", "T", "A")
             assert params["out"]["kernel"][3, 4] == flat["w2v_encoder.proj.weight"][4, 3]
         case "image" | "vision":
             assert got.head["kind"] == "image_classes" and got.head["norm_eps"] == 1e-6
@@ -223,7 +223,7 @@ def test_letters_that_do_not_fit_are_left_out(tmp_path):
     for symbols in (["a"], None, [1, 2, 3, 4, 5]):
         content = ctc("v1_audio")
         content["task_state"] = {"target_dictionary": {"symbols": symbols}}
-        assert load(tmp_path, content).head["symbols"] is None
+        assert load(tmp_path, content).head["labels"] is None
 
 
 def test_arguments_inside_arguments(tmp_path):

@@ -335,7 +335,6 @@ def test_bfloat16(copy):
         ("hf_audio", {"add_adapter": True}, "config.json.add_adapter=True"),
         ("hf_audio", {"conv_bias": True}, "config.json.conv_bias=True"),
         ("hf_audio", {"hidden_act": "relu"}, "config.json.hidden_act='relu'"),
-        ("hf_audio", {"conv_pos_kernel_size": 18}, "conv_pos_kernel_size=18: our windows are odd"),
         ("hf_audio", {"conv_dim": [16] * 6}, "differ in length"),
         ("hf_audio", {"conv_dim": "16"}, "conv_dim='16' must be a list"),
         ("hf_audio", {"num_attention_heads": 5}, "hidden_size=32 is no multiple of 5 heads"),
