@@ -1,7 +1,9 @@
 """The `d2v` command: one sub-command per task. Errors people caused come without a traceback."""
 
 import argparse
+import errno
 import logging
+import os
 import pathlib
 import sys
 
@@ -10,6 +12,22 @@ from d2v_jax.common.checks import UserError
 log = logging.getLogger("d2v")
 
 LAYER = "last, average, all (side by side), or a trunk block's number from 0; default %(default)s"
+
+
+CHECKPOINT = "a run folder, a fairseq .pt, a BEiT-style .pth, a Hugging Face or safetensors folder"
+# Troubles of the machine, not of the program: full or read-only disks, missing permissions.
+OUTSIDE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
+FILE = """
+F.npz, to be read with numpy.load, holds
+  names     [n] paths below the folder; of a text FILE:LINE, where the document begins
+  features  [n, d] float32, the mean over each example's tokens
+with --frames
+  features  [t, d] float32, all tokens of all examples one after the other
+  offsets   [n + 1]: those of example i are features[offsets[i]:offsets[i + 1]]
+d is the model's width, with --layer all that times its depth. Speech has a token every 20 ms, an
+image one per patch, row by row, a text one per id, its begin and line ends included.
+Files that cannot be read are left out, named and counted.
+"""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -22,9 +40,20 @@ def main(argv: list[str] | None = None) -> int:
     if rest and args.task != "pretrain":
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     try:
-        return args.run(args, rest)
+        code = args.run(args, rest)
+        sys.stdout.flush()
+        return code
     except UserError as error:
         print(f"d2v {args.task}: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:  # `| head` has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except OSError as error:
+        if error.errno not in OUTSIDE:
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"d2v {args.task}: {where}{error.strerror}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print(f"d2v {args.task}: interrupted", file=sys.stderr)
@@ -37,8 +66,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     tasks = parser.add_subparsers(dest="task", required=True, metavar="task")
 
-    def task(name, run, summary):
-        sub = tasks.add_parser(name, help=summary, description=summary, allow_abbrev=False)
+    def task(name, run, summary, more=None):
+        sub = tasks.add_parser(
+            name, help=summary, description=summary, epilog=more, allow_abbrev=False,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )  # fmt: skip
         sub.set_defaults(run=run)
         return sub
 
@@ -48,26 +80,35 @@ def _parser() -> argparse.ArgumentParser:
                      "v2_image_base or quickstart_image:smoke, or a run folder")  # fmt: skip
     sub.add_argument("--workdir", required=True, type=pathlib.Path, help="the run folder")
 
-    sub = task("probe", _probe, "kNN and linear probe on frozen features of a run")
-    sub.add_argument("workdir", type=pathlib.Path, metavar="RUN")
-    sub.add_argument("--source", help="labelled images; default: what the run was trained on")
+    sub = task("probe", _probe, "kNN and linear probe on frozen features; images only so far")
+    sub.add_argument("checkpoint", type=pathlib.Path, metavar="RUN", help=CHECKPOINT)
+    sub.add_argument("--source", help="labelled images: builtin:photos, tfds:NAME or a folder with "
+                     "one sub-folder per class; default: what it was trained on")  # fmt: skip
     sub.add_argument("--examples", type=int, default=4000, help="most images per split")
     sub.add_argument("--layer", default="all", help=LAYER)
 
-    sub = task("features", _features, "features of every image in a folder, as an npz file")
-    sub.add_argument("workdir", type=pathlib.Path, metavar="RUN")
-    sub.add_argument("folder", type=pathlib.Path, metavar="FOLDER")
+    sub = task("features", _features, "features of a folder of images, of sound files or of "
+               "texts, as an npz file", FILE)  # fmt: skip
+    sub.add_argument("checkpoint", type=pathlib.Path, metavar="RUN", help=CHECKPOINT)
+    sub.add_argument("inputs", type=pathlib.Path, metavar="INPUT",
+                     help="a folder of jpg, png, webp or of wav, flac, ogg; for text a folder of "
+                     ".txt files or one file, whose documents end at empty lines")  # fmt: skip
     sub.add_argument("--out", required=True, type=pathlib.Path, metavar="F.npz")
     sub.add_argument("--layer", default="last", help=LAYER)
     sub.add_argument("--teacher", action="store_true", help="the teacher's, not the student's")
+    sub.add_argument("--frames", action="store_true", help="every token's, not their mean")
+    sub.add_argument("--max-seconds", type=float, default=60, metavar="S",
+                     help="of a longer sound only the beginning; default %(default)g")  # fmt: skip
+    sub.add_argument("--tokenizer", metavar="FOLDER", help="of a model of text that brings none: "
+                     "the folder with vocab.json and merges.txt, or 'bytes'")  # fmt: skip
 
-    sub = task("inspect", _inspect, "the parameter tree and the resolved recipe of a run")
-    sub.add_argument("workdir", type=pathlib.Path, metavar="RUN")
+    sub = task("inspect", _inspect, "the parameter tree and the resolved recipe of a checkpoint")
+    sub.add_argument("checkpoint", type=pathlib.Path, metavar="RUN", help=CHECKPOINT)
 
     sub = task("convert", _convert, "anyone's checkpoint into a run folder, one safetensors file "
                "or a Hugging Face folder")  # fmt: skip
     sub.add_argument("source", type=pathlib.Path, metavar="IN",
-                     help="a fairseq .pt, a BEiT-style .pth, a Hugging Face folder, a run")  # fmt: skip
+                     help=CHECKPOINT)  # fmt: skip
     sub.add_argument("out", type=pathlib.Path, metavar="OUT", help="a new folder")
     sub.add_argument("--to", default="run", choices=("run", "safetensors", "hf"),
                      help="default %(default)s; hf: data2vec 1.0 only")  # fmt: skip
@@ -80,7 +121,6 @@ def _parser() -> argparse.ArgumentParser:
 def _pretrain(args: argparse.Namespace, overrides: list[str]) -> int:
     from d2v_jax.train import config, run
     from d2v_jax.train.pretrain import pretrain
-
     from d2v_jax.transfer import checkpoints
 
     if args.config and pathlib.Path(args.config).expanduser().is_dir():
@@ -103,21 +143,27 @@ def _pretrain(args: argparse.Namespace, overrides: list[str]) -> int:
 def _probe(args: argparse.Namespace, _: list[str]) -> int:
     from d2v_jax.transfer import probe
 
-    print(probe.probe_run(args.workdir, args.source, args.examples, args.layer))
+    print(probe.probe_run(args.checkpoint, args.source, args.examples, args.layer))
     return 0
 
 
 def _features(args: argparse.Namespace, _: list[str]) -> int:
     from d2v_jax.transfer import features
 
-    print(features.write(args.workdir, args.folder, args.out, args.layer, args.teacher))
+    options = features.Options(
+        args.layer, args.teacher, args.frames, args.max_seconds, args.tokenizer
+    )
+    print(features.write(args.checkpoint, args.inputs, args.out, options))
     return 0
 
 
 def _inspect(args: argparse.Namespace, _: list[str]) -> int:
     from d2v_jax.train import inspect
+    from d2v_jax.transfer import checkpoints
 
-    print(inspect.report(args.workdir))
+    one = checkpoints.outline(args.checkpoint)
+    print(inspect.report(one.recipe, one.student, one.teacher, one.head,
+                         f"{one.system} at step {one.step}"))  # fmt: skip
     return 0
 
 

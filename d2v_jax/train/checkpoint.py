@@ -1,5 +1,6 @@
 """Orbax: what a run is, on disk. One item per tree, committed atomically, newest kept."""
 
+import logging
 import pathlib
 from typing import Any
 
@@ -98,6 +99,9 @@ def load_trees(workdir: pathlib.Path) -> tuple[int, dict[str, Any], dict[str, An
             "`d2v convert`?"
         )
     path = folder / str(steps[-1])
+    narrator = logging.getLogger("absl")  # of Orbax, which misses metadata it does not need here
+    level = narrator.level
+    narrator.setLevel(logging.ERROR)
     try:
         return steps[-1], _load_tree(path / "student"), _load_tree(path / "teacher")
     except Exception as error:  # Orbax and TensorStore raise many kinds
@@ -106,6 +110,8 @@ def load_trees(workdir: pathlib.Path) -> tuple[int, dict[str, Any], dict[str, An
             f"the checkpoint {path} cannot be read: {reason}\n"
             "  Move that folder away to use the one before it."
         ) from error
+    finally:
+        narrator.setLevel(level)
 
 
 def _complete(path: pathlib.Path) -> bool:

@@ -1,49 +1,69 @@
-"""What is in a run: its parameters, who owns them, and the recipe it follows."""
+"""What is in a checkpoint: its parameters, who owns them, and the recipe it follows."""
 
 import json
-import pathlib
+from collections.abc import Mapping
+from typing import Any
 
-import jax
 import numpy as np
 
 from d2v_jax.common import trees
-from d2v_jax.train import run, state
+from d2v_jax.common.trees import Tree
 from d2v_jax.train.config import Config, to_fields
 from d2v_jax.train.optimizer import decay_mask
 
+HEADS = ("path", "shape", "dtype", "owned by", "decay")
 
-def rows(config: Config) -> list[tuple[str, str, str, str, str]]:
+
+def rows(
+    config: Config, student: Tree, teacher: Tree | None
+) -> list[tuple[str, str, str, str, str]]:
     """(path, shape, dtype, "teacher" or "-", "decay" or "-") of every student parameter."""
-    shapes = jax.eval_shape(lambda: state.create(config))
-    decays = dict(trees.leaves(decay_mask(shapes.student, config.optimizer.decays)))
-    owned = {path for path, _ in trees.leaves(shapes.teacher)}
+    decays = dict(trees.leaves(decay_mask(student, config.optimizer.decays)))
+    owned = {path for path, _ in trees.leaves(teacher or {})}
     return [
         (
-            path,
-            "x".join(map(str, leaf.shape)) or "scalar",
-            str(np.dtype(leaf.dtype)),
+            *_leaf(path, leaf),
             "teacher" if path in owned else "-",
             "decay" if decays[path] else "-",
         )
-        for path, leaf in trees.leaves(shapes.student)
+        for path, leaf in trees.leaves(student)
     ]
 
 
-def report(workdir: pathlib.Path) -> str:
-    """The table, the counts and the resolved recipe, as text."""
-    config = run.read_config(workdir)
-    table = [("path", "shape", "dtype", "owned by", "decay"), *rows(config)]
-    widths = [max(len(row[i]) for row in table) for i in range(5)]
+def _leaf(path: str, leaf: Any) -> tuple[str, str, str]:
+    return path, "x".join(map(str, leaf.shape)) or "scalar", str(np.dtype(leaf.dtype))
+
+
+def report(
+    config: Config,
+    student: Tree,
+    teacher: Tree | None,
+    head: Mapping[str, Any] | None = None,
+    title: str = "",
+) -> str:
+    """The table, the counts and the resolved recipe, as text. Trees may hold shapes alone."""
+    table = [HEADS, *rows(config, student, teacher)]
+    params = {"head": head["params"]} if head else {}
+    table += [(*_leaf(path, leaf), "-", "-") for path, leaf in trees.leaves(params)]
+    widths = [max(len(row[i]) for row in table) for i in range(len(HEADS))]
     lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip()
              for row in table]  # fmt: skip
-    shapes = jax.eval_shape(lambda: state.create(config))
-    encoder = {part: tree for part, tree in shapes.student.items() if part != "decoder"}
+    encoder = {part: tree for part, tree in student.items() if part != "decoder"}
+    without = "the student without its decoder" if "decoder" in student else "there is no decoder"
     lines += [
         "",
-        f"student  {trees.count(shapes.student):>14,} parameters",
-        f"encoder  {trees.count(encoder):>14,} (the student without its decoder)",
-        f"teacher  {trees.count(shapes.teacher):>14,} owned: {', '.join(shapes.teacher)}",
-        "",
-        json.dumps(to_fields(config), indent=2),
-    ]
-    return "\n".join(lines)
+        *([title] if title else []),
+        f"student  {trees.count(student):>14,} parameters",
+        f"encoder  {trees.count(encoder):>14,} ({without})",
+        f"teacher  {trees.count(teacher):>14,} owned: {', '.join(teacher)}"
+        if teacher else "teacher           none in this checkpoint",
+    ]  # fmt: skip
+    if head:
+        said = [f"{name}={_brief(value)}" for name, value in head.items() if name != "params"]
+        lines.append(f"head     {trees.count(params):>14,} {', '.join(said)}")
+    return "\n".join([*lines, "", json.dumps(to_fields(config), indent=2)])
+
+
+def _brief(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

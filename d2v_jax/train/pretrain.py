@@ -12,6 +12,8 @@ import jax
 from d2v_jax.common import trees
 from d2v_jax.common.checks import UserError
 from d2v_jax.common.trees import Tree
+from d2v_jax.data import tokenizer
+from d2v_jax.data.config import TextData
 from d2v_jax.data.loader import Batches, open_batches
 from d2v_jax.train import loop, metrics, run, state, step
 from d2v_jax.train import mesh as meshes
@@ -45,18 +47,21 @@ def pretrain(config: Config, workdir: pathlib.Path, read_start: Start) -> int:
         config.recipe, f"{trees.count(shapes.student):,}", f"{trees.count(shapes.teacher):,}",
         mesh.devices.size,
     )  # fmt: skip
-    # Bad data must show before anything is written.
+    # Bad data and a bad beginning must show before anything is written.
+    _check_vocabulary(config)
     with _open(config, 0) as batches:
         fingerprint = batches.fingerprint
         next(iter(batches))
+    first = None
     if not (workdir / run.FILE).exists():
+        first = read_start(config) if config.init_from else None
         run.write_config(workdir, config)
 
     checkpoints = Checkpoints(workdir, config.train.keep)
     try:
         current, start = _initial_state(
-            config, mesh, shapes, checkpoints, fingerprint, read_start
-        )  # fmt: skip
+            config, mesh, shapes, checkpoints, fingerprint, lambda: first or read_start(config)
+        )
         if start >= config.train.steps:
             log.info("%s is complete at step %d; nothing to do", workdir, start)
             return 0
@@ -76,14 +81,28 @@ def _open(config: Config, start: int) -> Batches:
     )
 
 
-def _initial_state(config, mesh, shapes, checkpoints, fingerprint, read_start):
+def _check_vocabulary(config: Config) -> None:
+    """Raises unless the model has every id of the tokenizer, and one more to hide them with."""
+    if not isinstance(config.data, TextData):
+        return
+    ids, front = tokenizer.vocab_size(config.data), config.model.frontend
+    if front.vocab_size < ids or front.mask_id < ids - 1:
+        raise UserError(
+            f"data.tokenizer={config.data.tokenizer!r} has {ids} ids, the last of them `<mask>`, "
+            f"but frontend.vocab_size={front.vocab_size} and frontend.mask_id={front.mask_id}; "
+            f"for this tokenizer set them to {ids} and {ids - 1}, or give the tokenizer that "
+            "belongs to the model"
+        )
+
+
+def _initial_state(config, mesh, shapes, checkpoints, fingerprint, first):
     """Returns (state, completed steps): the newest checkpoint's, `init_from`'s, or fresh ones."""
     whole = meshes.replicated(mesh)
     latest = checkpoints.latest()
     if latest is None:
         fresh = jax.jit(lambda: state.create(config), out_shardings=whole)()
         if config.init_from:
-            student, teacher = jax.device_put(read_start(config), whole)
+            student, teacher = jax.device_put(first(), whole)
             fresh = fresh.replace(student=student, teacher=teacher)
         return fresh, 0
     like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=whole), shapes)

@@ -3,18 +3,30 @@
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
 from d2v_jax.common.checks import UserError
-from d2v_jax.data import audio, tokenizer
+from d2v_jax.data import audio, text, tokenizer
 from d2v_jax.data.config import AudioData, ImageData, TextData
 from d2v_jax.data2vec.model import Model
 from d2v_jax.train.config import Config
 
-IMAGES = 64  # per batch
-SAMPLES = 8 * 30 * 16_000  # per batch of waves: eight of half a minute
-IDS = 64 * 128  # per batch of texts
 SHORTEST = 16_000  # samples that the shortest batch of waves is padded to
+
+
+class Size(NamedTuple):
+    """Of a batch: images, samples of waves, ids of texts."""
+
+    images: int
+    samples: int
+    ids: int
+
+
+# A batch always has its full size, so that a result does not depend on how many there were.
+# On a CPU rows take their time one by one, and one short input should not wait for many.
+CPU = Size(8, 16 * 16_000, 8 * 128)
+ACCELERATOR = Size(64, 8 * 30 * 16_000, 64 * 128)
 
 
 class Batch(NamedTuple):
@@ -24,51 +36,65 @@ class Batch(NamedTuple):
     inputs: tuple[np.ndarray, np.ndarray | None]
 
 
-def cut(recipe: Config, inputs: Any) -> Iterator[Batch]:
+def cut(recipe: Config, inputs: Any, standardise: bool = True) -> Iterator[Batch]:
     """Inputs as `Encoder.features` takes them. Raises `UserError` for what does not fit.
 
-    An example's batch has a shape that follows from its own length alone.
+    An example's batch has a shape that follows from its own length alone. `standardise`: waves
+    are raw, to be standardised here.
     """
-    if not isinstance(inputs, Sequence | np.ndarray) or isinstance(inputs, str):
+    if isinstance(inputs, str | bytes | dict) or not hasattr(inputs, "__len__"):
         raise UserError(f"inputs are a {type(inputs).__name__}; give an array or a list")
+    if hasattr(inputs, "__array__"):
+        inputs = np.asarray(inputs)
+        if not inputs.ndim:
+            raise UserError("inputs are a single number; give an array or a list")
     if not len(inputs):
         raise UserError("there is nothing to encode; give at least one example")
+    size = CPU if jax.default_backend() == "cpu" else ACCELERATOR
     match recipe.data:
         case ImageData():
-            return _images(recipe, np.asarray(inputs))
+            return _images(recipe, inputs, size.images)
         case AudioData():
-            return _waves(recipe, inputs)
+            return _waves(recipe, inputs, size.samples, standardise)
         case TextData():
-            return _texts(recipe, inputs)
+            return _texts(recipe, inputs, size.ids)
 
 
-def _images(recipe: Config, images_byxc: np.ndarray) -> Iterator[Batch]:
+def _images(recipe: Config, images: Any, size: int) -> Iterator[Batch]:
     shape = recipe.data.example_shape
+    wanted = f"[b, {', '.join(map(str, shape))}]"
+    try:
+        images_byxc = np.asarray(images)
+    except ValueError:
+        raise UserError(
+            f"the images differ in shape; this encoder takes {wanted}, so crop or resize them"
+        ) from None
     if images_byxc.ndim != 4 or images_byxc.shape[1:] != shape:
         raise UserError(
-            f"images of shape {images_byxc.shape} do not fit this encoder; it "
-            f"takes [b, {', '.join(map(str, shape))}]"
+            f"images of shape {images_byxc.shape} do not fit this encoder; it takes {wanted}"
         )
     if images_byxc.dtype != np.uint8:
         raise UserError(f"images are {images_byxc.dtype}; give uint8 pixels from 0 to 255")
     model = Model(recipe.model)
-    for start in range(0, len(images_byxc), IMAGES):
-        part = images_byxc[start : start + IMAGES]
-        padded = np.zeros((IMAGES, *shape), np.uint8)
+    for start in range(0, len(images_byxc), size):
+        part = images_byxc[start : start + size]
+        padded = np.zeros((size, *shape), np.uint8)
         padded[: len(part)] = part
         order = list(range(start, start + len(part)))
         yield Batch(order, tuple(model.prepare({"inputs": padded})))
 
 
-def _waves(recipe: Config, waves: Sequence[Any]) -> Iterator[Batch]:
+def _waves(
+    recipe: Config, waves: Sequence[Any], samples: int, standardise: bool
+) -> Iterator[Batch]:
     least = shortest_wave(recipe.model.frontend.conv_layers)
     ready = []
     for i, wave_s in enumerate(waves):
         wave_s = np.asarray(wave_s)
         if wave_s.ndim != 1 or wave_s.dtype.kind not in "fi":
             raise UserError(
-                f"wave {i} is {wave_s.dtype} {list(wave_s.shape)}; give samples [s] at 16 kHz, "
-                "float or int16"
+                f"wave {i} is {wave_s.dtype} {list(wave_s.shape)}; give a list of waves, each "
+                "with its samples [s] at 16 kHz, float or int16"
             )
         if wave_s.dtype.kind == "i" and wave_s.dtype != np.int16:
             raise UserError(f"wave {i} is {wave_s.dtype}; of the integers only int16 is known")
@@ -76,9 +102,9 @@ def _waves(recipe: Config, waves: Sequence[Any]) -> Iterator[Batch]:
             raise UserError(f"wave {i} holds NaN or infinity")
         if len(wave_s) < least:
             raise UserError(f"wave {i} has {len(wave_s)} samples; one frame needs {least}")
-        ready.append(audio.standardise(wave_s))
+        ready.append(audio.standardise(wave_s) if standardise else np.float32(wave_s))
     for length, order in _by_length([len(w) for w in ready], SHORTEST).items():
-        size = max(1, SAMPLES // length)
+        size = max(1, samples // length)
         for start in range(0, len(order), size):
             part = order[start : start + size]
             padded, lengths = np.zeros((size, length), np.float32), np.zeros(size, np.int32)
@@ -96,37 +122,55 @@ def shortest_wave(conv_layers: Sequence[tuple[int, int, int]]) -> int:
     return samples
 
 
-def _texts(recipe: Config, texts: Sequence[Any]) -> Iterator[Batch]:
+def _texts(recipe: Config, texts: Sequence[Any], count: int) -> Iterator[Batch]:
     front, most = recipe.model.frontend, recipe.model.frontend.max_tokens
-    encode, ready = None, []
-    for i, text in enumerate(texts):
-        if isinstance(text, str):
-            encode = encode or tokenizer.open_tokenizer(recipe.data.tokenizer)
-            lines = [line.strip() for line in text.splitlines() if line.strip()]
-            text = np.concatenate([[0], encode.encode(lines)])
-        ids_t = np.asarray(text)
-        if ids_t.ndim != 1 or ids_t.dtype.kind != "i" or not len(ids_t):
+    known, ready = None, []
+    for i, words in enumerate(texts):
+        if isinstance(words, str):
+            known = known or open_tokenizer(recipe)
+            lines = [line.strip() for line in words.splitlines() if line.strip()]
+            if not lines:
+                raise UserError(f"text {i} is empty; leave it out")
+            words = np.concatenate([[text.BOS], known.encode(lines)])
+        ids_t = np.asarray(words)
+        if ids_t.ndim != 1 or ids_t.dtype.kind not in "iu" or not len(ids_t):
             raise UserError(f"text {i} is neither a string nor a row of integer ids")
         if ids_t.min() < 0 or ids_t.max() >= front.vocab_size:
             raise UserError(
                 f"text {i} has ids from {ids_t.min()} to {ids_t.max()}; this encoder knows 0 to "
                 f"{front.vocab_size - 1}"
             )
-        if len(ids_t) > most:
+        real = np.flatnonzero(ids_t != front.pad_id)
+        if not len(real) or real[-1] >= len(real):
             raise UserError(
-                f"text {i} has {len(ids_t)} tokens, this encoder's positions end at {most}; "
+                f"text {i} has padding (id {front.pad_id}) before its end; padding may only follow"
+            )
+        if len(real) > most:
+            raise UserError(
+                f"text {i} has {len(real)} tokens, this encoder's positions end at {most}; "
                 "split it or cut it"
             )
-        ready.append(ids_t)
+        ready.append(ids_t[: len(real)])
     for length, order in _by_length([len(t) for t in ready], 16).items():
         length = min(length, most)
-        size = max(1, IDS // length)
+        size = max(1, count // length)
         for start in range(0, len(order), size):
             part = order[start : start + size]
             padded = np.full((size, length), front.pad_id, np.int32)
             for row, index in enumerate(part):
                 padded[row, : len(ready[index])] = ready[index]
             yield Batch(part, (padded, None))
+
+
+def open_tokenizer(recipe: Config) -> tokenizer.Tokenizer:
+    """The tokenizer of a recipe of text. Raises `UserError` where the model lacks ids of it."""
+    found, front = tokenizer.open_tokenizer(recipe.data.tokenizer), recipe.model.frontend
+    if found.vocab_size > front.vocab_size:
+        raise UserError(
+            f"data.tokenizer={recipe.data.tokenizer!r} has {found.vocab_size} ids, this encoder "
+            f"{front.vocab_size}; use the tokenizer it was trained with"
+        )
+    return found
 
 
 def _by_length(lengths: Sequence[int], shortest: int) -> dict[int, list[int]]:

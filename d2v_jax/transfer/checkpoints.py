@@ -1,6 +1,7 @@
 """Anyone's checkpoint, by its path: ours, the originals', Hugging Face's."""
 
 import dataclasses
+import functools
 import json
 import logging
 import pathlib
@@ -12,7 +13,10 @@ import numpy as np
 from d2v_jax.common import trees
 from d2v_jax.common.checks import UserError
 from d2v_jax.common.trees import Tree
+from d2v_jax.data import tokenizer
+from d2v_jax.data.config import TextData
 from d2v_jax.data2vec import teacher as teachers
+from d2v_jax.data2vec.model import Model
 from d2v_jax.interop import fairseq, hf_read, safetensors_io
 from d2v_jax.train import checkpoint, run, state
 from d2v_jax.train import config as configs
@@ -49,6 +53,12 @@ def read(path: str | pathlib.Path) -> Loaded:
     Raises `UserError` naming the file and what is wrong with it.
     """
     path = pathlib.Path(path).expanduser()
+    loaded = _read(path)
+    _require_whole(path, loaded)
+    return loaded
+
+
+def _read(path: pathlib.Path) -> Loaded:
     if not path.exists():
         raise UserError(
             f"there is no {path}; give a run folder, a folder with config.json and "
@@ -56,6 +66,8 @@ def read(path: str | pathlib.Path) -> Loaded:
         )
     if path.is_file():
         if path.suffix == ".safetensors" or path.name == run.FILE:
+            raise UserError(f"{path} is part of a checkpoint; give the folder {path.parent}")
+        if (path.parent / run.FILE).is_file() and path.name.startswith("pytorch_model"):
             raise UserError(f"{path} is part of a checkpoint; give the folder {path.parent}")
         return _imported(fairseq.read_fairseq(path))
     if (path / checkpoint.FOLDER).is_dir():
@@ -65,36 +77,110 @@ def read(path: str | pathlib.Path) -> Loaded:
             f"{path} holds neither {run.FILE} nor {checkpoint.FOLDER}/; give a run folder, a "
             "folder with config.json and model.safetensors, or a checkpoint file (.pt, .pth)"
         )
-    if _format(path) == safetensors_io.FORMAT:
+    if _content(path).get("format") == safetensors_io.FORMAT:
         saved = safetensors_io.load(path)
-        recipe = configs.resolve(saved.config["recipe"])
+        recipe = _resolve(path, saved.config.get("recipe"))
         return Loaded(recipe, saved.student, saved.teacher, saved.head,
                       saved.config.get("step", 0), system_of(recipe), [])  # fmt: skip
-    return _imported(hf_read.read_hf(path))
+    return _with_tokenizer(_imported(hf_read.read_hf(path)), path)
 
 
-def _format(path: pathlib.Path) -> Any:
+def _resolve(path: pathlib.Path, fields: Any) -> Config:
+    if not isinstance(fields, dict):
+        raise UserError(f"{path / run.FILE} is damaged (it has no recipe); fetch the folder again")
+    try:
+        return configs.resolve(fields)
+    except UserError as error:
+        raise UserError(f"{path / run.FILE}: {error}") from None
+
+
+def _with_tokenizer(loaded: Loaded, path: pathlib.Path) -> Loaded:
+    """A tokenizer beside the weights is theirs."""
+    if not isinstance(loaded.recipe.data, TextData):
+        return loaded
+    if not all((path / name).is_file() for name in (tokenizer.VOCAB, tokenizer.MERGES)):
+        return loaded
+    data = dataclasses.replace(loaded.recipe.data, tokenizer=str(path.absolute()))
+    return dataclasses.replace(loaded, recipe=dataclasses.replace(loaded.recipe, data=data))
+
+
+def outline(path: str | pathlib.Path) -> Loaded:
+    """As `read`; of a run that has not saved yet, the shapes that it will have."""
+    path = pathlib.Path(path).expanduser()
+    content = _content(path) if (path / run.FILE).is_file() else {}
+    saved = any(place.name.isdigit() for place in (path / checkpoint.FOLDER).glob("*"))
+    if saved or "recipe" not in content or "format" in content:
+        return read(path)
+    recipe = _resolve(path, content["recipe"])
+    shapes = jax.eval_shape(lambda: state.create(recipe))
+    return Loaded(recipe, shapes.student, shapes.teacher, None, 0, system_of(recipe), [])
+
+
+def _content(path: pathlib.Path) -> dict[str, Any]:
     try:
         content = json.loads((path / run.FILE).read_text())
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise UserError(f"{path / run.FILE} cannot be read as JSON: {error}") from None
-    return content.get("format") if isinstance(content, dict) else None
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(
+            f"{path / run.FILE} cannot be read as JSON: {error}; restore it from a copy"
+        ) from None
+    return content if isinstance(content, dict) else {}
 
 
 def _run(path: pathlib.Path) -> Loaded:
-    recipe = run.read_config(path)
-    step, student, teacher = checkpoint.load_trees(path)
+    recipe = _resolve(path, run.read_recipe(path))
     head = run.read_head(path)
+    step, student, teacher = checkpoint.load_trees(path)
+    if (head is None) != ("head" not in student):
+        raise UserError(
+            f"{path}: only one of {run.FILE} and {checkpoint.FOLDER}/{step} has a head; they are "
+            "not of one model"
+        )
     if head is not None:
         head["params"] = student.pop("head")
     return Loaded(recipe, student, teacher or None, head, step, system_of(recipe), [])
 
 
 def _imported(imported: fairseq.Imported) -> Loaded:
+    recipe = configs.resolve(imported.config)
+    # A teacher can own no part that a model of these fields does not have.
+    exist = shapes_of(recipe)
+    owns = tuple(part for part in recipe.model.teacher.owns if part in exist)
+    taught = dataclasses.replace(recipe.model.teacher, owns=owns)
+    recipe = dataclasses.replace(recipe, model=dataclasses.replace(recipe.model, teacher=taught))
     return Loaded(
-        configs.resolve(imported.config), imported.student, imported.teacher, imported.head, 0,
-        imported.system, imported.report,
+        recipe, imported.student, imported.teacher, imported.head, 0, imported.system,
+        imported.report,
     )  # fmt: skip
+
+
+def shapes_of(recipe: Config) -> dict[str, Any]:
+    """The tree of a whole student of this recipe, shapes instead of arrays."""
+    init = functools.partial(Model(recipe.model).init, example_shape=recipe.data.example_shape)
+    return jax.eval_shape(init, jax.random.key(0))
+
+
+def _require_whole(path: pathlib.Path, loaded: Loaded) -> None:
+    """Raises unless the arrays are finite and of the shapes that the recipe speaks of."""
+    expected = shapes_of(loaded.recipe)
+    lacks = [part for part in OPTIONAL if part not in loaded.student]
+    of_student = {part: tree for part, tree in expected.items() if part not in lacks}
+    problems = _misfits(loaded.student, of_student)
+    if loaded.teacher is not None:
+        of_teacher = {part: expected.get(part, {}) for part in loaded.teacher}
+        problems += [f"teacher: {line}" for line in _misfits(loaded.teacher, of_teacher)]
+    if problems:
+        raise UserError(
+            f"{path}: its arrays do not fit its own recipe:\n    {_shown(problems)}\n"
+            "  One of its files was changed or is of another model; fetch them again together."
+        )
+    for tree in (loaded.student, loaded.teacher or {}, (loaded.head or {}).get("params", {})):
+        broken = [name for name, leaf in trees.leaves(tree) if not np.isfinite(leaf).all()]
+        if broken:
+            raise UserError(
+                f"{path}: NaN or infinite numbers at step {loaded.step}, in "
+                f"{', '.join(broken[:5])}{' ...' if len(broken) > 5 else ''}; training had "
+                "diverged, or the file is damaged. Use an earlier checkpoint"
+            )
 
 
 def system_of(recipe: Config) -> str:
@@ -116,11 +202,10 @@ def start_from(config: Config) -> tuple[dict[str, Any], dict[str, Any]]:
             f"{where} holds a model of {loaded.recipe.model.modality}, but the recipe is of "
             f"{config.model.modality}; use a recipe of its modality"
         )
-    create = lambda: state.create(config).student
-    shapes, student = jax.eval_shape(create), dict(loaded.student)
+    shapes, student = shapes_of(config), dict(loaded.student)
     anew = [part for part in OPTIONAL if part in shapes and part not in student]
     if anew:
-        fresh = jax.jit(create)()
+        fresh = jax.jit(lambda: state.create(config).student)()
         student |= {part: jax.device_get(fresh[part]) for part in anew}
     _require_fit(where, config.init_from, student, shapes)
     owns = config.model.teacher.owns
@@ -144,21 +229,29 @@ def start_from(config: Config) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def _require_fit(where: str, path: str, found: Tree, expected: Tree) -> None:
+    problems = _misfits(found, expected)
+    if problems:
+        raise UserError(
+            f"{where} does not fit the recipe, nothing was loaded:\n    {_shown(problems)}\n"
+            f"  To train with the sizes it has: d2v convert {path} RUN, then --config RUN."
+        )
+
+
+def _misfits(found: Tree, expected: Tree) -> list[str]:
+    """A line for every leaf that is missing, left over or of another shape."""
     ours = {name: tuple(leaf.shape) for name, leaf in trees.leaves(expected)}
     theirs = {name: tuple(leaf.shape) for name, leaf in trees.leaves(found)}
     problems = [f"missing {name} {ours[name]}" for name in sorted(ours.keys() - theirs.keys())]
     problems += [f"left over {name} {theirs[name]}" for name in sorted(theirs.keys() - ours.keys())]
-    problems += [
+    return problems + [
         f"{name} is {theirs[name]}, the recipe expects {ours[name]}"
         for name in sorted(ours.keys() & theirs.keys()) if ours[name] != theirs[name]
     ]  # fmt: skip
-    if problems:
-        shown = "\n    ".join(problems[:SHOWN])
-        more = f"\n    and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
-        raise UserError(
-            f"{where} does not fit the recipe, nothing was loaded:\n    {shown}{more}\n"
-            f"  To train with the sizes it has: d2v convert {path} RUN, then --config RUN."
-        )
+
+
+def _shown(problems: list[str]) -> str:
+    more = [f"and {len(problems) - SHOWN} more"] if len(problems) > SHOWN else []
+    return "\n    ".join(problems[:SHOWN] + more)
 
 
 def largest_difference(a: Tree, b: Tree) -> float:

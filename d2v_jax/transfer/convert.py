@@ -1,7 +1,9 @@
 """A checkpoint from one format into another, with a report of what became of it."""
 
+import itertools
 import logging
 import pathlib
+import shutil
 
 import jax
 import jax.numpy as jnp
@@ -29,24 +31,42 @@ def convert(source: pathlib.Path, out: pathlib.Path, to: str = "run") -> str:
     """
     if to not in TARGETS:
         raise UserError(f"--to {to!r} is not one of {', '.join(TARGETS)}")
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    if out.exists() and not out.is_dir():
+        raise UserError(f"{out} is a file; name a new folder")
+    if out.exists() and any(out.iterdir()):
         raise UserError(f"{out} is not empty; convert into a new folder, so that nothing is "
                         "overwritten")  # fmt: skip
     loaded = checkpoints.read(source)
-    left_out: list[str] = []
+    try:
+        left_out = _write(loaded, out, to, source.name)
+        return _report(loaded, checkpoints.read(out), out, to, left_out)
+    except BaseException as error:
+        _clear(out)  # half a checkpoint is of no use, and in the way of the next attempt
+        if isinstance(error, OSError):
+            raise UserError(f"{out} cannot be written: {error.strerror or error}") from None
+        raise
+
+
+def _write(loaded: Loaded, out: pathlib.Path, to: str, origin: str) -> list[str]:
+    """Returns the paths of the leaves for which the format has no place."""
+    fields = config.to_fields(loaded.recipe)
     match to:
         case "run":
-            _write_run(loaded, out, source.name)
+            _write_run(loaded, out, origin)
         case "safetensors":
-            content = {"recipe": config.to_fields(loaded.recipe), "step": loaded.step,
-                       "origin": f"converted from {source.name}"}  # fmt: skip
+            content = {"recipe": fields, "step": loaded.step, "origin": f"converted from {origin}"}
             safetensors_io.save(out, loaded.student, loaded.teacher, loaded.head, content)
         case _:
-            fields = config.to_fields(loaded.recipe)
-            left_out = hf_write.write_hf(
-                out, loaded.system, fields, loaded.student, loaded.head
-            )  # fmt: skip
-    return _report(loaded, checkpoints.read(out), out, to, left_out)
+            return hf_write.write_hf(out, loaded.system, fields, loaded.student, loaded.head)
+    return []
+
+
+def _clear(out: pathlib.Path) -> None:
+    """It was empty or did not exist."""
+    if out.is_dir():
+        for path in out.iterdir():
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+        out.rmdir()
 
 
 def _write_run(loaded: Loaded, out: pathlib.Path, origin: str) -> None:
@@ -84,26 +104,47 @@ def _write_run(loaded: Loaded, out: pathlib.Path, origin: str) -> None:
 def _report(
     loaded: Loaded, back: Loaded, out: pathlib.Path, to: str, left_out: list[str]
 ) -> str:  # fmt: skip
-    lines = [_row(*row) for row in loaded.report]
+    lines = [_row("ours", "shape", "theirs")] if loaded.report else []
+    lines += [_row(ours, "x".join(map(str, shape)), _folded(theirs))
+              for ours, theirs, shape in loaded.report]  # fmt: skip
     kept = {path: leaf for path, leaf in trees.leaves(loaded.student) if path not in left_out}
     gap = checkpoints.largest_difference(trees.from_leaves(kept), back.student)
-    if to != "hf" and loaded.teacher is not None:
+    said = f"{loaded.system}: {trees.count(kept):,} student parameters"
+    if loaded.teacher is None:
+        said += ", no teacher"
+    elif to == "hf":
+        left_out = [*left_out, "the teacher"]
+    else:
         gap = max(gap, checkpoints.largest_difference(loaded.teacher, back.teacher or {}))
+        said += f", {trees.count(loaded.teacher):,} of the teacher"
     if loaded.head is not None:
         head = back.head["params"] if back.head else {}
         gap = max(gap, checkpoints.largest_difference(loaded.head["params"], head))
-    taught = trees.count(loaded.teacher) if loaded.teacher is not None else 0
-    lines.append(
-        f"{loaded.system}: {trees.count(kept):,} student and "
-        f"{0 if to == 'hf' else taught:,} teacher parameters"
-        + (f", a {loaded.head['kind']} head" if loaded.head else "")
-        + f" -> {out}"
-    )
+        said += f", {trees.count(loaded.head['params']):,} of a {loaded.head['kind']} head"
+    lines.append(f"{said} -> {out}")
     if left_out:
         lines.append(f"left out, as the format has no place for them: {', '.join(left_out)}")
     lines.append(f"largest difference after reading them back: {gap:g}")
     return "\n".join(lines)
 
 
-def _row(ours: str, theirs: str, shape: tuple[int, ...]) -> str:
-    return f"{ours:48}  {'x'.join(map(str, shape)):>14}  {theirs}"
+def _row(ours: str, shape: str, theirs: str) -> str:
+    return f"{ours:48}  {shape:>14}  {theirs}"
+
+
+def _folded(theirs: str) -> str:
+    """ "a.q_proj.bias + a.k_proj.bias" -> "a.{q,k}_proj.bias"."""
+    keys = theirs.split(" + ")
+    if len(keys) == 1:
+        return theirs
+    front = _common(keys)
+    rest = [key.removeprefix(front) for key in keys]
+    back = _common([key[::-1] for key in rest])[::-1]
+    return f"{front}{{{','.join(key.removesuffix(back) for key in rest)}}}{back}"
+
+
+def _common(words: list[str]) -> str:
+    """The letters with which all of them begin."""
+    columns = zip(*words, strict=False)
+    same = itertools.takewhile(lambda letters: len(set(letters)) == 1, columns)
+    return "".join(letters[0] for letters in same)

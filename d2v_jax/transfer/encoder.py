@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import pathlib
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -45,7 +46,7 @@ class Encoder:
     def as_teacher(self) -> "Encoder":
         """The same encoder with the teacher's numbers."""
         if self.teacher is None:
-            raise UserError("this checkpoint holds no teacher; use the student's features")
+            raise UserError("this checkpoint holds no teacher; take the student's features")
         return dataclasses.replace(self, params={**self.params, **self.teacher}, head=None)
 
     def untrained(self, seed: int = 0) -> "Encoder":
@@ -77,22 +78,27 @@ class Encoder:
         safetensors_io.save(path, self.params, self.teacher, self.head, content)
 
     def features(
-        self, inputs: Any, layer: str | int = "last", pool: str | None = "mean"
+        self,
+        inputs: Any,
+        layer: str | int = "last",
+        pool: str | None = "mean",
+        standardise: bool = True,
     ) -> np.ndarray | list[np.ndarray]:
         """Features of each example, in the order given; float32.
 
         `inputs`: images uint8 [b, y, x, c] of the recipe's size; waves at 16 kHz, a list of
-        [s] of any lengths, float or int16, standardised here; texts, a list of strings or of
-        id arrays [t]. `layer`: "last", "average" (mean over the trunk's blocks), "all" (their
-        concatenation, [b, depth * d]) or a trunk block's number from 0. `pool`: "mean" over the
-        tokens that are not padding, or None for all of them, then [b, t, d] for images and a
-        list of [t, d] otherwise. Prefix tokens are dropped. An example's features do not
-        depend on those it is computed beside.
+        [s] of any lengths, float or int16, standardised here unless `standardise` is False;
+        texts, a list of strings or of id arrays [t]. `layer`: "last", "average" (mean over the
+        trunk's blocks), "all" (their concatenation, [b, depth * d]) or a trunk block's number
+        from 0. `pool`: "mean" over the tokens that are not padding, or None for all of them,
+        then [b, t, d] for images and a list of [t, d] otherwise. Prefix tokens are dropped. An
+        example's features do not depend on those it is computed beside.
         """
         layer = parse_layer(layer, self.config.trunk.depth)
         if pool not in ("mean", None):
             raise UserError(f"pool={pool!r} is not 'mean' or None")
-        found = self._each(inputs, functools.partial(_features, layer=layer, pool=pool))
+        run = functools.partial(_features, layer=layer, pool=pool)
+        found = self._each(batches.cut(self.recipe, inputs, standardise), run)
         return np.stack(found) if pool or self.config.modality == "image" else found
 
     def logits(self, inputs: Any) -> np.ndarray | list[np.ndarray]:
@@ -102,13 +108,13 @@ class Encoder:
         static = tuple((name, value) for name, value in sorted(self.head.items())
                        if isinstance(value, str | int | float))  # fmt: skip
         run = functools.partial(_logits, about=static)
-        found = self._each(inputs, run, self.head["params"])
+        found = self._each(batches.cut(self.recipe, inputs), run, self.head["params"])
         return found if self.head["kind"] == "ctc" else np.stack(found)
 
-    def _each(self, inputs: Any, run: Any, *more: Any) -> list[np.ndarray]:
+    def _each(self, cut: Iterator[batches.Batch], run: Any, *more: Any) -> list[np.ndarray]:
         """`run` on batches of one shape each; what it gives per token ends where tokens do."""
         results: dict[int, np.ndarray] = {}
-        for batch in batches.cut(self.recipe, inputs):
+        for batch in cut:
             out, real_b = run(self.config, self.params, Inputs(*batch.inputs), *more)
             out, real_b = np.asarray(out), np.asarray(real_b)
             for row, index in enumerate(batch.order):

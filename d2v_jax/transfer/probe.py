@@ -17,8 +17,9 @@ from sklearn.preprocessing import Normalizer, StandardScaler
 from threadpoolctl import threadpool_limits
 
 from d2v_jax.common.checks import UserError
+from d2v_jax.data.config import ImageData
 from d2v_jax.data.labelled import LabelledImages, labelled_images
-from d2v_jax.train import run
+from d2v_jax.train import checkpoint
 from d2v_jax.transfer import encoder
 
 log = logging.getLogger("d2v")
@@ -46,17 +47,30 @@ PROBES = {"linear": linear_accuracy, "knn": knn_accuracy}
 
 
 def probe_run(
-    workdir: pathlib.Path, source: str | None, examples: int, layer: str, seed: int = 0
+    path: pathlib.Path, source: str | None, examples: int, layer: str, seed: int = 0
 ) -> str:
-    """Probes a run, writes `probe.json` into it and returns the table."""
-    config = run.read_config(workdir)
-    trained = encoder.load(workdir)
-    data = dataclasses.replace(config.data, source=source or config.data.source)
+    """Probes any checkpoint of images and returns the table; a run keeps it as `probe.json`."""
     if examples < 2:
         raise UserError(f"--examples {examples}: a probe needs at least 2 images per split")
+    trained = encoder.load(path)
+    if not isinstance(trained.recipe.data, ImageData):
+        raise UserError(
+            f"{path} is a model of {trained.config.modality}; so far only models of images can "
+            f"be probed. Its features: d2v features {path} INPUT --out F.npz"
+        )
+    encoder.parse_layer(layer, trained.config.trunk.depth)
+    data = dataclasses.replace(trained.recipe.data, source=source or trained.recipe.data.source)
     log.info("reading labelled images from %s", data.source)
-    train = labelled_images(data, "train", examples, seed)
-    test = labelled_images(data, "test", examples, seed)
+    try:
+        train = labelled_images(data, "train", examples, seed)
+        test = labelled_images(data, "test", examples, seed)
+    except UserError as error:
+        if source is not None:
+            raise
+        raise UserError(
+            f"{error}\n  Or probe on others: --source builtin:photos, or a folder with one "
+            "sub-folder per class"
+        ) from None
     classes = len(np.unique(train.labels))
     if classes < 2:
         raise UserError(f"{data.source} has only one class; a probe needs at least two")
@@ -84,9 +98,12 @@ def probe_run(
         "step": trained.step, "source": data.source, "classes": classes, "layer": layer,
         "train_images": len(train.labels), "test_images": len(test.labels), "seed": seed,
     }  # fmt: skip
-    scratch = workdir / f"{FILE}.tmp"
-    scratch.write_text(json.dumps(record, indent=2) + "\n")
-    os.replace(scratch, workdir / FILE)
+    if (path / checkpoint.FOLDER).is_dir():
+        scratch = path / f"{FILE}.tmp"
+        scratch.write_text(json.dumps(record, indent=2) + "\n")
+        os.replace(scratch, path / FILE)
+    else:
+        log.info("%s is no run folder: the table is not kept", path)
     return table(record)
 
 
