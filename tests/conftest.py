@@ -1,4 +1,6 @@
-"""Eight virtual CPU devices, set before any backend starts."""
+"""Eight virtual CPU devices, set before any backend starts; small recipes."""
+
+import functools
 
 import jax
 import pytest
@@ -11,6 +13,12 @@ jax.config.update("jax_default_matmul_precision", "highest")
 @pytest.fixture(scope="session")
 def tiny():
     """The quickstart recipe, shrunk: resolved, float32, seconds to compile."""
+    return smoke("quickstart_image")
+
+
+@functools.cache
+def smoke(name):
+    """A recipe's smoke variant, resolved."""
     from d2v_jax.train import config
 
-    return config.resolve(config.load("quickstart_image:smoke"))
+    return config.resolve(config.load(f"{name}:smoke"))
