@@ -7,7 +7,6 @@ import shutil
 
 import golden
 import golden_masks
-import jax
 import numpy as np
 import pytest
 
@@ -60,14 +59,6 @@ CHANGES = {
 def recomputed(name):
     case, recorded = golden.read(FOLDER / name)
     return case, recorded, golden.recompute(FOLDER / name, case, recorded)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def compiled_quickly():
-    """Half the time goes into compiling; the command itself runs with all optimisations."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
 
 
 def failures(case, recorded, ours):

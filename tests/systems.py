@@ -1,0 +1,50 @@
+"""The six systems as smoke recipes, and small batches for them."""
+
+import dataclasses
+import functools
+
+import numpy as np
+from conftest import smoke
+
+from d2v_jax.train.config import Config
+
+NAMES = ("v1_audio_base", "v1_image_base", "v1_text_base",
+         "v2_audio_base", "v2_image_base", "v2_text_base")  # fmt: skip
+NOISE = ("input_dropout", "dropout", "attention_dropout", "drop_path", "layer_drop")
+
+
+@functools.cache
+def small(name: str, noise: bool = False) -> Config:
+    """A smoke recipe with shorter examples, and without dropout unless `noise`."""
+    config = smoke(name)
+    data = config.data
+    if config.model.modality == "audio":
+        data = dataclasses.replace(data, samples=8_000)
+    model = config.model
+    if not noise:
+        trunk = dataclasses.replace(model.trunk, **dict.fromkeys(NOISE, 0.0))
+        decoder = dataclasses.replace(model.decoder, input_dropout=0.0)
+        frontend = model.frontend
+        if config.model.modality == "text":
+            frontend = dataclasses.replace(frontend, dropout=0.0)
+        model = dataclasses.replace(model, trunk=trunk, decoder=decoder, frontend=frontend)
+    return dataclasses.replace(config, data=data, model=model)
+
+
+def batch(config: Config, size: int, seed: int = 0, pad: int = 0) -> dict[str, np.ndarray]:
+    """Random examples as the loader delivers them; texts end in `pad` tokens of padding."""
+    rng = np.random.default_rng(seed)
+    shape = (size, *config.data.example_shape)
+    ids = {"example_id": np.arange(size, dtype=np.int32) + 100 * seed}
+    match config.model.modality:
+        case "audio":
+            waves = rng.integers(-3000, 3000, shape).astype(np.int16)
+            return {"inputs": waves, "offset": np.zeros(size, np.float32),
+                    "scale": np.full(size, 1 / 1700, np.float32), **ids}  # fmt: skip
+        case "image":
+            return {"inputs": rng.integers(0, 256, shape, dtype=np.uint8), **ids}
+    tokens = rng.integers(4, 200, shape, dtype=np.int32)
+    tokens[:, 0] = 0
+    if pad:
+        tokens[:, -pad:] = 1
+    return {"inputs": tokens, **ids}
