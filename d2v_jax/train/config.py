@@ -79,9 +79,10 @@ def edited(
 ) -> config_dict.ConfigDict:
     """The recipe of a run, as `to_fields` keeps it, with `overrides`; `spec` names it."""
     recipe = config_dict.ConfigDict(_as_recipe(fields))
+    words = ["d2v", *overrides]
     values = flags.FlagValues()
-    config_flags.DEFINE_config_dict("config", recipe, flag_values=values)
-    return _parsed(values, ["d2v", *overrides], spec)
+    config_flags.DEFINE_config_dict("config", recipe, flag_values=values, sys_argv=words)
+    return _parsed(values, words, spec)
 
 
 def _as_recipe(value: Any) -> Any:

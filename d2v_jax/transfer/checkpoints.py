@@ -10,12 +10,13 @@ from typing import Any
 import jax
 import numpy as np
 
-from d2v_jax.common import trees
+from d2v_jax.common import rng, trees
 from d2v_jax.common.checks import UserError
 from d2v_jax.common.trees import Tree
 from d2v_jax.data import tokenizer
 from d2v_jax.data.config import TextData
 from d2v_jax.data2vec import teacher as teachers
+from d2v_jax.data2vec.config import ModelConfig
 from d2v_jax.data2vec.model import Model
 from d2v_jax.interop import fairseq, hf_read, safetensors_io
 from d2v_jax.train import checkpoint, run, state
@@ -155,8 +156,12 @@ def _imported(imported: fairseq.Imported) -> Loaded:
 
 def shapes_of(recipe: Config) -> dict[str, Any]:
     """The tree of a whole student of this recipe, shapes instead of arrays."""
-    init = functools.partial(Model(recipe.model).init, example_shape=recipe.data.example_shape)
-    return jax.eval_shape(init, jax.random.key(0))
+    return _init.eval_shape(recipe.model, recipe.data.example_shape, jax.random.key(0))
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _init(model: ModelConfig, example_shape: tuple[int, ...], key: jax.Array) -> dict[str, Any]:
+    return Model(model).init(key, example_shape)
 
 
 def _require_whole(path: pathlib.Path, loaded: Loaded) -> None:
@@ -205,7 +210,8 @@ def start_from(config: Config) -> tuple[dict[str, Any], dict[str, Any]]:
     shapes, student = shapes_of(config), dict(loaded.student)
     anew = [part for part in OPTIONAL if part in shapes and part not in student]
     if anew:
-        fresh = jax.jit(lambda: state.create(config).student)()
+        key = rng.stream(config.seed, "init")
+        fresh = _init(config.model, config.data.example_shape, key)
         student |= {part: jax.device_get(fresh[part]) for part in anew}
     _require_fit(where, config.init_from, student, shapes)
     owns = config.model.teacher.owns

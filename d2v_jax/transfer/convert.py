@@ -19,6 +19,7 @@ from d2v_jax.transfer.checkpoints import Loaded
 log = logging.getLogger("d2v")
 
 TARGETS = ("run", "safetensors", "hf")
+COPY = "(copy) "  # of the student's, in their teacher
 
 
 def convert(source: pathlib.Path, out: pathlib.Path, to: str = "run") -> str:
@@ -71,8 +72,7 @@ def _clear(out: pathlib.Path) -> None:
 
 def _write_run(loaded: Loaded, out: pathlib.Path, origin: str) -> None:
     recipe, student = loaded.recipe, dict(loaded.student)
-    shapes = jax.eval_shape(lambda: state.create(recipe)).student
-    missing = [part for part in shapes if part not in student]
+    missing = [part for part in checkpoints.shapes_of(recipe) if part not in student]
     owned = loaded.teacher
     if owned is None:
         log.warning("the checkpoint holds no teacher; it starts as a copy of the student")
@@ -105,8 +105,10 @@ def _report(
     loaded: Loaded, back: Loaded, out: pathlib.Path, to: str, left_out: list[str]
 ) -> str:  # fmt: skip
     lines = [_row("ours", "shape", "theirs")] if loaded.report else []
-    lines += [_row(ours, "x".join(map(str, shape)), _folded(theirs))
+    lines += [_row(ours.replace("copy/", COPY, 1), "x".join(map(str, shape)), _folded(theirs))
               for ours, theirs, shape in loaded.report]  # fmt: skip
+    if any(ours.startswith("copy/") for ours, _, _ in loaded.report):
+        lines.append(f"{COPY.strip()}: what their teacher only copies from the student is not kept")
     kept = {path: leaf for path, leaf in trees.leaves(loaded.student) if path not in left_out}
     gap = checkpoints.largest_difference(trees.from_leaves(kept), back.student)
     said = f"{loaded.system}: {trees.count(kept):,} student parameters"

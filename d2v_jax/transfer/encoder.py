@@ -101,14 +101,17 @@ class Encoder:
         found = self._each(batches.cut(self.recipe, inputs, standardise), run)
         return np.stack(found) if pool or self.config.modality == "image" else found
 
-    def logits(self, inputs: Any) -> np.ndarray | list[np.ndarray]:
-        """What the head makes of each example: [b, c], or a list of [t, c] for "ctc"."""
+    def logits(self, inputs: Any, standardise: bool = True) -> np.ndarray | list[np.ndarray]:
+        """What the head makes of each example, inputs as for `features`.
+
+        [b, c], a list of [t, c] for "ctc", and of a pooler [b, d].
+        """
         if self.head is None:
             raise UserError("this checkpoint has no head; take its features")
         static = tuple((name, value) for name, value in sorted(self.head.items())
                        if isinstance(value, str | int | float))  # fmt: skip
         run = functools.partial(_logits, about=static)
-        found = self._each(batches.cut(self.recipe, inputs), run, self.head["params"])
+        found = self._each(batches.cut(self.recipe, inputs, standardise), run, self.head["params"])
         return found if self.head["kind"] == "ctc" else np.stack(found)
 
     def _each(self, cut: Iterator[batches.Batch], run: Any, *more: Any) -> list[np.ndarray]:

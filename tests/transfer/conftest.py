@@ -1,0 +1,37 @@
+"""Each recorded checkpoint is opened once; runs are trained on one of the virtual devices."""
+
+import functools
+
+import jax
+import numpy as np
+import pytest
+from places import checkpoint
+
+from d2v_jax.common import trees
+from d2v_jax.train import config, mesh
+from d2v_jax.transfer import checkpoints, encoder
+
+
+@pytest.fixture(scope="session")
+def load():
+    """case -> its encoder."""
+    return functools.cache(lambda case: encoder.load(checkpoint(case)))
+
+
+@pytest.fixture
+def one_device(monkeypatch):
+    """Half the time to compile a step."""
+    whole = mesh.make_mesh
+    monkeypatch.setattr(mesh, "make_mesh", lambda: whole(jax.devices()[:1]))
+
+
+@pytest.fixture(scope="session")
+def letters():
+    """An untrained encoder of text that reads bytes."""
+    recipe = config.resolve(config.load("v2_text_base:smoke"))
+    rng = np.random.default_rng(3)
+    near = lambda path, x: path.endswith("scale") + rng.normal(0, 0.1, x.shape).astype(np.float32)
+    student = trees.map_with_path(near, checkpoints.shapes_of(recipe))
+    owned = {part: jax.tree.map(lambda x: x + 0.01, student[part])
+             for part in recipe.model.teacher.owns}  # fmt: skip
+    return encoder.Encoder(recipe, student, owned, None, 3)
