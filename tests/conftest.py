@@ -1,9 +1,8 @@
 """Eight virtual CPU devices, set before any backend starts; small recipes."""
 
-import functools
-
 import jax
 import pytest
+from systems import smoke
 
 jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", 8)
@@ -16,11 +15,3 @@ jax.config.update("jax_disable_most_optimizations", True)
 def tiny():
     """The quickstart recipe, shrunk: resolved, float32, seconds to compile."""
     return smoke("quickstart_image")
-
-
-@functools.cache
-def smoke(name):
-    """A recipe's smoke variant, resolved."""
-    from d2v_jax.train import config
-
-    return config.resolve(config.load(f"{name}:smoke"))

@@ -4,13 +4,19 @@ import dataclasses
 import functools
 
 import numpy as np
-from conftest import smoke
 
+from d2v_jax.train import config as recipes
 from d2v_jax.train.config import Config
 
 NAMES = ("v1_audio_base", "v1_image_base", "v1_text_base",
          "v2_audio_base", "v2_image_base", "v2_text_base")  # fmt: skip
 NOISE = ("input_dropout", "dropout", "attention_dropout", "drop_path", "layer_drop")
+
+
+@functools.cache
+def smoke(name: str) -> Config:
+    """A recipe's smoke variant, resolved."""
+    return recipes.resolve(recipes.load(f"{name}:smoke"))
 
 
 @functools.cache

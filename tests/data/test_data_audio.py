@@ -115,6 +115,7 @@ def flac_of_unknown_length(wave: np.ndarray) -> bytes:
         (encoded(tone(40_000), "OGG")[:-100], "no samples"),
         (wav(tone(100), 7), "sample rate of 7 Hz"),
     ],
+    ids=["empty", "text", "silent", "nan", "inf", "flac", "ogg", "rate"],
 )
 def test_what_is_no_sound_is_a_bad_record(data: bytes, reason: str):
     with pytest.raises(BadRecord, match=reason):

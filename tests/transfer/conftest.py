@@ -5,7 +5,7 @@ import functools
 import jax
 import numpy as np
 import pytest
-from places import checkpoint
+from recorded import checkpoint
 
 from d2v_jax.common import trees
 from d2v_jax.train import config, mesh

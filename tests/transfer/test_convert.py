@@ -5,7 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
-from places import CASES, checkpoint, examples
+from recorded import CASES, checkpoint, examples
 
 import d2v_jax as d2v
 from d2v_jax.common import trees

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from places import AUDIO, CASES, GOLDEN, checkpoint, examples
+from recorded import AUDIO, CASES, GOLDEN, checkpoint, examples
 
 import d2v_jax as d2v
 from d2v_jax.common.checks import UserError
