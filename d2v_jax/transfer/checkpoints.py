@@ -256,8 +256,16 @@ def _misfits(found: Tree, expected: Tree) -> list[str]:
 
 
 def _shown(problems: list[str]) -> str:
-    more = [f"and {len(problems) - SHOWN} more"] if len(problems) > SHOWN else []
-    return "\n    ".join(problems[:SHOWN] + more)
+    """Some of each kind of misfit, as their first words tell them apart."""
+    kinds: dict[str, list[str]] = {}
+    for line in problems:
+        kind = next((k for k in ("missing", "left over") if f"{k} " in line), "of another shape")
+        kinds.setdefault(kind, []).append(line)
+    most, shown = SHOWN // max(1, len(kinds)), []
+    for kind, lines in kinds.items():
+        more = [f"and {len(lines) - most} more {kind}"] if len(lines) > most else []
+        shown += lines[:most] + more
+    return "\n    ".join(shown)
 
 
 def largest_difference(a: Tree, b: Tree) -> float:

@@ -10,39 +10,83 @@ def resolve(*overrides, name="v2_image_base"):
     return config.resolve(config.load(name, overrides))
 
 
-@pytest.mark.parametrize(
-    ("override", "words"),
-    [
+BAD = {
+    "v2_image_base": [
         ("train.stepz=5", "Did you mean.*steps"),
         ("train.steps=abc", "steps"),
         ("train.steps=1.5", "steps"),
         ("trunk.heads=7", r"trunk.width=768 is not a multiple of trunk.heads=7"),
         ("trunk.dtype=bf16", r"trunk.dtype='bf16' is not one of .*did you mean 'bfloat16'"),
+        ("trunk.block=pre", r"trunk.block='pre' is not one of .*'pre_norm'"),
+        ("trunk.init=berd", r"trunk.init='berd' is not one of .*did you mean 'bert'"),
+        ("trunk.drop_path=1.0", r"trunk.drop_path=1.0 must lie in \[0, 1\)"),
         ("frontend.normalize=crops", r"frontend.normalize='crops'.*did you mean 'crop'"),
         ("data.image_size=225", r"data.image_size=225 is not a multiple of frontend.patch_size=16"),
         ("data.channels=1", r"frontend.mean=.* must have data.channels=1 entries"),
+        ("data.channels=4", r"data.channels=4 must be 1 \(grey\) or 3"),
         ("data.crop_scale=(0.5, 0.2)", r"data.crop_scale=\(0.5, 0.2\) must be two ascending"),
-        ("mask.share=0.999", r"mask.share=0.999 leaves 0 of 196"),
+        ("positions.add=sincoss", r"positions.add='sincoss'.*did you mean 'sincos'"),
+        ("mask.share=0.999", r"mask.share=0.999 hides 196 of 196 tokens; choose a share between"),
         ("mask.share=1.5", r"mask.share=1.5 must lie between 0 and 1"),
         ("mask.block=15", r"mask.block=15 is larger than the 14 x 14 grid"),
-        ("mask.block=10", r"mask.block=10 draw no visible block"),
+        ("mask.block=10", r"mask.block=10 draw no block from 196 tokens; lower mask.block"),
         ("mask.views=0", r"mask.views=0 must be positive"),
-        ("targets.layers=11", r"targets.layers=11 exceeds trunk.depth=10"),
+        ("mask.kind=beit", r"mask.kind='beit' hides a varying number .*needs one of blocks"),
+        ("mask.hide=replace", r"mask.views=16: more than one view needs mask.hide='remove'"),
+        ("teacher.sees=hidden", r"teacher.sees='hidden' pads ids and needs text, not image"),
+        ("targets.blocks=(9, 10)", r"targets.blocks=\(9, 10\) must be .* to trunk.depth - 1 = 9"),
+        ("targets.blocks=()", r"targets.blocks=\(\) must be different numbers"),
         ("targets.site=ff", r"targets.site='ff'"),
         ("targets.layer_norms=('batch',)", r"targets norms='batch'"),
-        ("decoder.kernel=4", r"decoder.kernel=4 must be odd"),
+        ("decoder.kernel=0", r"decoder.kernel=0 must be positive"),
         ("decoder.groups=5", r"is not a multiple of decoder.groups=5"),
+        ("decoder.hidden=(0,)", r"decoder.hidden=\(0,\) must be positive widths"),
+        ("loss.scale=0.0", r"loss.scale=0.0 must be positive, or unset"),
         ("trunk.prefix_tokens=0", r"loss.cls_weight=2.56 needs trunk.prefix_tokens >= 1"),
-        ("teacher.owns=('trunk', 'decoder')", r"teacher.owns='decoder' is not one of"),
-        ("teacher.owns=('frontend',)", r"must include 'trunk'"),
+        ("teacher.owns=('trunk', 'head')", r"teacher.owns='head' is not one of"),
+        ("teacher.owns=('mask',)", r"must include 'trunk'"),
         ("teacher.decay_end=1.1", r"teacher.decay_end=1.1 must lie between 0 and 1"),
-        ("optimizer.warmup_steps=999999", r"optimizer.warmup_steps=999999 exceeds train.steps"),
+        ("optimizer.warmup_steps=999999",
+         r"optimizer.warmup_steps=999999 and optimizer.hold_steps=0 exceed train.steps"),
+        ("optimizer.schedule=exponential", r"'exponential' never reaches 0; set optimizer.end"),
+        ("optimizer.adam=adamw", r"optimizer.adam='adamw' is not one of 'fairseq', 'torch'"),
+        ("train.micro_batches=3", r"train.batch_size=512 is not a multiple of .*batches=3"),
+        ("init_teacher=teacher", r"init_teacher='teacher' is not one of 'checkpoint', 'student'"),
         ("seed=-1", r"seed=-1"),
     ],
+    "v1_image_base": [
+        ("trunk.prefix_tokens=0", r"positions.bias='relative' needs trunk.prefix_tokens=1"),
+        ("mask.block=200", r"mask.block=200 is larger than the 14 x 14 grid"),
+    ],
+    "v1_audio_base": [
+        ("positions.add=sincos", r"positions.add='sincos'.*2-D positions need images"),
+        ("positions.bias=relative", r"positions.bias='relative'.*2-D positions need images"),
+        ("positions.conv_groups=7", r"trunk.width=768 is not a multiple of .*conv_groups=7"),
+        ("positions.zero_padding=no", r"positions.zero_padding='no' is not one of 'each_layer'"),
+        ("frontend.conv_layers=()", r"frontend.conv_layers=\(\) must be positive"),
+        ("mask.hide=input", r"mask.hide='input' replaces ids and needs text, not audio"),
+        ("data.samples=300", r"shape \(300,\) become 0 tokens; use longer ones"),
+        ("data.samples=500", r"shape \(500,\) become 1 tokens; use longer ones"),
+        ("mask.kind=beit", r"mask.kind='beit' draws on a grid and needs images"),
+    ],
+    "v2_audio_base": [
+        ("teacher.owns=('trunk', 'frontend')", r"teacher.sees='tokens' never uses; set"),
+    ],
+    "v1_text_base": [
+        ("data.tokens=600", r"data.tokens=600 exceeds frontend.max_tokens=512"),
+        ("frontend.mask_id=60000", r"frontend.mask_id=60000 is outside frontend.vocab_size"),
+        ("teacher.sees=tokens", r"teacher.sees='tokens' would show the teacher `<mask>`"),
+        ("data.blocks=document", r"data.blocks='document'.*did you mean 'documents'"),
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "override", "words"), [(name, *rest) for name, rows in BAD.items() for rest in rows]
 )
-def test_bad_values_are_named(override, words):
+def test_bad_values_are_named(name, override, words):
     with pytest.raises(ConfigError, match=words):
-        resolve(f"--config.{override}")
+        resolve(f"--config.{override}", name=name)
 
 
 def test_good_values_pass():

@@ -116,7 +116,7 @@ def test_another_recipe_is_refused(tmp_path):
     free = config.load("quickstart_image:smoke", ["--config.train.log_every=7"])
     run.continue_or_refuse(tmp_path, config.resolve(free))
     other = config.load("quickstart_image:smoke", ["--config.optimizer.learning_rate=0.5"])
-    with pytest.raises(UserError, match=r"(?s)another recipe.*learning_rate: 0.001 there, 0.5"):
+    with pytest.raises(UserError, match=r"(?s)another recipe.*learning_rate: 0.01 there, 0.5"):
         run.continue_or_refuse(tmp_path, config.resolve(other))
 
 
