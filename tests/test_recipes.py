@@ -1,5 +1,7 @@
 """Every recipe, whole and as smoke, builds; sizes are those of the papers."""
 
+import dataclasses
+import math
 import pathlib
 
 import jax
@@ -8,17 +10,37 @@ import pytest
 from d2v_jax.common import trees
 from d2v_jax.common.checks import ConfigError
 from d2v_jax.data2vec import masking
+from d2v_jax.data2vec.model import Model
 from d2v_jax.train import config, state
 
 FOLDER = pathlib.Path(__file__).parents[1] / "configs"
 RECIPES = sorted(p.stem for p in FOLDER.glob("*_*.py") if not p.stem.startswith("_"))
 
-# REFERENCE §10.1 and §1.9: encoder (without the fixed positions), decoder, visible tokens.
+# Parameters of encoder and decoder, hidden of all tokens; REFERENCE §1.9, §5.1, §6.1, §7.1, §9.1,
+# §9.3, §10.1, §10.3, §11.1, §11.2. Of random masks U is the most that a view may hide.
 SIZES = {
-    "v2_image_base": (85_647_360, 2_585_856, 39),
-    "v2_image_large": (303_099_904, 5_967_872, 49),
-    "v2_image_huge16": (630_666_240, 6_639_872, 49),
-    "v2_image_huge14": (630_435_840, 6_639_872, 64),
+    "v1_audio_base": (93_164_288, 590_592, 330, 499),
+    "v1_audio_audioset": (93_164_288, 590_592, 330, 499),
+    "v1_audio_large": (313_276_416, 1_049_600, 330, 499),
+    "v1_image_base": (85_666_128, 590_592, 120, 196),
+    "v1_image_large": (303_137_216, 1_049_600, 120, 196),
+    "v1_image_large_1600": (303_137_216, 1_049_600, 120, 196),
+    "v1_text_base": (124_054_272, 2_361_600, 180, 512),
+    "v2_audio_base": (93_163_532, 619_776, 249, 499),
+    "v2_audio_large": (313_275_408, 1_908_736, 274, 499),
+    "v2_image_base": (85_647_360, 2_585_856, 157, 196),
+    "v2_image_large": (303_099_904, 5_967_872, 147, 196),
+    "v2_image_huge16": (630_666_240, 6_639_872, 147, 196),
+    "v2_image_huge14": (630_435_840, 6_639_872, 192, 256),
+    "v2_text_base": (124_054_272, 28_907_520, 246, 512),
+    "v2_text_large": (354_309_120, 31_070_464, 256, 512),
+    "v2_text_large_1m": (354_309_120, 31_070_464, 256, 512),
+}
+# §5.6, §6.5, §9.1: what the teacher owns, where the reference counts it.
+TEACHERS = {
+    "v1_image_base": 86_256_720,
+    "v2_audio_base": 88_561_932,
+    "v2_audio_large": 308_542_480,
 }
 
 
@@ -37,10 +59,52 @@ def test_builds(name, variant):
 @pytest.mark.parametrize("name", sorted(SIZES))
 def test_sizes_equal_the_papers(name):
     resolved = config.resolve(config.load(name))
-    student = jax.eval_shape(lambda: state.create(resolved)).student
-    decoder = trees.count(student["decoder"])
-    visible = masking.visible_count(resolved.model.mask, resolved.model.frontend.grid**2)
-    assert (trees.count(student) - decoder, decoder, visible) == SIZES[name]
+    shapes = jax.eval_shape(lambda: state.create(resolved))
+    decoder = trees.count(shapes.student["decoder"])
+    tokens = Model(resolved.model).token_count(resolved.data.example_shape)
+    hidden = masking.hidden_most(resolved.model.mask, tokens)
+    assert (trees.count(shapes.student) - decoder, decoder, hidden, tokens) == SIZES[name]
+    owned = trees.count(shapes.teacher)
+    assert owned == TEACHERS.get(name, owned)
+
+
+def test_every_published_recipe_has_its_size():
+    assert set(SIZES) == set(RECIPES) - {"quickstart_image"}
+
+
+@pytest.mark.parametrize("name", sorted(SIZES))
+def test_a_budget_sees_the_same_data(name):
+    whole = config.resolve(config.load(name))
+    text = (FOLDER / f"{name}.py").read_text()
+    if "budget" not in text:
+        with pytest.raises(ConfigError, match="has no variant 'budget'; there is ':smoke'$"):
+            config.load(f"{name}:budget")
+        return
+    small = config.resolve(config.load(f"{name}:budget"))
+    shrink = whole.train.batch_size // small.train.batch_size
+    assert shrink > 1 or small.train.micro_batches > 1
+    assert small.train.batch_size * small.train.steps == whole.train.batch_size * whole.train.steps
+    in_examples = lambda c: [
+        steps * c.train.batch_size
+        for steps in (c.optimizer.warmup_steps, c.optimizer.hold_steps, c.model.teacher.decay_steps)
+    ]
+    assert in_examples(small) == in_examples(whole)
+    for end in ("decay_start", "decay_end"):
+        forgotten = lambda c: -math.log(getattr(c.model.teacher, end)) / c.train.batch_size
+        assert forgotten(small) == pytest.approx(forgotten(whole), rel=1e-6)
+    assert small.optimizer.learning_rate == pytest.approx(
+        whole.optimizer.learning_rate / shrink**0.5
+    )
+    # Eight devices share a part of a batch evenly; one has it whole.
+    assert small.train.batch_size // small.train.micro_batches % 8 == 0
+    assert small.model == dataclasses.replace(whole.model, teacher=small.model.teacher)
+    assert small.data == whole.data
+
+
+@pytest.mark.parametrize("system", ["v1_audio", "v1_image", "v1_text",
+                                    "v2_audio", "v2_image", "v2_text"])  # fmt: skip
+def test_every_system_has_a_budget(system):
+    assert config.load(f"{system}_base:budget").train.micro_batches > 0
 
 
 @pytest.mark.parametrize("name", RECIPES)

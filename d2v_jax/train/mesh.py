@@ -1,5 +1,6 @@
 """Devices and who holds what. The model was written without this file and works without it."""
 
+import math
 from collections.abc import Sequence
 
 import jax
@@ -25,14 +26,22 @@ def batch_sharding(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec("data"))
 
 
-def check_batch(batch_size: int, mesh: Mesh) -> None:
-    """Raises `ConfigError` unless every device gets the same number of examples."""
+def check_batch(batch_size: int, micro_batches: int, mesh: Mesh) -> None:
+    """Raises `ConfigError` unless every device gets the same number of examples of each part."""
     devices = mesh.devices.size
     lower = batch_size // devices * devices or devices
     require(
         batch_size % devices == 0,
         f"train.batch_size={batch_size} cannot be divided among {devices} devices; "
         f"use --config.train.batch_size={lower} or another multiple of {devices}",
+    )
+    part = batch_size // micro_batches
+    require(
+        part % devices == 0,
+        f"train.micro_batches={micro_batches} makes parts of {part} examples, which cannot be "
+        f"divided among {devices} devices; use --config.train.micro_batches="
+        f"{math.gcd(batch_size // devices, micro_batches)} or another divisor of "
+        f"{batch_size // devices}",
     )
 
 

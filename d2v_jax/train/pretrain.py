@@ -35,7 +35,7 @@ def pretrain(config: Config, workdir: pathlib.Path, read_start: Start) -> int:
     `read_start` is called when `init_from` names a checkpoint and the run is new.
     """
     mesh = meshes.make_mesh()
-    meshes.check_batch(config.train.batch_size, mesh)
+    meshes.check_batch(config.train.batch_size, config.train.micro_batches, mesh)
     if (workdir / run.FILE).exists():
         run.continue_or_refuse(workdir, config)
     elif workdir.is_dir() and (workdir / "checkpoints").exists():

@@ -6,10 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import systems
 
 from d2v_jax.common import trees
-from d2v_jax.data2vec.model import Model
-from d2v_jax.train import config, optimizer
+from d2v_jax.train import config, optimizer, state
 
 
 def test_update_equals_the_formula():
@@ -39,10 +39,28 @@ def test_update_equals_the_formula():
     assert np.abs(flat - [1.0, -2.0, 0.5]).max() > 1e-3
 
 
-def test_decay_groups(tiny):
-    shapes = jax.eval_shape(Model(tiny.model).init, jax.random.key(0))
-    everything = dict(trees.leaves(optimizer.decay_mask(shapes, "all")))
-    matrices = dict(trees.leaves(optimizer.decay_mask(shapes, "matrices")))
-    assert all(everything.values())
-    assert {p.split("/")[-1] for p, on in matrices.items() if on} == {"kernel"}
-    assert {p.split("/")[-1] for p, on in matrices.items() if not on} == {"bias", "scale", "tokens"}
+def test_torch_adds_eps_to_the_corrected_moment():
+    params = {"kernel": jnp.array([0.0])}
+    first = {}
+    for name, build in optimizer.ADAM.items():
+        transform = build(0.9, 0.98, 1e-2)
+        grads = {"kernel": jnp.array([0.01])}
+        first[name] = float(transform.update(grads, transform.init(params))[0]["kernel"][0])
+    # m / (sqrt(v) + eps) of one gradient g: g / (g + eps), or eps / sqrt(1 - b2) of it.
+    np.testing.assert_allclose(first["torch"], 0.01 / (0.01 + 1e-2), rtol=1e-4)
+    np.testing.assert_allclose(first["fairseq"], 0.01 / (0.01 + 1e-2 / 0.02**0.5), rtol=1e-4)
+
+
+def test_decay_groups():
+    decayed, spared = set(), set()
+    for name in systems.NAMES:
+        small = systems.smoke(name)
+        shapes = jax.eval_shape(lambda small=small: state.create(small)).student
+        everything = dict(trees.leaves(optimizer.decay_mask(shapes, "all")))
+        assert all(everything.values())
+        for path, on in trees.leaves(optimizer.decay_mask(shapes, "matrices")):
+            (decayed if on else spared).add(path.split("/")[-1])
+    assert decayed == {"kernel", "embedding", "table"}
+    assert spared == {
+        "bias", "scale", "q_bias", "v_bias", "gamma1", "gamma2", "alibi_scale", "tokens",
+    }  # fmt: skip

@@ -1,45 +1,78 @@
 """The compiled step: one trace, the same on 1 and 8 devices, and it learns."""
 
 import dataclasses
+import functools
 
 import jax
 import numpy as np
 import pytest
+import systems
 
 from d2v_jax.common import trees
 from d2v_jax.common.checks import ConfigError
 from d2v_jax.train import config, mesh, metrics, state, step
 
+# Compared in two parts: hidden tokens vary in number, or there are views and a cls term.
+PARTS = ("v1_audio_base", "v1_text_base", "v2_image_base")
+EXACT = ("loss", "regression", "grad_norm", "hidden_share", "learning_rate", "teacher_decay")
 
-def run(resolved, devices, steps=10):
-    """-> (losses, final state, number of traces)."""
+
+@functools.cache
+def start(resolved):
+    """The state before the first step, on the host."""
+    return jax.device_get(jax.jit(lambda: state.create(resolved))())
+
+
+@functools.cache
+def compiled(resolved, devices):
+    """-> (mesh, step)."""
     grid = mesh.make_mesh(jax.devices()[:devices])
+    return grid, step.compile_step(resolved, grid)
+
+
+def run(resolved, devices, steps=10, pad=0):
+    """-> (losses, final state, number of traces)."""
+    grid, train_step = compiled(resolved, devices)
     whole, split = mesh.replicated(grid), mesh.batch_sharding(grid)
-    current = jax.jit(lambda: state.create(resolved), out_shardings=whole)()
-    train_step = step.compile_step(resolved, grid)
-    side, size = resolved.data.image_size, resolved.train.batch_size
+    alike = dataclasses.replace(resolved.train, micro_batches=1)
+    current = jax.device_put(start(dataclasses.replace(resolved, train=alike)), whole)
     losses = []
     for k in range(steps):
-        rng = np.random.default_rng(k)
-        pixels = rng.integers(0, 256, (size, side, side, resolved.data.channels), dtype=np.uint8)
-        batch = {"inputs": pixels, "example_id": np.arange(size, dtype=np.int32) + k * size}
+        batch = systems.batch(resolved, resolved.train.batch_size, seed=k, pad=pad)
         current, out = train_step(current, mesh.put(batch, split))
         losses.append(metrics.finalize(jax.device_get(out)))
     return losses, jax.device_get(current), train_step._cache_size()
 
 
-def test_one_and_eight_devices_agree_with_one_trace(tiny):
-    one, state_one, traces_one = run(tiny, 1)
-    eight, state_eight, traces_eight = run(tiny, 8)
-    assert traces_one == traces_eight == 1
-    for name in one[0]:
+def assert_same_course(one, other):
+    for name in one[0][0]:
         np.testing.assert_allclose(
-            [m[name] for m in one], [m[name] for m in eight], rtol=1e-4, atol=1e-6, err_msg=name
-        )
-    assert state_one.step == 10
-    a, b = dict(trees.leaves(state_one.teacher)), dict(trees.leaves(state_eight.teacher))
-    for path in a:
-        np.testing.assert_allclose(a[path], b[path], rtol=1e-3, atol=1e-4, err_msg=path)
+            [m[name] for m in one[0]], [m[name] for m in other[0]],
+            rtol=1e-4, atol=1e-6, err_msg=name,
+        )  # fmt: skip
+    for tree in ("student", "teacher"):
+        a, b = (dict(trees.leaves(getattr(each[1], tree))) for each in (one, other))
+        for path in a:
+            np.testing.assert_allclose(a[path], b[path], rtol=1e-3, atol=1e-4, err_msg=path)
+
+
+@pytest.mark.parametrize("name", systems.NAMES)
+def test_devices_and_parts_of_a_batch_do_not_matter(name):
+    """One device and one part, against eight devices; and against two parts of a batch."""
+    whole = systems.small(name, noise=True)
+    whole = dataclasses.replace(
+        whole, train=dataclasses.replace(whole.train, batch_size=16),
+        optimizer=dataclasses.replace(whole.optimizer, warmup_steps=1),
+    )  # fmt: skip
+    pad = 9 if whole.model.modality == "text" else 0
+    one = run(whole, 1, 3, pad)
+    assert one[1].step == 3 and one[2] == 1
+    split = dataclasses.replace(whole, train=dataclasses.replace(whole.train, micro_batches=2))
+    eight = run(split if name in PARTS else whole, 8, 3, pad)
+    assert eight[2] == 1
+    if name in PARTS:  # health is measured in each part alone
+        one = [{k: m[k] for k in EXACT} for m in one[0]], *one[1:]
+    assert_same_course(one, eight)
 
 
 def test_two_runs_are_bit_equal(tiny):
@@ -56,7 +89,7 @@ def test_teacher_follows_after_the_update(tiny):
         tiny.model.teacher, decay_start=0.5, decay_end=0.9, decay_steps=4
     )
     tiny = dataclasses.replace(tiny, model=dataclasses.replace(tiny.model, teacher=follow))
-    before = jax.device_get(state.create(tiny))
+    before = start(tiny)
     after = run(tiny, 1, steps=2)[1]
     # The first update has rate 0, so only the second moves the student, and the teacher moves
     # with the decay of step 2 towards the student as it is after it.
@@ -71,7 +104,10 @@ def test_teacher_follows_after_the_update(tiny):
 def test_batch_must_divide_among_devices():
     grid = mesh.make_mesh()
     with pytest.raises(ConfigError, match="batch_size=12 cannot be divided among 8 devices; use"):
-        mesh.check_batch(12, grid)
+        mesh.check_batch(12, 1, grid)
+    with pytest.raises(ConfigError, match="micro_batches=8 makes parts of 12 .*micro_batches=4 or"):
+        mesh.check_batch(96, 8, grid)
+    mesh.check_batch(96, 4, grid)
 
 
 def test_bfloat16_stays_close(tiny):
