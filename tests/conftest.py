@@ -12,9 +12,7 @@ jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_default_matmul_precision", "highest")
 # Programs compiled in one process serve the others; removed when the first one ends.
 CACHE = tempfile.TemporaryDirectory(prefix="d2v-tests-")
-jax.config.update(
-    "jax_compilation_cache_dir", os.environ.setdefault("D2V_TESTS_CACHE", CACHE.name)
-)
+jax.config.update("jax_compilation_cache_dir", os.environ.setdefault("D2V_TESTS_CACHE", CACHE.name))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
 # Compiling takes most of the suite's time; the commands run with all optimisations.
 jax.config.update("jax_disable_most_optimizations", True)

@@ -17,9 +17,7 @@ from d2v_jax.transfer import heads
 IGNORED = -100  # a label that is none
 
 
-def recompute(
-    folder: pathlib.Path, case: dict, recorded: dict[str, np.ndarray]
-) -> dict[str, Any]:
+def recompute(folder: pathlib.Path, case: dict, recorded: dict[str, np.ndarray]) -> dict[str, Any]:
     """-> arrays by recorded name."""
     imported = hf_read.read_hf(folder / "pretrained")
     model = Model(configs.resolve(imported.config).model)

@@ -170,7 +170,9 @@ class Step:
             arrays["loss/cls/sum"] = terms["cls"][0] * cfg.loss.cls_weight * count / terms["cls"][1]
             arrays["loss/cls/mean"] = arrays["loss/cls/sum"] / (len(mask.hidden_nt) * width)
         if cfg.mask.hide == "remove":
-            filled = fill(encoded.out[:, prefix:], mask, random_keys(mask).each_n, cfg.decoder.noise_std)
+            filled = fill(
+                encoded.out[:, prefix:], mask, random_keys(mask).each_n, cfg.decoder.noise_std
+            )
             arrays["student/decoder_in"] = filled
             arrays["student/decoder_out"] = decode_everywhere(model, student, filled)
         for i, layer in enumerate(whole.trunk.layers):

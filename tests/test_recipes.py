@@ -90,7 +90,7 @@ def test_a_budget_sees_the_same_data(name):
     ]
     assert in_examples(small) == in_examples(whole)
     for end in ("decay_start", "decay_end"):
-        forgotten = lambda c: -math.log(getattr(c.model.teacher, end)) / c.train.batch_size
+        forgotten = lambda c, end=end: -math.log(getattr(c.model.teacher, end)) / c.train.batch_size
         assert forgotten(small) == pytest.approx(forgotten(whole), rel=1e-6)
     assert small.optimizer.learning_rate == pytest.approx(
         whole.optimizer.learning_rate / shrink**0.5

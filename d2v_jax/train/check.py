@@ -194,7 +194,7 @@ def _masks(config: Config) -> None:
         mask.hide == "remove" or mask.views == 1,
         f"mask.views={mask.views}: more than one view needs mask.hide='remove'",
     )
-    text = config.model.modality == "text"
+    text = hasattr(config.model.frontend, "mask_id")
     require(
         mask.hide != "input" or text,
         f"mask.hide='input' replaces ids and needs text, not {config.model.modality}",

@@ -99,7 +99,7 @@ class Encoder:
             raise UserError(f"pool={pool!r} is not 'mean' or None")
         run = functools.partial(_features, layer=layer, pool=pool)
         found = self._each(batches.cut(self.recipe, inputs, standardise), run)
-        return np.stack(found) if pool or self.config.modality == "image" else found
+        return np.stack(found) if pool or self.config.frontend.grid else found
 
     def logits(self, inputs: Any, standardise: bool = True) -> np.ndarray | list[np.ndarray]:
         """What the head makes of each example, inputs as for `features`.

@@ -85,9 +85,7 @@ def test_two_runs_are_bit_equal(tiny):
 
 def test_teacher_follows_after_the_update(tiny):
     # A steep ramp, so that the decay of the step before or after would show.
-    follow = dataclasses.replace(
-        tiny.model.teacher, decay_start=0.5, decay_end=0.9, decay_steps=4
-    )
+    follow = dataclasses.replace(tiny.model.teacher, decay_start=0.5, decay_end=0.9, decay_steps=4)
     tiny = dataclasses.replace(tiny, model=dataclasses.replace(tiny.model, teacher=follow))
     before = start(tiny)
     after = run(tiny, 1, steps=2)[1]
