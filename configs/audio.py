@@ -14,6 +14,9 @@ def get_config(arg: str = "") -> config_dict.ConfigDict:
     # A folder of wav or flac files, "builtin:tones".
     c.data.source = "librispeech"
     c.data.samples = 160_000  # at 16 kHz, length of a random crop; shorter utterances are dropped
+    # Lengths of crops, in samples: each utterance is cut to the longest that it can fill. A batch
+    # has one length, and as many as batch_size * samples hold (§16). (): `samples` alone.
+    c.data.buckets = ()
     c.data.min_samples = 32_000  # utterances shorter than this are never used
 
     # Width, kernel and stride of each convolution of the waveform encoder (§1.1).
@@ -39,7 +42,7 @@ def smoke(c: config_dict.ConfigDict) -> config_dict.ConfigDict:
     """Shrinks a recipe to thirty steps of seconds, keeping what makes it this recipe."""
     c = base.shrink_model(c)
     c.data.source = "builtin:tones"
-    c.data.samples, c.data.min_samples = 16_000, 8_000
+    c.data.samples, c.data.min_samples, c.data.buckets = 16_000, 8_000, ()
     c.frontend.conv_layers = tuple((16, kernel, stride) for _, kernel, stride in
                                    c.frontend.conv_layers)  # fmt: skip
     c.optimizer.learning_rate = 2e-3

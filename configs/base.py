@@ -20,6 +20,10 @@ def get_config() -> config_dict.ConfigDict:
     c.data = config_dict.ConfigDict()
     c.data.source = ""  # where examples come from; what each modality reads is said there
     c.data.split = "train"  # TFDS split; other sources have only "train"
+    # Of several sources, "A + B": the share of examples from each; (): by their sizes, each to
+    # the power of 1 / temperature.
+    c.data.weights = ()
+    c.data.temperature = 1.0
     c.data.threads = 8  # reading threads per process (they release the GIL)
     c.data.workers = 0  # reading processes; threads are faster unless transforms are Python
     c.data.max_bad_share = 0.05  # stop when a larger share of the records is unreadable

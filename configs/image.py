@@ -18,6 +18,8 @@ def get_config(arg: str = "") -> config_dict.ConfigDict:
     c.data.crop_scale = (0.2, 1.0)  # area of the random crop, share of the image (§10.5)
     c.data.crop_ratio = (3 / 4, 4 / 3)  # width / height of the crop before resizing
     c.data.flip = 0.5  # probability of a horizontal flip
+    # "exact": antialiased bicubic, as the original; "fast": 2x faster, not antialiased.
+    c.data.resize = "exact"
     c.data.jitter = 0.0  # strength of random brightness, contrast and saturation (§6.7)
 
     c.frontend.patch_size = 16  # pixels along one side of a patch

@@ -16,6 +16,7 @@ def get_config(arg: str = "") -> config_dict.ConfigDict:
     # "bytes" (261 ids: 4 specials, 256 bytes, `<mask>`), or a folder with vocab.json and
     # merges.txt (GPT-2's format) and, for released weights, fairseq's dict.txt.
     c.data.tokenizer = "gpt2"
+    c.data.column = "text"  # of JSONL, Parquet and TFDS sources
     c.data.tokens = 512  # of a block, `<s>` included
     # "contiguous": blocks ignore the borders of documents; "documents": whole sentences of one
     # document, padded.

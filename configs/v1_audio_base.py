@@ -1,7 +1,7 @@
 """data2vec 1.0 base on LibriSpeech 960 h (arXiv:2202.03555; REFERENCE §5.7).
 
-Crops of one length, 10 s, where the original cuts each batch to its shortest utterance (at most
-20 s); 384 of them are its 63 minutes per update.
+Crops of 2, 5, 10 or 15 s, as long as an utterance allows, where the original cuts each batch to
+its shortest utterance (at most 20 s); every batch is its 63 minutes, 384 crops of 10 s.
 
 Command: d2v pretrain --config v1_audio_base --workdir runs/v1_audio_base
     (data: --config.data.source=FOLDER of wav or flac files)
@@ -31,5 +31,6 @@ def get_config(arg: str = "") -> config_dict.ConfigDict:
 
     c.optimizer.schedule, c.optimizer.start_share, c.optimizer.end_share = "exponential", 0.01, 0.01
     c.optimizer.warmup_steps, c.optimizer.hold_steps = 12_000, 360_000
+    c.data.buckets = (32_000, 80_000, 160_000, 240_000)
     c.train.steps, c.train.batch_size = 400_000, 384
     return base.variant(c, arg, audio.smoke, shrink=4, micro_batches=4)

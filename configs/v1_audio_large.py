@@ -34,5 +34,6 @@ def get_config(arg: str = "") -> config_dict.ConfigDict:
     c.optimizer.learning_rate = 3e-4
     c.optimizer.schedule, c.optimizer.start_share, c.optimizer.end_share = "exponential", 0.01, 0.01
     c.optimizer.warmup_steps, c.optimizer.hold_steps = 18_000, 540_000
+    c.data.buckets = (32_000, 80_000, 160_000, 240_000)
     c.train.steps, c.train.batch_size = 600_000, 384
-    return base.variant(c, arg, audio.smoke, shrink=4, micro_batches=12)
+    return base.variant(c, arg, audio.smoke, shrink=4, micro_batches=16)

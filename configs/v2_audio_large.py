@@ -1,7 +1,7 @@
 """data2vec 2.0 large on Libri-light (arXiv:2212.07525; REFERENCE §9.5).
 
-Crops of one length, 10 s; 96 of them are the 960 s per update of the original. The teacher is
-frozen once its decay has reached 1.
+Crops of 2, 5, 10 or 15 s, as long as an utterance allows; every batch is the 960 s of the
+original. The teacher is frozen once its decay has reached 1.
 
 Command: d2v pretrain --config v2_audio_large --workdir runs/v2_audio_large
     (data: --config.data.source=FOLDER of wav or flac files)
@@ -26,5 +26,6 @@ def get_config(arg: str = "") -> config_dict.ConfigDict:
     c.teacher.decay_start, c.teacher.decay_end, c.teacher.decay_steps = 0.9997, 1.0, 300_000
     c.optimizer.learning_rate, c.optimizer.warmup_steps = 4e-4, 10_000
     c.optimizer.clip = 1.0
+    c.data.buckets = (32_000, 80_000, 160_000, 240_000)
     c.train.steps, c.train.batch_size = 600_000, 96
-    return base.variant(c, arg, audio.smoke, shrink=4, micro_batches=3)
+    return base.variant(c, arg, audio.smoke, shrink=4, micro_batches=4)

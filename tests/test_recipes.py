@@ -9,6 +9,7 @@ import pytest
 
 from d2v_jax.common import trees
 from d2v_jax.common.checks import ConfigError
+from d2v_jax.data.config import batch_sizes
 from d2v_jax.data2vec import masking
 from d2v_jax.data2vec.model import Model
 from d2v_jax.train import config, state
@@ -95,8 +96,9 @@ def test_a_budget_sees_the_same_data(name):
     assert small.optimizer.learning_rate == pytest.approx(
         whole.optimizer.learning_rate / shrink**0.5
     )
-    # Eight devices share a part of a batch evenly; one has it whole.
-    assert small.train.batch_size // small.train.micro_batches % 8 == 0
+    # One device takes a batch in parts; eight share each batch evenly.
+    for size in batch_sizes(small.data, small.train.batch_size):
+        assert size % small.train.micro_batches == size % 8 == 0
     assert small.model == dataclasses.replace(whole.model, teacher=small.model.teacher)
     assert small.data == whole.data
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 import numpy as np
 
@@ -96,10 +96,13 @@ class Blocks:
     the block begins.
     """
 
-    def __init__(self, corpus: Corpus, cfg: TextData):
-        """Raises `UserError` for a corpus smaller than one block."""
+    def __init__(self, corpus: Corpus, cfg: TextData, faults: Mapping[str, str] | None = None):
+        """`faults`: reasons by name, of what could not be read. Raises `UserError` for a corpus
+        smaller than one block.
+        """
         require(cfg.tokens >= 2, f"data.tokens={cfg.tokens}: must be at least 2, `<s>` is one")
         self._corpus = corpus
+        self.faults = dict(faults or {})
         self.class_names = corpus.class_names
         room = cfg.tokens - 1
         match cfg.blocks:

@@ -69,6 +69,10 @@ class Folder:
     def __len__(self) -> int:
         return len(self.names)
 
+    def name(self, index: int) -> str:
+        """That of record `index`, without reading the file."""
+        return self.names[index]
+
     def label(self, index: int) -> int | None:
         """The class of record `index`, without reading the file."""
         return None if self._labels is None else int(self._labels[index])

@@ -106,8 +106,9 @@ def augment(record: Record, cfg: ImageData, rng: np.random.Generator) -> np.ndar
     return image_yxc[:, ::-1] if flip else image_yxc
 
 
-def example(record: Record, rng: np.random.Generator, cfg: ImageData) -> Example:
-    """`augment` as the loader wants it."""
+def example(record: Record, rng: np.random.Generator, size: int, cfg: ImageData) -> Example:
+    """`augment` as the loader wants it; `size` is `cfg.image_size`."""
+    del size
     return {"inputs": augment(record, cfg, rng)}
 
 

@@ -9,7 +9,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import grain
@@ -17,13 +17,15 @@ import numpy as np
 from absl import flags
 
 from d2v_jax.common.checks import UserError, require
-from d2v_jax.data.config import DataConfig
-from d2v_jax.data.records import BadRecord, Example, fingerprint_of
+from d2v_jax.data.config import DataConfig, batch_sizes
+from d2v_jax.data.order import Bucket, Order, weights_of
+from d2v_jax.data.records import BadRecord, Example, Source, fingerprint_of
 from d2v_jax.data.sources import Data, open_data
 
 log = logging.getLogger("d2v")
 
-PIPELINE = 1  # raised whenever the same seed would give other examples
+PIPELINE = 2  # raised whenever the same seed would give other examples
+ENDLESS = 2**62  # batches
 SUBSTITUTES = 20  # tried in a row in place of one unreadable record
 MIN_SEEN = 100  # records before the share of unreadable ones is judged
 FAULTS = "faults"  # host-only field of a batch: per example "", or JSON [[name, reason], ...]
@@ -37,46 +39,51 @@ def open_batches(
     start_step: int = 0,
     process_index: int = 0,
     process_count: int = 1,
+    data: Data | None = None,
+    on_fault: Callable[[str, str], None] | None = None,
 ) -> "Batches":
     """Opens the endless stream of batches from batch `start_step` on.
 
     Args:
         cfg: where examples come from and how they are cut.
         seed: of order, crops, flips and colours, in [0, 2**32).
-        batch_size: examples per batch over all processes; each gets an equal share.
+        batch_size: examples per batch over all processes (`config.batch_sizes`); each process
+            gets an equal share, the rows that follow each other.
         start_step: batches to leave out; costs nothing.
         process_index: which share this is.
         process_count: how many shares there are.
+        data: `open_data(cfg)` where that is at hand; opening large sources takes a while.
+        on_fault: called with name and reason of every record that is left out, once.
 
     Raises:
         UserError: the source cannot be opened, or the sizes do not fit.
     """
     require(0 <= seed < 2**32, f"seed={seed}: must be at least 0 and below 2**32")
     require(batch_size > 0, f"train.batch_size={batch_size}: must be positive")
+    sizes = batch_sizes(cfg, batch_size)
     require(
-        batch_size % process_count == 0,
-        f"train.batch_size={batch_size} is not a multiple of the {process_count} processes; "
-        f"use {math.ceil(batch_size / process_count) * process_count}",
+        all(size % process_count == 0 for size in sizes),
+        f"train.batch_size={batch_size} makes batches of {_listed(sizes)} examples, which "
+        f"{process_count} processes cannot share evenly; use a multiple of {process_count}, such "
+        f"as {math.ceil(batch_size / process_count) * process_count}",
     )
-    data = open_data(cfg)
-    source = data.source
-    if len(source) >= 2**31:
+    data = data or open_data(cfg)
+    if len(data.source) >= 2**31:
         raise UserError(
-            f"data.source={cfg.source!r} has {len(source)} records; example ids hold fewer than "
-            f"{2**31}. Split it"
+            f"data.source={cfg.source!r} has {len(data.source)} records; example ids hold fewer "
+            f"than {2**31}. Split it"
         )
-    # Cut into batches while access is still random: then neither threads nor worker processes
-    # change their contents. The share of a process is taken after the random map, whose draws
-    # follow from the position in the whole stream.
-    stream = (
-        grain.MapDataset.range(len(source))
-        .seed(seed)
-        .shuffle()
-        .repeat()
-        .random_map(_Read(data, cfg.source))[process_index::process_count]
-        .batch(batch_size // process_count, batch_fn=_stack)[start_step:]
+    parts, weights = _mixed(cfg, data)
+    buckets = [
+        Bucket(length, size, tuple(np.intersect1d(ids, part, True) for part in parts))
+        for (length, ids), size in zip(data.buckets, sizes)
+    ]
+    read = _Batch(
+        data, Order(buckets, weights, seed), seed, cfg.source, process_index, process_count
     )
-    # An element is a whole batch here: few suffice.
+    # An element is a whole batch: neither threads nor worker processes change its contents, and
+    # few of them ahead suffice.
+    stream = grain.MapDataset.range(start_step, ENDLESS).map(read)
     ahead = max(2, cfg.threads) if cfg.threads else 0
     batches = stream.to_iter_dataset(grain.ReadOptions(cfg.threads, ahead))
     if cfg.workers:
@@ -86,25 +93,56 @@ def open_batches(
             grain.MultiprocessingOptions(num_workers=cfg.workers, per_worker_buffer_size=2),
             worker_init_fn=_prepare_worker,
         )
-    fingerprint = fingerprint_of((PIPELINE, source.fingerprint, seed, batch_size, *data.follows))
-    return Batches(batches, cfg, len(source), fingerprint)
+    fingerprint = fingerprint_of(
+        (PIPELINE, data.source.fingerprint, seed, sizes, weights, *data.follows)
+    )
+    return Batches(batches, cfg, data.source, fingerprint, on_fault)
+
+
+def _mixed(cfg: DataConfig, data: Data) -> tuple[list[np.ndarray], tuple[float, ...]]:
+    """Record numbers of each mixed source, and their shares; one part where all are alike."""
+    if not cfg.weights and cfg.temperature == 1:
+        return [np.arange(len(data.source), dtype=np.int32)], (1.0,)
+    ends = np.cumsum(data.sizes)
+    parts = [np.arange(end - size, end, dtype=np.int32) for end, size in zip(ends, data.sizes)]
+    return parts, weights_of(cfg, data.sizes)
 
 
 @dataclasses.dataclass(frozen=True)
-class _Read:
-    """Record index and random generator in, (example, id, faults) out."""
+class _Batch:
+    """Number of a batch in, this process's share of it out."""
 
     data: Data
+    order: Order
+    seed: int
     source: str  # as the user wrote it
+    process_index: int
+    process_count: int
 
-    def __call__(self, index: int, rng: np.random.Generator) -> tuple[Example, int, str]:
+    def __call__(self, step: int) -> dict[str, np.ndarray]:
+        number, ids_b = self.order[step]
+        bucket = self.order.buckets[number]
+        share = len(ids_b) // self.process_count
+        first = self.process_index * share
+        return _stack([
+            self._row(int(ids_b[row]), self._generator(step, row), bucket)
+            for row in range(first, first + share)
+        ])  # fmt: skip
+
+    def _generator(self, step: int, row: int) -> np.random.Generator:
+        return np.random.Generator(np.random.Philox(key=[self.seed, 0], counter=[0, 0, row, step]))
+
+    def _row(
+        self, index: int, rng: np.random.Generator, bucket: Bucket
+    ) -> tuple[Example, int, str]:
+        """-> (example, id, faults) of record `index`, or of one that stands in for it."""
         faults: list[tuple[str, str]] = []
         while True:
             name = f"record {index}"
             try:
                 record = self.data.source.read(index)
                 name = record.name
-                example = self.data.cut(record, rng)
+                example = self.data.cut(record, rng, bucket.length)
             except BadRecord as bad:
                 faults.append((bad.name or name, bad.reason))
             else:
@@ -115,7 +153,7 @@ class _Read:
                     f"unreadable, for example {_list(faults[:3])}. Check that these are the "
                     "files you meant and that they were copied completely"
                 )
-            index = int(rng.integers(len(self.data.source)))
+            index = bucket.any_of(rng)
 
 
 def _prepare_worker(worker: int, workers: int) -> None:
@@ -153,19 +191,29 @@ class Batches:
     Attributes:
         seen: examples delivered.
         skipped: those whose own record was unreadable, so that another stands in for it.
-        faults: reason by name, for every unreadable record met.
+        faults: reason by name, for every record that was left out.
         wait_s: seconds the consumer has waited for batches.
         fingerprint: equal when batch k is the same, for every k.
     """
 
-    def __init__(self, batches: grain.IterDataset, cfg: DataConfig, records: int, fingerprint: str):
+    def __init__(
+        self,
+        batches: grain.IterDataset,
+        cfg: DataConfig,
+        source: Source,
+        fingerprint: str,
+        on_fault: Callable[[str, str], None] | None,
+    ):
         self._cfg = cfg
-        self._records = records
+        self._records = len(source)
+        self._on_fault = on_fault
         self.fingerprint = fingerprint
         self.seen = 0
         self.skipped = 0
         self.wait_s = 0.0
         self.faults: dict[str, str] = {}
+        for name, reason in getattr(source, "faults", {}).items():
+            self._note(name, reason)
         self._iterator: Any = iter(batches)
         self._iterator.start_prefetch()
 
@@ -185,6 +233,11 @@ class Batches:
             raise
         return batch
 
+    def _note(self, name: str, reason: str) -> None:
+        self.faults[name] = reason
+        if self._on_fault:
+            self._on_fault(name, reason)
+
     def _account(self, faults_b: np.ndarray) -> None:
         """Counts and reports unreadable records; raises `UserError` when there are too many."""
         self.seen += len(faults_b)
@@ -192,7 +245,7 @@ class Batches:
             self.skipped += 1
             for name, reason in json.loads(str(text)):
                 if name not in self.faults:
-                    self.faults[name] = reason
+                    self._note(name, reason)
                     log.warning("skipped %s: %s", name, reason)
         if self.seen < min(MIN_SEEN, self._records):
             return
@@ -224,3 +277,7 @@ class Batches:
 
 def _list(faults: Sequence[tuple[str, str]]) -> str:
     return "; ".join(f"{name}: {reason}" for name, reason in faults)
+
+
+def _listed(sizes: Sequence[int]) -> str:
+    return ", ".join(map(str, sizes))

@@ -2,7 +2,7 @@
 
 import dataclasses
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -19,12 +19,16 @@ class Record:
         of audio, an encoded sound file, or int16 samples [s] at 16 kHz;
         of text, int32 token ids [t] without the `<s>` in front.
     `label` counts from 0, None when there is none. `name` is for messages, and stays the same
-    for as long as the record does.
+    for as long as the record does. `text` is a transcript. `standard` is (offset, scale) of a
+    whole utterance, (int16 - offset) * scale has mean 0 and variance 1, where that is known
+    without decoding it.
     """
 
     data: bytes | np.ndarray
     label: int | None
     name: str
+    text: str | None = None
+    standard: tuple[np.float32, np.float32] | None = None
 
 
 class BadRecord(Exception):
@@ -56,12 +60,20 @@ class Source(Protocol):
 
 
 class Subset:
-    """The records of `source` at `indices` [n], in that order."""
+    """The records of `source` at `indices` [n], in that order.
 
-    def __init__(self, source: Source, indices: np.ndarray):
+    `faults` are reasons by name, of records that were left out.
+    """
+
+    def __init__(
+        self, source: Source, indices: np.ndarray, faults: Mapping[str, str] | None = None
+    ):
         self.source = source
         self.indices = indices
         self.class_names = source.class_names
+        self.faults = {**getattr(source, "faults", {}), **(faults or {})}
+        if hasattr(source, "lengths"):
+            self.lengths = source.lengths[indices]
         digest = hashlib.sha256(np.ascontiguousarray(indices, "<i8").tobytes()).hexdigest()
         self.fingerprint = fingerprint_of(("subset", source.fingerprint, digest))
 
@@ -70,6 +82,29 @@ class Subset:
 
     def read(self, index: int) -> Record:
         return self.source.read(int(self.indices[index]))
+
+
+class Concatenated:
+    """The records of several sources, one source behind the other; their labels are dropped."""
+
+    class_names = None
+
+    def __init__(self, sources: Sequence[Source]):
+        self.sources = sources
+        self._ends = np.cumsum([len(source) for source in sources])
+        self.faults = {
+            name: reason
+            for source in sources for name, reason in getattr(source, "faults", {}).items()
+        }  # fmt: skip
+        self.fingerprint = fingerprint_of(("several", *(s.fingerprint for s in sources)))
+
+    def __len__(self) -> int:
+        return int(self._ends[-1])
+
+    def read(self, index: int) -> Record:
+        number = int(np.searchsorted(self._ends, index, side="right"))
+        first = int(self._ends[number - 1]) if number else 0
+        return dataclasses.replace(self.sources[number].read(index - first), label=None)
 
 
 def fingerprint_of(parts: Iterable[object]) -> str:

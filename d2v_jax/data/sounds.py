@@ -27,6 +27,10 @@ class Timed(Source, Protocol):
 
     lengths: np.ndarray  # int64 [n], samples at 16 kHz, or UNKNOWN
 
+    def name(self, index: int) -> str:
+        """That of the record, without reading it."""
+        ...
+
 
 class Sounds(Folder):
     """A folder of wav, flac and ogg files, of any sample rate and number of channels."""
@@ -51,12 +55,13 @@ def _length(path: os.PathLike) -> int:
 
 
 def long_enough(source: Timed, cfg: AudioData) -> Source:
-    """The recordings of at least `cfg.min_samples` and `cfg.samples`, whichever is more.
+    """The recordings of at least `cfg.min_samples` and the shortest crop, whichever is more.
 
-    Those of unknown length stay. Logs how many are left out. Raises `UserError` when none is
-    left.
+    Those of unknown length stay. Those left out are counted in the log and are faults. Raises
+    `UserError` when none is left.
     """
-    least = max(cfg.samples, cfg.min_samples)
+    crop = min(cfg.buckets or (cfg.samples,))
+    least = max(crop, cfg.min_samples)
     known = source.lengths != UNKNOWN
     keep = ~known | (source.lengths >= least)
     if not known.any():
@@ -65,7 +70,8 @@ def long_enough(source: Timed, cfg: AudioData) -> Source:
             f"the first: {_fault(source)}. Check that they were copied completely"
         )
     if not (keep & known).any():
-        field = "data.samples" if cfg.samples >= cfg.min_samples else "data.min_samples"
+        field = "data.min_samples" if cfg.min_samples > crop else "data.samples"
+        field = "data.buckets" if field == "data.samples" and cfg.buckets else field
         longest = int(source.lengths.max())
         raise UserError(
             f"{field}={least} ({least / RATE:.2f} s): no recording of {cfg.source!r} is as long; "
@@ -80,7 +86,11 @@ def long_enough(source: Timed, cfg: AudioData) -> Source:
         level, "%d of %d recordings (%.1f%%) of %s are left out: shorter than %.2f s",
         left_out, len(source), 100 * left_out / len(source), cfg.source, least / RATE,
     )  # fmt: skip
-    return Subset(source, np.flatnonzero(keep))
+    short = {
+        source.name(index): f"{source.lengths[index]} samples, fewer than {least}"
+        for index in np.flatnonzero(~keep).tolist()
+    }
+    return Subset(source, np.flatnonzero(keep), short)
 
 
 def _fault(source: Source) -> str:

@@ -13,11 +13,12 @@ from d2v_jax.data.config import AudioData, DataConfig, ImageData, TextData
 from d2v_jax.data.corpus import Blocks, tokenize
 from d2v_jax.data.folder import IMAGES, SOUNDS, TEXTS, Folder, Kind
 from d2v_jax.data.photos import PhotoWindows
-from d2v_jax.data.records import Example, Record, Source
+from d2v_jax.data.records import Concatenated, Example, Record, Source
 from d2v_jax.data.sounds import Sounds, long_enough
 from d2v_jax.data.tokenizer import open_tokenizer
 from d2v_jax.data.tones import Tones
 
+JOIN = " + "
 BUILTIN_PREFIX = "builtin:"
 PHOTOS = "builtin:photos"
 TONES = "builtin:tones"
@@ -28,34 +29,59 @@ PYTHON_DOCS = "builtin:python-docs"
 class Data:
     """What the loader needs to know of a modality. Pickles.
 
-    `cut(record, rng)` makes an example of a record and raises `BadRecord` where it cannot;
-    `follows` are the settings its result depends on.
+    `source` holds the records of all mixed sources, one behind the other, `sizes` of them each.
+    `cut(record, rng, length)` makes an example of a record and raises `BadRecord` where it
+    cannot; `follows` are the settings its result depends on. `buckets` are pairs of a length and
+    the record numbers that are cut to it.
     """
 
     source: Source
-    cut: Callable[[Record, np.random.Generator], Example]
+    sizes: tuple[int, ...]
+    buckets: tuple[tuple[int, np.ndarray], ...]
+    cut: Callable[[Record, np.random.Generator, int], Example]
     follows: tuple[object, ...]
 
 
 def open_data(cfg: DataConfig) -> Data:
-    """Opens `cfg.source`. The one place where the data room tells modalities apart.
+    """Opens `cfg.source`, one or several joined by " + ". Here modalities are told apart.
 
     Raises `UserError` where there is nothing to read, saying what to give instead.
     """
     match cfg:
         case AudioData():
-            cut = functools.partial(audio.random_crop, samples=cfg.samples)
-            return Data(open_audio(cfg), cut, ("audio", cfg.samples))
+            sources = [open_audio(one) for one in each_source(cfg)]
+            lengths = np.concatenate([source.lengths for source in sources])
+            buckets = buckets_of(lengths, cfg.buckets or (cfg.samples,))
+            cut, follows = audio.random_crop, ("audio", cfg.samples, cfg.buckets)
         case ImageData():
+            sources = [open_images(one) for one in each_source(cfg)]
             follows = (
                 cfg.image_size, cfg.channels, tuple(cfg.crop_scale), tuple(cfg.crop_ratio),
-                cfg.flip, cfg.jitter,
+                cfg.flip, cfg.jitter, cfg.resize,
             )  # fmt: skip
+            buckets = None
             cut = functools.partial(image.example, cfg=cfg)
-            return Data(open_images(cfg), cut, follows)
         case TextData():
-            cut = functools.partial(text.padded, tokens=cfg.tokens)
-            return Data(open_text(cfg), cut, ("text", cfg.tokens))
+            sources = [open_text(one) for one in each_source(cfg)]
+            buckets = None
+            cut, follows = text.padded, ("text", cfg.tokens)
+    sizes = tuple(map(len, sources))
+    if buckets is None:
+        buckets = ((cfg.example_shape[0], np.arange(sum(sizes))),)
+    source = sources[0] if len(sources) == 1 else Concatenated(sources)
+    return Data(source, sizes, buckets, cut, follows)
+
+
+def each_source(cfg: DataConfig) -> list[DataConfig]:
+    """`cfg` for each of the sources that its `source` joins."""
+    parts = [part.strip() for part in cfg.source.split(JOIN)]
+    return [dataclasses.replace(cfg, source=part) for part in parts]
+
+
+def buckets_of(lengths_n: np.ndarray, edges: tuple[int, ...]) -> tuple[tuple[int, np.ndarray], ...]:
+    """Each record in the bucket of the longest crop that it can fill; unknown ones in the first."""
+    number_n = np.maximum(np.searchsorted(edges, lengths_n, side="right") - 1, 0)
+    return tuple((edge, np.flatnonzero(number_n == i)) for i, edge in enumerate(edges))
 
 
 def open_images(cfg: ImageData) -> Source:
@@ -95,7 +121,7 @@ def open_text(cfg: TextData) -> Source:
     files = textfiles.TextFiles(source)
     corpus = tokenize(files.documents(), tokenizer)
     files.check_faults(cfg.max_bad_share)
-    return Blocks(corpus, cfg)
+    return Blocks(corpus, cfg, files.faults)
 
 
 def _named(cfg: DataConfig, kind: Kind) -> str:

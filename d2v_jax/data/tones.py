@@ -87,7 +87,10 @@ class Tones:
     def read(self, index: int) -> Record:
         script = self.script(index)
         wave_s = self._speak(script, _generator(index, "sound"))
-        return Record(wave_s, script.voice, f"builtin:tones utterance {index}")
+        return Record(wave_s, script.voice, self.name(index))
+
+    def name(self, index: int) -> str:
+        return f"builtin:tones utterance {index}"
 
     def script(self, index: int) -> Script:
         """What utterance `index` says, and when."""

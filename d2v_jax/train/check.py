@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from d2v_jax.common import schedules
 from d2v_jax.common.checks import ConfigError, require
+from d2v_jax.data.config import batch_sizes
 from d2v_jax.data2vec import masking
 from d2v_jax.data2vec.model import Model
 from d2v_jax.nn import initializers
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 NAMED = {
     "frontend.normalize": ("dataset", "crop"),
+    "data.resize": ("exact", "fast"),
     "data.blocks": ("contiguous", "documents"),
     "positions.add": ("sincos", "conv", "none"),
     "positions.bias": ("alibi", "relative", "relative_per_block", "none"),
@@ -33,7 +35,7 @@ NAMED = {
     "optimizer.decays": ("all", "matrices"),
 }
 POSITIVE = """
-    data.image_size data.samples data.tokens data.threads
+    data.image_size data.samples data.tokens data.threads data.temperature
     frontend.patch_size frontend.norm_eps frontend.vocab_size frontend.max_tokens
     positions.conv_layers positions.conv_kernel positions.conv_groups
     trunk.width trunk.heads trunk.depth trunk.mlp_ratio trunk.norm_eps
@@ -81,11 +83,18 @@ def check(config: Config) -> None:
         opt.schedule != "exponential" or opt.end_share > 0,
         "optimizer.schedule='exponential' never reaches 0; set optimizer.end_share, such as 0.01",
     )
-    require(
-        train.batch_size % train.micro_batches == 0,
-        f"train.batch_size={train.batch_size} is not a multiple of "
-        f"train.micro_batches={train.micro_batches}",
-    )
+    _batches(config)
+
+
+def _batches(config: Config) -> None:
+    data, train = config.data, config.train
+    for shape, size in zip(data.example_shapes, batch_sizes(data, train.batch_size)):
+        crops = f" of {shape[0]} samples" if len(data.example_shapes) > 1 else ""
+        require(
+            size % train.micro_batches == 0,
+            f"train.batch_size={train.batch_size} makes batches of {size} examples{crops}, which "
+            f"are not a multiple of train.micro_batches={train.micro_batches}",
+        )
 
 
 def _fields(config: Config) -> dict:
@@ -136,6 +145,20 @@ def _data(fields: dict) -> None:
             )
         std = fields["frontend.std"]
         require(all(s > 0 for s in std), f"frontend.std={std} must be positive")
+    weights = fields["data.weights"]
+    require(all(w > 0 for w in weights), f"data.weights={weights} must be positive")
+    if "data.buckets" in fields:
+        buckets, total = fields["data.buckets"], fields["train.batch_size"] * fields["data.samples"]
+        require(
+            all(b > 0 for b in buckets) and list(buckets) == sorted(set(buckets)),
+            f"data.buckets={buckets} must be positive numbers of samples, ascending",
+        )
+        require(
+            not buckets or buckets[-1] <= total,
+            f"data.buckets={buckets}: a batch of train.batch_size * data.samples = {total} samples "
+            "is too small for one crop of the longest; raise train.batch_size or set data.buckets "
+            "to () for crops of data.samples alone",
+        )
     if "frontend.conv_layers" in fields:
         layers = fields["frontend.conv_layers"]
         require(
@@ -179,11 +202,6 @@ def _trunk(config: Config) -> None:
 
 def _masks(config: Config) -> None:
     mask, model = config.model.mask, Model(config.model)
-    tokens = model.token_count(config.data.example_shape)
-    require(
-        tokens > 1,
-        f"examples of shape {config.data.example_shape} become {tokens} tokens; use longer ones",
-    )
     require(0 < mask.share < 1, f"mask.share={mask.share} must lie between 0 and 1")
     require(
         mask.hide != "remove" or mask.kind in masking.EXACT,
@@ -217,9 +235,14 @@ def _masks(config: Config) -> None:
             f"mask.block={mask.block} is larger than the {grid} x {grid} grid "
             "of patches; lower it or raise data.image_size / frontend.patch_size",
         )
-    masking.hidden_most(mask, tokens)
-    if mask.kind in ("blocks", "inverse_blocks"):
-        masking.block_count(mask, tokens)
+    for shape in config.data.example_shapes:
+        tokens = model.token_count(shape)
+        require(
+            tokens > 1, f"examples of shape {shape} become {tokens} tokens; use longer ones"
+        )
+        masking.hidden_most(mask, tokens)
+        if mask.kind in ("blocks", "inverse_blocks"):
+            masking.block_count(mask, tokens)
 
 
 def _decoder(config: Config) -> None:

@@ -58,7 +58,6 @@ def fit(
     *,
     start: int,
     clock: Clock,
-    batch_size: int,
     record: Callable[[metric.Record], None],
     save: Callable[[TrainState], None],
     stop: StopRequest,
@@ -68,21 +67,20 @@ def fit(
     A step's metrics are fetched while the device works on the next one, so nothing here waits
     for the device except a full queue. Ends early, saved, when a stop is requested.
     """
-    late = None
-    since, since_step = time.monotonic(), start
+    late, metrics = None, {}
+    pace = Pace()
     for step in range(start + 1, clock.until + 1):
-        state, metrics = train_step(state, next(batches))
+        batch = pace.next(batches, metrics)
+        state, metrics = train_step(state, batch)
         if step == start + 1:  # compilation is no part of the speed
             jax.block_until_ready(metrics)
-            since, since_step = time.monotonic(), step
+            pace = Pace()
         if late:
             record(late())
             late = None
         if clock.log_due(step):
-            now = time.monotonic()
-            speed = (step - since_step) / max(now - since, 1e-9)
-            since, since_step = now, step
-            late = _late(step, metrics, speed, batch_size)
+            late = _late(step, metrics, pace.rates())
+            pace = Pace()
         ending = stop.name is not None
         if (ending or clock.checkpoint_due(step)) and late:
             record(late())  # a checkpoint never runs ahead of the history
@@ -94,14 +92,38 @@ def fit(
     return state
 
 
-def _late(
-    step: int, metrics: dict[str, Any], speed: float, batch_size: int
-) -> Callable[[], metric.Record]:
+class Pace:
+    """Steps, examples and waiting since it was made."""
+
+    def __init__(self) -> None:
+        self._since, self._steps, self._examples, self._wait_s = time.monotonic(), 0, 0, 0.0
+
+    def next(self, batches: Iterator[dict[str, jax.Array]], metrics: Any) -> dict[str, jax.Array]:
+        """The next batch. `metrics`: of the last step, which tell whether the device is idle."""
+        began = time.monotonic()
+        batch = next(batches)
+        # While the device still computes, waiting for data costs nothing.
+        if all(array.is_ready() for array in jax.tree.leaves(metrics)):
+            self._wait_s += time.monotonic() - began
+        self._steps += 1
+        self._examples += len(batch["example_id"])
+        return batch
+
+    def rates(self) -> metric.Record:
+        """`data_wait_s`: seconds in which the device may have stood still for want of data."""
+        seconds = max(time.monotonic() - self._since, 1e-9)
+        return {
+            "steps_per_s": self._steps / seconds,
+            "examples_per_s": self._examples / seconds,
+            "data_wait_s": self._wait_s,
+        }
+
+
+def _late(step: int, metrics: dict[str, Any], rates: metric.Record) -> Callable[[], metric.Record]:
     """The record of a step, divided and fetched only when called."""
 
     def fetch() -> metric.Record:
         means = metric.finalize(jax.device_get(metrics))
-        rates = {"steps_per_s": speed, "examples_per_s": speed * batch_size}
         return {"step": step, "loss": means.pop("loss"), **means, **rates}
 
     return fetch

@@ -26,22 +26,27 @@ def batch_sharding(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, PartitionSpec("data"))
 
 
-def check_batch(batch_size: int, micro_batches: int, mesh: Mesh) -> None:
-    """Raises `ConfigError` unless every device gets the same number of examples of each part."""
-    devices = mesh.devices.size
-    lower = batch_size // devices * devices or devices
+def check_batch(sizes: Sequence[int], micro_batches: int, mesh: Mesh) -> None:
+    """Raises `ConfigError` unless every device gets the same number of examples of each part.
+
+    `sizes` are the examples per batch, of each length that there is.
+    """
+    devices, common = mesh.devices.size, math.gcd(*sizes)
+    lower = common // devices * devices or devices
+    remedy = f"use --config.train.batch_size={lower} or another multiple of {devices}"
+    if len(sizes) > 1:
+        remedy = f"change train.batch_size or data.buckets so that each is a multiple of {devices}"
+    listed = ", ".join(map(str, sizes))
     require(
-        batch_size % devices == 0,
-        f"train.batch_size={batch_size} cannot be divided among {devices} devices; "
-        f"use --config.train.batch_size={lower} or another multiple of {devices}",
+        common % devices == 0,
+        f"train.batch_size={listed} cannot be divided among {devices} devices; {remedy}",
     )
-    part = batch_size // micro_batches
     require(
-        part % devices == 0,
-        f"train.micro_batches={micro_batches} makes parts of {part} examples, which cannot be "
+        common // micro_batches % devices == 0,
+        f"train.micro_batches={micro_batches} makes parts of "
+        f"{', '.join(str(size // micro_batches) for size in sizes)} examples, which cannot be "
         f"divided among {devices} devices; use --config.train.micro_batches="
-        f"{math.gcd(batch_size // devices, micro_batches)} or another divisor of "
-        f"{batch_size // devices}",
+        f"{math.gcd(common // devices, micro_batches)} or another divisor of {common // devices}",
     )
 
 

@@ -13,8 +13,10 @@ from d2v_jax.common import trees
 from d2v_jax.common.checks import UserError
 from d2v_jax.common.trees import Tree
 from d2v_jax.data import tokenizer
-from d2v_jax.data.config import TextData
+from d2v_jax.data.config import TextData, batch_sizes
 from d2v_jax.data.loader import Batches, open_batches
+from d2v_jax.data.quarantine import Quarantine
+from d2v_jax.data.sources import Data, open_data
 from d2v_jax.train import loop, metrics, run, state, step
 from d2v_jax.train import mesh as meshes
 from d2v_jax.train.checkpoint import Checkpoints
@@ -35,7 +37,8 @@ def pretrain(config: Config, workdir: pathlib.Path, read_start: Start) -> int:
     `read_start` is called when `init_from` names a checkpoint and the run is new.
     """
     mesh = meshes.make_mesh()
-    meshes.check_batch(config.train.batch_size, config.train.micro_batches, mesh)
+    sizes = batch_sizes(config.data, config.train.batch_size)
+    meshes.check_batch(sizes, config.train.micro_batches, mesh)
     if (workdir / run.FILE).exists():
         run.continue_or_refuse(workdir, config)
     elif workdir.is_dir() and (workdir / "checkpoints").exists():
@@ -49,7 +52,8 @@ def pretrain(config: Config, workdir: pathlib.Path, read_start: Start) -> int:
     )  # fmt: skip
     # Bad data and a bad beginning must show before anything is written.
     _check_vocabulary(config)
-    with _open(config, 0) as batches:
+    data = open_data(config.data)
+    with _open(config, data, 0) as batches:
         fingerprint = batches.fingerprint
         next(iter(batches))
     first = None
@@ -65,12 +69,14 @@ def pretrain(config: Config, workdir: pathlib.Path, read_start: Start) -> int:
         if start >= config.train.steps:
             log.info("%s is complete at step %d; nothing to do", workdir, start)
             return 0
-        return _train(config, workdir, mesh, checkpoints, current, start)
+        return _train(config, workdir, data, mesh, checkpoints, current, start)
     finally:
         checkpoints.close()
 
 
-def _open(config: Config, start: int) -> Batches:
+def _open(
+    config: Config, data: Data, start: int, on_fault: Callable[[str, str], None] | None = None
+) -> Batches:
     return open_batches(
         config.data,
         seed=config.seed,
@@ -78,6 +84,8 @@ def _open(config: Config, start: int) -> Batches:
         start_step=start,
         process_index=jax.process_index(),
         process_count=jax.process_count(),
+        data=data,
+        on_fault=on_fault,
     )
 
 
@@ -116,7 +124,8 @@ def _initial_state(config, mesh, shapes, checkpoints, fingerprint, first):
     return current, latest
 
 
-def _train(config, workdir, mesh, checkpoints, current, start) -> int:
+def _train(config, workdir, data, mesh, checkpoints, current, start) -> int:
+    quarantine = Quarantine(workdir, jax.process_index())
     history, watch = metrics.History(workdir, start), metrics.Watch(config.optimizer.warmup_steps)
     progress = metrics.Progress(config.train.steps)
     train_step = step.compile_step(config, mesh)
@@ -128,7 +137,10 @@ def _train(config, workdir, mesh, checkpoints, current, start) -> int:
         progress.show(one)
         watch.look(one)
 
-    with _open(config, start) as batches, loop.StopRequest() as stop:
+    with (
+        _open(config, data, start, quarantine.add) as batches,
+        loop.StopRequest() as stop,
+    ):
 
         def save(state_now: state.TrainState) -> None:
             position = {"next_batch": int(state_now.step), "fingerprint": batches.fingerprint}
@@ -142,15 +154,17 @@ def _train(config, workdir, mesh, checkpoints, current, start) -> int:
             clock=loop.Clock(
                 config.train.steps, config.train.log_every, config.train.checkpoint_every
             ),
-            batch_size=config.train.batch_size,
             record=record,
             save=save,
             stop=stop,
         )
         checkpoints.wait()
         history.close()
-        if batches.skipped:
-            log.warning("%d unreadable records were skipped and replaced", batches.skipped)
+        if batches.faults:
+            log.warning(
+                "%d records were left out and %d examples replaced; %s names them with the reasons",
+                len(batches.faults), batches.skipped, quarantine.path,
+            )  # fmt: skip
     done = int(current.step)
     log.info("step %d saved in %s after %s", done, workdir,
              metrics.clock(time.monotonic() - began))  # fmt: skip

@@ -14,9 +14,9 @@ from d2v_jax.data.config import AudioData, ImageData, TextData
 def config() -> Callable[..., ImageData]:
     def make(source: str | pathlib.Path, **changes) -> ImageData:
         fields = dict(
-            source=str(source), split="train", image_size=16, channels=3, crop_scale=(0.2, 1.0),
-            crop_ratio=(3 / 4, 4 / 3), flip=0.5, jitter=0.0, threads=1, workers=0,
-            max_bad_share=0.05,
+            source=str(source), split="train", weights=(), temperature=1.0, image_size=16,
+            channels=3, crop_scale=(0.2, 1.0), crop_ratio=(3 / 4, 4 / 3), flip=0.5, jitter=0.0,
+            resize="exact", threads=1, workers=0, max_bad_share=0.05,
         )  # fmt: skip
         return ImageData(**(fields | changes))
 
@@ -27,7 +27,8 @@ def config() -> Callable[..., ImageData]:
 def audio() -> Callable[..., AudioData]:
     def make(source: str | pathlib.Path, **changes) -> AudioData:
         fields = dict(
-            source=str(source), split="train", samples=4_000, min_samples=2_000, threads=1,
+            source=str(source), split="train", weights=(), temperature=1.0, samples=4_000,
+            min_samples=2_000, buckets=(), threads=1,
             workers=0, max_bad_share=0.05,
         )  # fmt: skip
         return AudioData(**(fields | changes))
@@ -39,7 +40,8 @@ def audio() -> Callable[..., AudioData]:
 def text() -> Callable[..., TextData]:
     def make(source: str | pathlib.Path, **changes) -> TextData:
         fields = dict(
-            source=str(source), split="train", tokenizer="bytes", tokens=16, blocks="contiguous",
+            source=str(source), split="train", weights=(), temperature=1.0, column="text",
+            tokenizer="bytes", tokens=16, blocks="contiguous",
             threads=1, workers=0, max_bad_share=0.05,
         )  # fmt: skip
         return TextData(**(fields | changes))

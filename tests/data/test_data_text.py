@@ -149,9 +149,9 @@ def test_examples_begin_with_s_and_are_padded(text, texts):
     cfg = text("x", tokens=18, blocks="documents")
     source = Blocks(tokenize(DOCUMENTS, Bytes()), cfg)
     data = open_data(text(texts, tokens=18))
-    out = data.cut(source.read(2), np.random.default_rng(0))
+    out = data.cut(source.read(2), np.random.default_rng(0), 18)
     assert out["inputs"].dtype == np.int32 and spelled(out["inputs"]) == "^v|vi|" + 12 * "_"
-    assert spelled(data.cut(source.read(0), None)["inputs"]) == "^one.|two two.|3.|"
+    assert spelled(data.cut(source.read(0), None, 18)["inputs"]) == "^one.|two two.|3.|"
 
 
 def test_large_vocabularies_need_more_bits():

@@ -102,10 +102,10 @@ def test_teacher_follows_after_the_update(tiny):
 def test_batch_must_divide_among_devices():
     grid = mesh.make_mesh()
     with pytest.raises(ConfigError, match="batch_size=12 cannot be divided among 8 devices; use"):
-        mesh.check_batch(12, 1, grid)
+        mesh.check_batch((12,), 1, grid)
     with pytest.raises(ConfigError, match="micro_batches=8 makes parts of 12 .*micro_batches=4 or"):
-        mesh.check_batch(96, 8, grid)
-    mesh.check_batch(96, 4, grid)
+        mesh.check_batch((96,), 8, grid)
+    mesh.check_batch((96,), 4, grid)
 
 
 def test_bfloat16_stays_close(tiny):
