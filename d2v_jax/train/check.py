@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from d2v_jax.common import schedules
 from d2v_jax.common.checks import ConfigError, require
-from d2v_jax.data.config import batch_sizes
 from d2v_jax.data2vec import masking
 from d2v_jax.data2vec.model import Model
 from d2v_jax.nn import initializers
+from d2v_jax.train import check_data
 
 if TYPE_CHECKING:
     from d2v_jax.train.config import Config
@@ -67,7 +67,7 @@ def check(config: Config) -> None:
         _single(name, fields[name])
     one_of(config.init_teacher, ("checkpoint", "student"), "init_teacher")
     require(0 <= config.seed < 2**32, f"seed={config.seed} must lie between 0 and 2**32 - 1")
-    _data(fields)
+    check_data.check(fields)
     _trunk(config)
     _masks(config)
     _decoder(config)
@@ -83,18 +83,7 @@ def check(config: Config) -> None:
         opt.schedule != "exponential" or opt.end_share > 0,
         "optimizer.schedule='exponential' never reaches 0; set optimizer.end_share, such as 0.01",
     )
-    _batches(config)
-
-
-def _batches(config: Config) -> None:
-    data, train = config.data, config.train
-    for shape, size in zip(data.example_shapes, batch_sizes(data, train.batch_size)):
-        crops = f" of {shape[0]} samples" if len(data.example_shapes) > 1 else ""
-        require(
-            size % train.micro_batches == 0,
-            f"train.batch_size={train.batch_size} makes batches of {size} examples{crops}, which "
-            f"are not a multiple of train.micro_batches={train.micro_batches}",
-        )
+    check_data.check_batches(config.data, train.batch_size, train.micro_batches)
 
 
 def _fields(config: Config) -> dict:
@@ -117,63 +106,6 @@ def _single(name: str, value) -> None:
         require(0 <= value <= 1, f"{name}={value} must lie between 0 and 1")
     if name in BELOW_ONE:
         require(0 <= value < 1, f"{name}={value} must lie in [0, 1)")
-
-
-def _data(fields: dict) -> None:
-    if "data.image_size" in fields:
-        scale, ratio = fields["data.crop_scale"], fields["data.crop_ratio"]
-        require(
-            0 < scale[0] <= scale[1] <= 1,
-            f"data.crop_scale={scale} must be two ascending shares of the area in (0, 1]",
-        )
-        require(
-            0 < ratio[0] <= ratio[1],
-            f"data.crop_ratio={ratio} must be two ascending positive ratios",
-        )
-        channels = fields["data.channels"]
-        require(channels in (1, 3), f"data.channels={channels} must be 1 (grey) or 3 (RGB)")
-        size, patch = fields["data.image_size"], fields["frontend.patch_size"]
-        require(
-            size % patch == 0,
-            f"data.image_size={size} is not a multiple of frontend.patch_size={patch}",
-        )
-        for name in ("mean", "std"):
-            values = fields[f"frontend.{name}"]
-            require(
-                fields["frontend.normalize"] != "dataset" or len(values) == channels,
-                f"frontend.{name}={values} must have data.channels={channels} entries",
-            )
-        std = fields["frontend.std"]
-        require(all(s > 0 for s in std), f"frontend.std={std} must be positive")
-    weights = fields["data.weights"]
-    require(all(w > 0 for w in weights), f"data.weights={weights} must be positive")
-    if "data.buckets" in fields:
-        buckets, total = fields["data.buckets"], fields["train.batch_size"] * fields["data.samples"]
-        require(
-            all(b > 0 for b in buckets) and list(buckets) == sorted(set(buckets)),
-            f"data.buckets={buckets} must be positive numbers of samples, ascending",
-        )
-        require(
-            not buckets or buckets[-1] <= total,
-            f"data.buckets={buckets}: a batch of train.batch_size * data.samples = {total} samples "
-            "is too small for one crop of the longest; raise train.batch_size or set data.buckets "
-            "to () for crops of data.samples alone",
-        )
-    if "frontend.conv_layers" in fields:
-        layers = fields["frontend.conv_layers"]
-        require(
-            len(layers) > 0 and all(number > 0 for layer in layers for number in layer),
-            f"frontend.conv_layers={layers} must be positive (width, kernel, stride) triples",
-        )
-    if "frontend.vocab_size" in fields:
-        vocabulary = fields["frontend.vocab_size"]
-        for name in ("frontend.pad_id", "frontend.mask_id"):
-            require(
-                fields[name] < vocabulary,
-                f"{name}={fields[name]} is outside frontend.vocab_size={vocabulary}",
-            )
-        tokens, most = fields["data.tokens"], fields["frontend.max_tokens"]
-        require(tokens <= most, f"data.tokens={tokens} exceeds frontend.max_tokens={most}")
 
 
 def _trunk(config: Config) -> None:

@@ -50,7 +50,7 @@ BAD = {
          r"optimizer.warmup_steps=999999 and optimizer.hold_steps=0 exceed train.steps"),
         ("optimizer.schedule=exponential", r"'exponential' never reaches 0; set optimizer.end"),
         ("optimizer.adam=adamw", r"optimizer.adam='adamw' is not one of 'fairseq', 'torch'"),
-        ("train.micro_batches=3", r"train.batch_size=512 makes batches of 512 ex.* not a multiple of .*=3"),
+        ("train.micro_batches=3", r"=512 makes batches of 512 examples, .* not a multiple of .*=3"),
         ("init_teacher=teacher", r"init_teacher='teacher' is not one of 'checkpoint', 'student'"),
         ("seed=-1", r"seed=-1"),
     ],
