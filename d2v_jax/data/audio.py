@@ -13,6 +13,7 @@ RATE = 16_000  # samples per second, of everything behind this file
 RATES = (1_000, 1_000_000)  # declared rates outside these are damage
 EPS = 1e-5  # added to the variance (REFERENCE §5.7)
 FULL = 32_768  # int16 of a full-scale wave
+STREAM = 0x7FFF_0000  # programs that pipe wav write such sizes or larger ones
 PIECE = 1 << 20  # samples read at once
 
 
@@ -45,6 +46,8 @@ def decode(sound: bytes | np.ndarray) -> np.ndarray:
 def _read(data: bytes) -> np.ndarray:
     if not data:
         raise BadRecord("the file is empty")
+    if (whole := _riff_bytes(data)) > len(data) + 1:  # libsndfile takes what is left of it
+        raise BadRecord(f"truncated: {len(data)} of {whole} bytes")
     try:
         with soundfile.SoundFile(io.BytesIO(data)) as file:
             rate, promised = file.samplerate, file.frames
@@ -71,6 +74,12 @@ def _all_samples(file: soundfile.SoundFile, dtype: str) -> np.ndarray:
     while len(pieces[-1]):
         pieces.append(file.read(PIECE, dtype))
     return np.concatenate(pieces)
+
+
+def _riff_bytes(data: bytes) -> int:
+    """Length that a wav file's header promises; 0 for other files and endless streams."""
+    size = int.from_bytes(data[4:8], "little")
+    return size + 8 if data[:4] == b"RIFF" and size < STREAM else 0
 
 
 def length_known(frames: int) -> bool:
