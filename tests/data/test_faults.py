@@ -3,7 +3,6 @@
 import pathlib
 
 import numpy as np
-import pytest
 from pictures import encoded as picture
 from pictures import jpeg, ramp
 from PIL import Image
@@ -80,23 +79,16 @@ def test_a_run_on_pictures_names_what_is_broken(tmp_path):
         "pretrain", "--config", "quickstart_image:smoke", "--workdir", str(workdir),
         f"--config.data.source={tmp_path / 'x'}", "--config.train.batch_size=16",
     ]  # fmt: skip
-    assert cli.main([*argv, "--config.train.steps=20"]) == 0
-    partly = {fault["name"] for fault in read(workdir / "quarantine.jsonl")}
-    assert partly < set(names)
-    again = tmp_path / "longer"
-    argv[4] = str(again)
-    assert cli.main([*argv, "--config.train.steps=30"]) == 0  # 480 examples of 400
-    faults = read(again / "quarantine.jsonl")
+    assert cli.main(argv) == 0  # 480 examples of 400
+    faults = read(workdir / "quarantine.jsonl")
     assert sorted(fault["name"] for fault in faults) == names
     assert all(fault["reason"] for fault in faults)
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-def test_sounds_that_are_broken_are_named(audio, tmp_path, workers):
+def test_sounds_that_are_broken_are_named(audio, tmp_path):
     names = broken(tmp_path, wav(tone(8000)), SOUNDS, ".wav")
     told = {}
-    cfg = audio(tmp_path, workers=workers)
-    with open_batches(cfg, seed=0, batch_size=16, on_fault=told.__setitem__) as batches:
+    with open_batches(audio(tmp_path), seed=0, batch_size=16, on_fault=told.__setitem__) as batches:
         for _ in range(25):
             batch = next(batches)
             assert np.isfinite(batch["scale"]).all()

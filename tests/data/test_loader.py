@@ -10,12 +10,13 @@ import time
 import numpy as np
 import pytest
 from pictures import jpeg
+from sounds import tone, wav
 
 from d2v_jax.common.checks import UserError
 from d2v_jax.data import loader
 from d2v_jax.data.image import augment
 from d2v_jax.data.loader import open_batches
-from d2v_jax.data.sources import Data, open_images
+from d2v_jax.data.sources import Data, open_data, open_images
 
 
 def take(cfg, count: int, **where) -> list[dict[str, np.ndarray]]:
@@ -138,6 +139,47 @@ def test_shares_of_processes_make_up_the_batch(config, folder):
         for key in whole:
             assert len(first[key]) == len(second[key]) == 4
             assert np.array_equal(whole[key], np.concatenate([first[key], second[key]]))
+
+
+def test_crops_of_several_lengths(audio, sounds):
+    """Each utterance in the longest crop that it fills; batches hold about as much in all."""
+    for number in range(6):
+        (sounds / "bob" / f"1{number}.wav").write_bytes(wav(tone(3_000)))
+    cfg = audio(sounds, samples=4_000, buckets=(2_000, 6_000))
+    whole = take(cfg, 20, batch_size=9)
+    shapes = [batch["inputs"].shape for batch in whole]
+    assert set(shapes) == {(18, 2_000), (6, 6_000)}
+    ids = [batch["example_id"] for batch in whole if len(batch["inputs"]) == 18]
+    short = set(np.concatenate(ids))
+    lengths = open_data(cfg).source.lengths
+    assert short == set(np.flatnonzero(lengths < 6_000))
+    check_equal(take(cfg, 5, batch_size=9, start_step=15), whole[15:])
+    halves = [take(cfg, 6, batch_size=9, process_index=p, process_count=3) for p in range(3)]
+    for batch, *shares in zip(whole, *halves):
+        assert np.array_equal(batch["inputs"], np.concatenate([one["inputs"] for one in shares]))
+
+
+def test_several_sources_by_weight(config, folder, tmp_path):
+    """Each keeps its share of the examples, and no two records of different sources one id."""
+    (tmp_path / "other").mkdir()
+    for number in range(3):
+        (tmp_path / "other" / f"{number}.jpg").write_bytes(jpeg(number))
+    both = f"{folder} + {tmp_path / 'other'}"
+    ids = np.concatenate([batch["example_id"] for batch in take(config(both), 23)])
+    assert sorted(np.bincount(ids)) == 23 * [8]  # as if it were one source
+    cfg = config(both, weights=(1.0, 1.0))
+    ids = np.concatenate([batch["example_id"] for batch in take(cfg, 25)])
+    assert (ids < 20).sum() == 100
+    warm = config(both, temperature=2.0)
+    ids = np.concatenate([batch["example_id"] for batch in take(warm, 25)])
+    assert abs((ids >= 20).mean() - 3**0.5 / (20**0.5 + 3**0.5)) < 0.01
+    with pytest.raises(UserError, match="no such folder"):
+        open_batches(config(f"{folder} + {tmp_path / 'gone'}"), seed=0, batch_size=8)
+    prints = set()
+    for one in (config(both), cfg, warm, config(folder)):
+        with open_batches(one, seed=0, batch_size=8) as batches:
+            prints.add(batches.fingerprint)
+    assert len(prints) == 4
 
 
 def test_sources_smaller_than_a_batch(config, folder):
