@@ -13,6 +13,9 @@ def get_config() -> config_dict.ConfigDict:
     c.recipe = ""  # name, written into the run
     c.modality = ""  # "audio", "image" or "text"; picks the frontend and the data pipeline
     c.seed = 0  # every random draw is a function of it
+    # Devices as a grid, such as "data:-1" or "data:2,fsdp:-1"; -1: all that remain. Examples are
+    # split over both axes; student, teacher and optimiser over "fsdp", copied over "data".
+    c.mesh = "data:-1"
     # A run folder or anyone's checkpoint to start from, student and teacher; "": fresh numbers.
     c.init_from = ""
     c.init_teacher = "checkpoint"  # of `init_from`: its own teacher, or a copy of its "student"

@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import importlib
 import importlib.resources
 import pathlib
 import types
@@ -51,6 +52,7 @@ class Config:
 
     recipe: str
     seed: int
+    mesh: str
     init_from: str
     init_teacher: str
     data: DataConfig
@@ -157,6 +159,28 @@ def resolve(recipe: Mapping[str, Any] | config_dict.ConfigDict) -> Config:
     config = _build(Config, fields | {"model": model}, "", kinds)
     check.check(config)
     return config
+
+
+def completed(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """`fields` with what they lack from the base recipe of their modality.
+
+    For recipes that were saved before a field existed: the base value of a new field is the one
+    that changes nothing.
+    """
+    modality = fields.get("modality")
+    check.one_of(modality, tuple(d2v.FRONTENDS), "modality")
+    base = importlib.import_module(f"d2v_jax.configs.{modality}").get_config().to_dict()
+    return _merged(base, fields)
+
+
+def _merged(base: Mapping[str, Any], fields: Mapping[str, Any]) -> dict[str, Any]:
+    both = dict(fields)
+    for name, value in base.items():
+        if isinstance(value, Mapping) and isinstance(fields.get(name), Mapping):
+            both[name] = _merged(value, fields[name])
+        else:
+            both.setdefault(name, value)
+    return both
 
 
 def to_fields(config: Config) -> dict[str, Any]:

@@ -36,7 +36,7 @@ def pretrain(config: Config, workdir: pathlib.Path, read_start: Start) -> int:
 
     `read_start` is called when `init_from` names a checkpoint and the run is new.
     """
-    mesh = meshes.make_mesh()
+    mesh = meshes.make_mesh(config.mesh)
     sizes = batch_sizes(config.data, config.train.batch_size)
     meshes.check_batch(sizes, config.train.micro_batches, mesh)
     if (workdir / run.FILE).exists():
@@ -105,15 +105,17 @@ def _check_vocabulary(config: Config) -> None:
 
 def _initial_state(config, mesh, shapes, checkpoints, fingerprint, first):
     """Returns (state, completed steps): the newest checkpoint's, `init_from`'s, or fresh ones."""
-    whole = meshes.replicated(mesh)
+    spread = meshes.state_sharding(shapes, mesh)
     latest = checkpoints.latest()
     if latest is None:
-        fresh = jax.jit(lambda: state.create(config), out_shardings=whole)()
+        fresh = jax.jit(lambda: state.create(config), out_shardings=spread)()
         if config.init_from:
-            student, teacher = jax.device_put(first(), whole)
+            student, teacher = jax.device_put(first(), (spread.student, spread.teacher))
             fresh = fresh.replace(student=student, teacher=teacher)
         return fresh, 0
-    like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=whole), shapes)
+    like = jax.tree.map(
+        lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), shapes, spread
+    )
     current, position = checkpoints.restore(latest, like)
     if position["fingerprint"] not in (fingerprint, None):  # None: a converted checkpoint
         raise UserError(
@@ -128,7 +130,7 @@ def _train(config, workdir, data, mesh, checkpoints, current, start) -> int:
     quarantine = Quarantine(workdir, jax.process_index())
     history, watch = metrics.History(workdir, start), metrics.Watch(config.optimizer.warmup_steps)
     progress = metrics.Progress(config.train.steps)
-    train_step = step.compile_step(config, mesh)
+    train_step = step.compile_step(config, mesh, jax.tree.map(lambda x: x.sharding, current))
     log.info("compiling the step ...")
     began = time.monotonic()
 

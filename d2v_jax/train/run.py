@@ -10,13 +10,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from d2v_jax.common.checks import UserError
-from d2v_jax.train.config import Config, resolve, to_fields
+from d2v_jax.train.config import Config, completed, resolve, to_fields
 
 FILE = "config.json"
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
 # May differ between two calls on one run folder: they change when and how, never what is learnt.
 FREE = {
-    "train.log_every", "train.checkpoint_every", "train.keep",
+    "mesh", "train.micro_batches", "train.log_every", "train.checkpoint_every", "train.keep",
     "data.threads", "data.workers", "data.max_bad_share",
 }  # fmt: skip
 
@@ -54,11 +54,13 @@ def read_config(workdir: pathlib.Path) -> Config:
 
 
 def read_recipe(workdir: pathlib.Path) -> dict[str, Any]:
-    """The recipe's fields, unchecked."""
+    """The recipe's fields, unchecked; those that did not exist yet have the value that changes
+    nothing.
+    """
     record = _read(workdir)
     if not isinstance(record.get("recipe"), dict):
         raise _damaged(workdir / FILE, "it has no recipe")
-    return record["recipe"]
+    return completed(record["recipe"])
 
 
 def read_head(workdir: pathlib.Path) -> dict[str, Any] | None:

@@ -9,6 +9,7 @@ import optax
 from jax.sharding import Mesh
 
 from d2v_jax.common import rng, schedules
+from d2v_jax.common.trees import Tree
 from d2v_jax.data2vec import objective, teacher
 from d2v_jax.data2vec.loss import Mean
 from d2v_jax.data2vec.model import Model
@@ -22,10 +23,13 @@ Metrics = dict[str, Mean]
 TrainStep = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
 
 
-def make_train_step(config: Config) -> TrainStep:
+def make_train_step(
+    config: Config, gather: Callable[[Tree], Tree] = lambda tree: tree
+) -> TrainStep:
     """Returns `(state, batch) -> (state, metrics)`, pure and unjitted.
 
     A batch holds `inputs` as they travel and `example_id` [b]. Metrics are (sum, count) pairs.
+    `gather` makes whole parameters of those that are spread over devices.
     """
     model = Model(config.model)
     optimizer = make_optimizer(config)
@@ -43,11 +47,12 @@ def make_train_step(config: Config) -> TrainStep:
         return inputs, mask, random
 
     def loss_fn(student, state: TrainState, batch: Batch, whole):
+        student, owned = gather(student), gather(state.teacher)
         inputs, mask, random = draw(state, batch)
         shown = model.hide_inputs(inputs, mask)
         tokens = model.tokens(student, shown, random.named("tokens"))
         targets_btd = objective.teacher_targets(
-            model, student, state.teacher, inputs, tokens, mask
+            model, student, owned, inputs, tokens, mask
         )  # fmt: skip
         targets_nud = objective.hidden_targets(targets_btd, mask)
         predictions = model.predict(student, tokens, mask, random.named("encoder").views(views))
@@ -102,12 +107,13 @@ def _every_nth(x: jax.Array, parts: int) -> Any:
     return jnp.swapaxes(x.reshape(-1, parts, *x.shape[1:]), 0, 1)
 
 
-def compile_step(config: Config, mesh: Mesh) -> TrainStep:
-    """The step jitted over `mesh`: examples split, state donated, one trace."""
+def compile_step(config: Config, mesh: Mesh, shardings: TrainState) -> TrainStep:
+    """The step jitted over `mesh`: examples split, state cut as in `shardings` and donated."""
     whole, split = meshes.replicated(mesh), meshes.batch_sharding(mesh)
+    gather = lambda tree: jax.lax.with_sharding_constraint(tree, whole)
     return jax.jit(
-        make_train_step(config),
-        in_shardings=(whole, split),
-        out_shardings=(whole, whole),
+        make_train_step(config, gather),
+        in_shardings=(shardings, split),
+        out_shardings=(shardings, whole),
         donate_argnums=0,
     )

@@ -14,7 +14,7 @@ from d2v_jax.train import mesh
 @pytest.mark.parametrize("name", systems.NAMES)
 def test_learns_and_resumes_exactly(name, tmp_path, monkeypatch, caplog):
     whole = mesh.make_mesh
-    monkeypatch.setattr(mesh, "make_mesh", lambda: whole(jax.devices()[:1]))
+    monkeypatch.setattr(mesh, "make_mesh", lambda spec: whole(spec, jax.devices()[:1]))
     first, again = tmp_path / "first", tmp_path / "again"
     assert cli.main(["pretrain", "--config", f"{name}:smoke", "--workdir", str(first)]) == 0
     history = [json.loads(line) for line in (first / "metrics.jsonl").read_text().splitlines()]

@@ -24,18 +24,19 @@ def start(resolved):
 
 
 @functools.cache
-def compiled(resolved, devices):
-    """-> (mesh, step)."""
-    grid = mesh.make_mesh(jax.devices()[:devices])
-    return grid, step.compile_step(resolved, grid)
+def compiled(resolved, devices, spec):
+    """-> (mesh, shardings of the state, step)."""
+    grid = mesh.make_mesh(spec, jax.devices()[:devices])
+    spread = mesh.state_sharding(jax.eval_shape(lambda: state.create(resolved)), grid)
+    return grid, spread, step.compile_step(resolved, grid, spread)
 
 
-def run(resolved, devices, steps=10, pad=0):
+def run(resolved, devices, steps=10, pad=0, spec="data:-1"):
     """-> (losses, final state, number of traces)."""
-    grid, train_step = compiled(resolved, devices)
-    whole, split = mesh.replicated(grid), mesh.batch_sharding(grid)
+    grid, spread, train_step = compiled(resolved, devices, spec)
+    split = mesh.batch_sharding(grid)
     alike = dataclasses.replace(resolved.train, micro_batches=1)
-    current = jax.device_put(start(dataclasses.replace(resolved, train=alike)), whole)
+    current = jax.device_put(start(dataclasses.replace(resolved, train=alike)), spread)
     losses = []
     for k in range(steps):
         batch = systems.batch(resolved, resolved.train.batch_size, seed=k, pad=pad)
@@ -100,7 +101,7 @@ def test_teacher_follows_after_the_update(tiny):
 
 
 def test_batch_must_divide_among_devices():
-    grid = mesh.make_mesh()
+    grid = mesh.make_mesh("data:-1")
     with pytest.raises(ConfigError, match="batch_size=12 cannot be divided among 8 devices; use"):
         mesh.check_batch((12,), 1, grid)
     with pytest.raises(ConfigError, match="micro_batches=8 makes parts of 12 .*micro_batches=4 or"):

@@ -22,7 +22,7 @@ def load():
 def one_device(monkeypatch):
     """Half the time to compile a step."""
     whole = mesh.make_mesh
-    monkeypatch.setattr(mesh, "make_mesh", lambda: whole(jax.devices()[:1]))
+    monkeypatch.setattr(mesh, "make_mesh", lambda spec: whole(spec, jax.devices()[:1]))
 
 
 @pytest.fixture(scope="session")
