@@ -1,6 +1,8 @@
 """Sound: whatever people have becomes 16 kHz mono, standardised by the whole utterance."""
 
+import contextlib
 import io
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -44,21 +46,14 @@ def decode(sound: bytes | np.ndarray) -> np.ndarray:
 
 
 def _read(data: bytes) -> np.ndarray:
-    if not data:
-        raise BadRecord("the file is empty")
-    if (whole := _riff_bytes(data)) > len(data) + 1:  # libsndfile takes what is left of it
-        raise BadRecord(f"truncated: {len(data)} of {whole} bytes")
-    try:
-        with soundfile.SoundFile(io.BytesIO(data)) as file:
-            rate, promised = file.samplerate, file.frames
-            if not RATES[0] <= rate <= RATES[1]:
-                raise BadRecord(f"a sample rate of {rate} Hz")
-            exact = (file.subtype, file.channels, rate) == ("PCM_16", 1, RATE)
-            if not length_known(promised):
-                file.seekable = lambda: False  # or reading would seek to that length's end
-            wave_s = _all_samples(file, "int16" if exact else "float32")
-    except (soundfile.SoundFileError, RuntimeError, ValueError, MemoryError) as error:
-        raise BadRecord(f"not a readable sound file: {_reason(error)}") from error
+    with _opened(data) as file:
+        rate, promised = file.samplerate, file.frames
+        if not RATES[0] <= rate <= RATES[1]:
+            raise BadRecord(f"a sample rate of {rate} Hz")
+        exact = _is_exact(file)
+        if not length_known(promised):
+            file.seekable = lambda: False  # or reading would seek to that length's end
+        wave_s = _all_samples(file, "int16" if exact else "float32")
     if length_known(promised) and len(wave_s) < promised:
         raise BadRecord(f"truncated: {len(wave_s)} of {promised} samples")
     if wave_s.ndim == 2:
@@ -66,6 +61,25 @@ def _read(data: bytes) -> np.ndarray:
     if rate != RATE and np.isfinite(wave_s).all():
         wave_s = soxr.resample(wave_s, rate, RATE)
     return wave_s
+
+
+@contextlib.contextmanager
+def _opened(data: bytes) -> Iterator[soundfile.SoundFile]:
+    """Of a sound file's bytes. Whatever goes wrong with them inside the block is a `BadRecord`."""
+    if not data:
+        raise BadRecord("the file is empty")
+    if (whole := _riff_bytes(data)) > len(data) + 1:  # libsndfile takes what is left of it
+        raise BadRecord(f"truncated: {len(data)} of {whole} bytes")
+    try:
+        with soundfile.SoundFile(io.BytesIO(data)) as file:
+            yield file
+    except (soundfile.SoundFileError, RuntimeError, ValueError, MemoryError) as error:
+        raise BadRecord(f"not a readable sound file: {_reason(error)}") from error
+
+
+def _is_exact(file: soundfile.SoundFile) -> bool:
+    """Whether its samples are used as they are stored."""
+    return (file.subtype, file.channels, file.samplerate) == ("PCM_16", 1, RATE)
 
 
 def _all_samples(file: soundfile.SoundFile, dtype: str) -> np.ndarray:
@@ -116,11 +130,39 @@ def utterance(wave_s: np.ndarray) -> Utterance:
 def random_crop(record: Record, rng: np.random.Generator, samples: int) -> Example:
     """inputs int16 [s], s = `samples`, from anywhere in the recording; its offset and scale.
 
-    Raises `BadRecord` where there are fewer samples, or no sound.
+    Where `record.standard` is known, and the samples are used as they are stored, only those of
+    the crop are decoded: the result is the same. Raises `BadRecord` where there are fewer samples,
+    or no sound.
     """
-    whole = utterance(decode(record.data))
-    if len(whole.samples) < samples:
-        raise BadRecord(f"{len(whole.samples)} samples, fewer than its header promises")
-    start = int(rng.integers(len(whole.samples) - samples + 1))
+    standard = record.standard
+    if standard is not None and isinstance(record.data, bytes):
+        inputs_s = _stored_crop(record.data, rng, samples)
+        if inputs_s is not None:
+            return {"inputs": inputs_s, "offset": standard[0], "scale": standard[1]}
+    wave_s = decode(record.data)
+    whole = utterance(wave_s)
+    start = _start(len(whole.samples), rng, samples)
+    if standard is None or wave_s.dtype != np.int16:
+        standard = whole.offset, whole.scale
+        if record.learn is not None:
+            record.learn(*standard)
     inputs_s = whole.samples[start : start + samples]
-    return {"inputs": inputs_s, "offset": whole.offset, "scale": whole.scale}
+    return {"inputs": inputs_s, "offset": standard[0], "scale": standard[1]}
+
+
+def _stored_crop(data: bytes, rng: np.random.Generator, samples: int) -> np.ndarray | None:
+    """int16 [s] of a sound file; None, with nothing drawn, where only the whole gives it."""
+    with _opened(data) as file:
+        if not (_is_exact(file) and length_known(file.frames) and file.seekable()):
+            return None
+        file.seek(_start(file.frames, rng, samples))
+        inputs_s = file.read(samples, "int16")
+    if len(inputs_s) < samples:
+        raise BadRecord(f"truncated: {len(inputs_s)} of the {samples} samples of a crop")
+    return inputs_s
+
+
+def _start(have: int, rng: np.random.Generator, samples: int) -> int:
+    if have < samples:
+        raise BadRecord(f"{have} samples, fewer than its header promises")
+    return int(rng.integers(have - samples + 1))

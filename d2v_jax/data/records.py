@@ -2,7 +2,7 @@
 
 import dataclasses
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -21,7 +21,7 @@ class Record:
     `label` counts from 0, None when there is none. `name` is for messages, and stays the same
     for as long as the record does. `text` is a transcript. `standard` is (offset, scale) of a
     whole utterance, (int16 - offset) * scale has mean 0 and variance 1, where that is known
-    without decoding it.
+    without decoding it; where it is not, whoever decodes the utterance tells `learn`.
     """
 
     data: bytes | np.ndarray
@@ -29,6 +29,7 @@ class Record:
     name: str
     text: str | None = None
     standard: tuple[np.float32, np.float32] | None = None
+    learn: Callable[[np.float32, np.float32], None] | None = None
 
 
 class BadRecord(Exception):

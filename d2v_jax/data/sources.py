@@ -14,6 +14,7 @@ from d2v_jax.data.corpus import Blocks, tokenize
 from d2v_jax.data.folder import IMAGES, SOUNDS, TEXTS, Folder, Kind
 from d2v_jax.data.photos import PhotoWindows
 from d2v_jax.data.records import Concatenated, Example, Record, Source
+from d2v_jax.data.remembered import Remembered
 from d2v_jax.data.sounds import Sounds, long_enough
 from d2v_jax.data.tokenizer import open_tokenizer
 from d2v_jax.data.tones import Tones
@@ -51,6 +52,7 @@ def open_data(cfg: DataConfig) -> Data:
         case AudioData():
             sources = [open_audio(one) for one in each_source(cfg)]
             lengths = np.concatenate([source.lengths for source in sources])
+            sources = [Remembered(source) for source in sources]
             buckets = buckets_of(lengths, cfg.buckets or (cfg.samples,))
             cut, follows = audio.random_crop, ("audio", cfg.samples, cfg.buckets)
         case ImageData():
