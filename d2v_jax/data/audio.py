@@ -63,6 +63,15 @@ def _read(data: bytes) -> np.ndarray:
     return wave_s
 
 
+def header(data: bytes) -> tuple[int | None, int]:
+    """Samples per channel, None where that is left open, and per second, of a sound file.
+
+    Raises `BadRecord` for anything else.
+    """
+    with _opened(data) as file:
+        return file.frames if length_known(file.frames) else None, file.samplerate
+
+
 @contextlib.contextmanager
 def _opened(data: bytes) -> Iterator[soundfile.SoundFile]:
     """Of a sound file's bytes. Whatever goes wrong with them inside the block is a `BadRecord`."""

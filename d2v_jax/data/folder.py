@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import pathlib
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -61,10 +62,11 @@ class Folder:
         self.class_names: tuple[str, ...] | None = None
         self._labels: np.ndarray | None = None
         if all("/" in name for name in self.names):
-            first = [name.split("/", 1)[0] for name in self.names]
-            self.class_names = tuple(sorted(set(first)))
-            number = {name: label for label, name in enumerate(self.class_names)}
-            self._labels = np.array([number[name] for name in first], np.int32)
+            self._set_classes([name.split("/", 1)[0] for name in self.names])
+
+    def _set_classes(self, class_n: Sequence[str]) -> None:
+        """`class_n`: that of each record, by name."""
+        self.class_names, self._labels = numbered(class_n)
 
     def __len__(self) -> int:
         return len(self.names)
@@ -79,11 +81,22 @@ class Folder:
 
     def read(self, index: int) -> Record:
         name = self.names[index]
-        try:
-            data = (self.root / name).read_bytes()
-        except OSError as error:
-            raise BadRecord(error.strerror or str(error), name) from error
-        return Record(data, self.label(index), name)
+        return Record(file_bytes(self.root, name), self.label(index), name)
+
+
+def file_bytes(root: pathlib.Path, name: str) -> bytes:
+    """Contents of the file `name` below `root`; `BadRecord` where it cannot be read."""
+    try:
+        return (root / name).read_bytes()
+    except OSError as error:
+        raise BadRecord(error.strerror or str(error), name) from error
+
+
+def numbered(class_n: Sequence[str]) -> tuple[tuple[str, ...], np.ndarray]:
+    """The names in use, in order, and the number int32 [n] of each record's."""
+    names = tuple(sorted(set(class_n)))
+    number = {name: label for label, name in enumerate(names)}
+    return names, np.array([number[name] for name in class_n], np.int32)
 
 
 def _none_found(root: pathlib.Path, kind: Kind, others: list[str]) -> str:

@@ -1,5 +1,6 @@
 """Folders of sound files, and which of their recordings are long enough to train on."""
 
+import dataclasses
 import logging
 import os
 from concurrent.futures import ThreadPoolExecutor
@@ -9,11 +10,12 @@ import numpy as np
 import soundfile
 
 from d2v_jax.common.checks import UserError
+from d2v_jax.data import librispeech
 from d2v_jax.data.audio import RATE, RATES, decode, length_known
 from d2v_jax.data.config import AudioData
 from d2v_jax.data.folder import SOUNDS, Folder
 from d2v_jax.data.progress import logged
-from d2v_jax.data.records import BadRecord, Source, Subset
+from d2v_jax.data.records import BadRecord, Record, Source, Subset
 
 log = logging.getLogger("d2v")
 
@@ -33,7 +35,10 @@ class Timed(Source, Protocol):
 
 
 class Sounds(Folder):
-    """A folder of wav, flac and ogg files, of any sample rate and number of channels."""
+    """A folder of wav, flac and ogg files, of any sample rate and number of channels.
+
+    In LibriSpeech's own tree the class is the speaker, and records have transcripts.
+    """
 
     def __init__(self, root: str | os.PathLike):
         """Lists the files and reads their headers. Raises `UserError` as `Folder` does."""
@@ -42,6 +47,16 @@ class Sounds(Folder):
         with ThreadPoolExecutor(HEADER_THREADS) as pool:
             lengths = logged(pool.map(_length, paths), f"reading headers in {root}", len(paths))
             self.lengths = np.fromiter(lengths, np.int64, len(paths))
+        self._texts: list[str | None] | None = None
+        if (speaker_n := librispeech.speakers(self.names)) is not None:
+            self._set_classes(speaker_n)
+            self._texts = librispeech.transcripts(self.root, self.names)
+
+    def read(self, index: int) -> Record:
+        record = super().read(index)
+        if self._texts is None:
+            return record
+        return dataclasses.replace(record, text=self._texts[index])
 
 
 def _length(path: os.PathLike) -> int:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 
 from d2v_jax.common.checks import UserError
-from d2v_jax.data import audio, image, pydocs, shards, text, textfiles, tfds_source
+from d2v_jax.data import audio, image, manifest, pydocs, shards, text, textfiles, tfds_source
 from d2v_jax.data.config import AudioData, DataConfig, ImageData, TextData
 from d2v_jax.data.corpus import Blocks, tokenize
 from d2v_jax.data.folder import IMAGES, SOUNDS, TEXTS, Folder, Kind
@@ -107,6 +107,8 @@ def open_audio(cfg: AudioData) -> Source:
     if source.startswith(BUILTIN_PREFIX):
         _check_builtin(source, TONES)
         return long_enough(Tones(), cfg)
+    if source.lower().endswith(manifest.SUFFIX):
+        return long_enough(manifest.Manifest(source), cfg)
     return long_enough(Sounds(source), cfg)
 
 

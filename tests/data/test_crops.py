@@ -119,7 +119,7 @@ def test_batches_remember(audio, sounds):
     data = open_data(cfg)
     assert data.source.read(0).standard is None
     with open_batches(cfg, seed=0, batch_size=12, data=data) as batches:
-        first, *_, last = (next(batches) for _ in range(4))
+        *_, last = (next(batches) for _ in range(4))
     assert all(data.source.read(index).standard is not None for index in range(12))
     with open_batches(cfg, seed=0, batch_size=12, start_step=3) as batches:
         again = next(batches)
