@@ -34,7 +34,9 @@ def schedule_flop(recipe: str) -> float | None:
     if total := re.search(r"so ([0-9.]+e[0-9]+) FLOP for the whole schedule", cost):
         return float(total[1])
     if "FLOP" in cost or not cost:
-        raise ValueError(f"configs/{recipe}.py: no 'so ... FLOP for the whole schedule' in its cost")
+        raise ValueError(
+            f"configs/{recipe}.py: no 'so ... FLOP for the whole schedule' in its cost"
+        )
     return None
 
 
@@ -57,7 +59,10 @@ def rounded(hours: float) -> str:
 
 def table(mfu: float) -> str:
     """The Markdown table of device-hours."""
-    lines = ["| recipe | FLOP | " + " | ".join(PEAKS) + " |", "|---|---" + "|--:" * len(PEAKS) + "|"]
+    lines = [
+        "| recipe | FLOP | " + " | ".join(PEAKS) + " |",
+        "|---|---" + "|--:" * len(PEAKS) + "|",
+    ]
     for name, flop in costs().items():
         hours = " | ".join(rounded(device_hours(flop, peak, mfu)) for peak in PEAKS.values())
         lines.append(f"| `{name}` | {flop:.1e} | {hours} |".replace("e+", "e"))

@@ -149,7 +149,11 @@ install() { # this commit, on every worker
     tpus tpu-vm scp "$archive" "$name:" --worker all ${iap:+--tunnel-through-iap} &&
     on all tar -xf d2v_jax.tar &&
     worker all setup tpu &&
-    { [ -z "$bucket" ] || worker all mount "$bucket"; }
+    attach
+}
+
+attach() {
+  [ -z "$bucket" ] || worker all mount "$bucket"
 }
 
 patiently() { # COMMAND ...: up to five times; a new slice may not answer ssh at once
@@ -171,40 +175,47 @@ run_state() { # of all workers together: running, partly, stopped, lost, none, o
   for word in $told; do # a code that no new run can mend says most
     case $word in 0 | 75 | 76 | [a-z]*) ;; *) echo "$word"; return ;; esac
   done
-  case $told in running) echo running; return ;; *running*) echo partly; return ;; esac
-  for word in stopped lost 76 75 none 0; do
+  # A worker that restarted must be started; one that has ended waits for the others to end.
+  case $told in *lost*running* | *none*running*) echo partly; return ;; esac
+  for word in running stopped lost 76 75 none 0; do
     if grep -qx "$word" <<<"$told"; then echo "$word"; return; fi
   done
   echo none
 }
 
+start() { # ARGUMENTS of d2v pretrain; nothing changes where it runs
+  if [ "$now" = partly ]; then attach; else install; fi && worker all start "$@"
+}
+
 train() { # ARGUMENTS of d2v pretrain
-  local now failures=0 began
+  local now lines=50 failures=0 began
   trap 'say "no longer watching; what runs there goes on. To watch again: the same command"; exit 130' INT
   while [ $failures -lt 5 ]; do
     ensure
     began=$SECONDS
     now=$(run_state || true)
-    if [ "$now" != running ]; then # on workers where it runs, `start` changes nothing
-      if ! { install && worker all start "$@"; }; then
-        failures=$((failures + 1))
-        say "could not start on all workers ($failures of 5)"
-        sleep "$poll_s"
-        continue
-      fi
+    if [ "$now" != running ] && ! start "$@"; then
+      failures=$((failures + 1))
+      say "could not start on all workers ($failures of 5)"
+      sleep "$poll_s"
+      continue
     fi
-    worker 0 follow || true
-    pretend_run=0
-    now=$(run_state || true)
+    while worker 0 follow "$lines" || true; do
+      lines=0
+      pretend_run=0
+      now=$(run_state || true)
+      [ "$now" = running ] || break
+    done
+    lines=50
     say "the run is: $now"
     case $now in
       0) return ;;
       stopped) exit 75 ;;
-      75 | 76 | lost | none | running | partly) ;;
+      75 | 76 | lost | none | partly) ;;
       *)
         if [ "$now" -lt 128 ] || { sleep "$poll_s"; [ "$(state)" = READY ]; }; then
           worker all stop || true
-          say "exit code $now is final; the log above and on worker 0 in ~/d2v_run/log says why"
+          say "exit code $now is final; the log above, or ~/d2v_run/log of each worker, says why"
           exit "$now"
         fi ;; # a signal, and the slice is going away
     esac

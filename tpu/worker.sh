@@ -5,7 +5,7 @@
 # usage: tpu/worker.sh setup [tpu|cuda|cuda12]   Python and this repository in .venv
 #        tpu/worker.sh mount BUCKET              the bucket becomes the folder /mnt/bucket
 #        tpu/worker.sh start ARGUMENT ...        `d2v pretrain ARGUMENT ...`, out of reach of ssh's end
-#        tpu/worker.sh follow                    shows its log until it ends
+#        tpu/worker.sh follow LINES              its last lines and what comes, for ten minutes at most
 #        tpu/worker.sh state                     d2v-state:running, stopped, none, lost, an exit code
 #        tpu/worker.sh stop                      SIGTERM; returns when everything is saved
 set -euo pipefail
@@ -42,7 +42,7 @@ mount_bucket() {
   gcsfuse --implicit-dirs --metadata-cache-ttl-secs 0 --rename-dir-limit 1000000 "$1" /mnt/bucket
 }
 
-start() {
+start() { # a TPU VM's environment does not show that it is one of several, its metadata does
   if running; then
     echo "already running on $(hostname)"
     return
@@ -50,14 +50,15 @@ start() {
   mkdir -p "$notes"
   rm -f "$notes/code" "$notes/stopped"
   cd "$root"
-  D2V_EXIT_FILE=$notes/code nohup setsid \
-    "$root/tpu/retry.sh" "$root/.venv/bin/d2v" pretrain "$@" >>"$notes/log" 2>&1 </dev/null &
+  # Half an hour for the others to come: a host that restarts takes its time.
+  D2V_EXIT_FILE=$notes/code nohup setsid "$root/tpu/retry.sh" "$root/.venv/bin/d2v" pretrain \
+    --distributed auto --start-timeout 1800 "$@" >>"$notes/log" 2>&1 </dev/null &
   echo $! >"$notes/pid"
 }
 
 follow() {
-  touch "$notes/log"
-  if running; then tail -n 50 -F --pid="$(cat "$notes/pid")" "$notes/log"; else tail -n 50 "$notes/log"; fi
+  running || { tail -n "$1" "$notes/log"; return; }
+  timeout "${D2V_FOLLOW:-600}" tail -n "$1" -F --pid="$(cat "$notes/pid")" "$notes/log" || true
 }
 
 state() {
