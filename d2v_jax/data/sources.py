@@ -13,6 +13,7 @@ from d2v_jax.data.config import AudioData, DataConfig, ImageData, TextData
 from d2v_jax.data.corpus import Blocks, tokenize
 from d2v_jax.data.folder import IMAGES, SOUNDS, TEXTS, Folder, Kind
 from d2v_jax.data.photos import PhotoWindows
+from d2v_jax.data.prepared import Prepared, looks_prepared
 from d2v_jax.data.records import Concatenated, Example, Record, Source
 from d2v_jax.data.remembered import Remembered
 from d2v_jax.data.sounds import Sounds, long_enough
@@ -95,6 +96,8 @@ def open_images(cfg: ImageData) -> Source:
     if source.startswith(BUILTIN_PREFIX):
         _check_builtin(source, PHOTOS)
         return PhotoWindows(cfg.image_size)
+    if looks_prepared(source):
+        return Prepared(source, "image")
     if shards.looks_like_shards(source):
         return shards.Shards(source)
     return Folder(source, IMAGES)
@@ -109,6 +112,8 @@ def open_audio(cfg: AudioData) -> Source:
         return long_enough(Tones(), cfg)
     if source.lower().endswith(manifest.SUFFIX):
         return long_enough(manifest.Manifest(source), cfg)
+    if looks_prepared(source):
+        return long_enough(Prepared(source, "audio"), cfg)
     return long_enough(Sounds(source), cfg)
 
 
