@@ -17,6 +17,7 @@ from d2v_jax.data.prepared import Prepared, looks_prepared
 from d2v_jax.data.records import Concatenated, Example, Record, Source
 from d2v_jax.data.remembered import Remembered
 from d2v_jax.data.sounds import Sounds, long_enough
+from d2v_jax.data.tfds_audio import TfdsAudio
 from d2v_jax.data.tokenizer import open_tokenizer
 from d2v_jax.data.tones import Tones
 
@@ -106,6 +107,8 @@ def open_images(cfg: ImageData) -> Source:
 def open_audio(cfg: AudioData) -> Source:
     """Opens a folder of sound files or "builtin:tones"; only utterances that are long enough."""
     source = _named(cfg, SOUNDS)
+    if source.startswith(tfds_source.PREFIX):
+        return long_enough(TfdsAudio(source, cfg.split), cfg)
     _only_train(cfg)
     if source.startswith(BUILTIN_PREFIX):
         _check_builtin(source, TONES)
@@ -137,9 +140,9 @@ def _named(cfg: DataConfig, kind: Kind) -> str:
     source = cfg.source.strip()
     if not source:
         raise UserError(f"data.source is empty; give {kind.sources}")
-    if kind is not IMAGES and source.startswith(tfds_source.PREFIX):
+    if kind is TEXTS and source.startswith(tfds_source.PREFIX):
         raise UserError(
-            f"data.source={source!r}: only images are read from TFDS. Give {kind.sources}"
+            f"data.source={source!r}: only images and sound are read from TFDS. Give {kind.sources}"
         )
     return source
 

@@ -183,7 +183,7 @@ def test_folder_errors(audio, tmp_path):
         open_audio(audio("builtin:tone"))
     with pytest.raises(UserError, match=r"'builtin:photos' is of another modality.*builtin:tones"):
         open_audio(audio("builtin:photos"))
-    with pytest.raises(UserError, match=r"only images are read from TFDS"):
+    with pytest.raises(UserError, match=r"'tfds:speech_commands' is not prepared in"):
         open_audio(audio("tfds:speech_commands"))
     with pytest.raises(UserError, match=r"data\.split='test'"):
         open_audio(audio(tmp_path, split="test"))
