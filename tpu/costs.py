@@ -54,7 +54,8 @@ def costs() -> dict[str, float]:
 
 def rounded(hours: float) -> str:
     """Two significant digits: 376 -> "380"."""
-    return f"{round(hours, 1 - math.floor(math.log10(hours))):,.0f}"
+    digits = 1 - math.floor(math.log10(hours))
+    return f"{round(hours, digits):,.{max(digits, 0)}f}"
 
 
 def table(mfu: float) -> str:

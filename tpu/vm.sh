@@ -53,13 +53,16 @@ call() { # runs a command; with --dry-run prints it, ready to be pasted
 tpus() { # gcloud compute tpus ...
   call gcloud compute tpus "$@" --zone "$zone" ${project:+--project "$project"} --quiet
 }
+reach() { # ssh|scp ...; of these two only the alpha versions know IAP
+  call gcloud ${iap:+alpha} compute tpus tpu-vm "$@" --zone "$zone" \
+    ${project:+--project "$project"} ${iap:+--tunnel-through-iap} --quiet
+}
 
 on() { # WORKER|all COMMAND ARGUMENT ...: every argument arrives there as it is here
   local worker=$1 line
   shift
   line=$(printf '%q ' "$@")
-  tpus tpu-vm ssh "$name" --worker "$worker" --command "${line% }" \
-    ${iap:+--tunnel-through-iap}
+  reach ssh "$name" --worker "$worker" --command "${line% }"
 }
 worker() { on "$1" bash d2v_jax/tpu/worker.sh "${@:2}"; }
 
@@ -92,12 +95,14 @@ state() { # READY, or why not
 }
 
 request() {
+  local version # on a line of its own: a complaint in "$(...)" would not end us
   [ -n "$type" ] || die "which TPU? add --type, such as --type v5litepod-16, or set TPU_TYPE"
+  version=$(software)
   if [ "$queue" = yes ]; then
     tpus queued-resources create "$name" --node-id "$name" \
-      --accelerator-type "$type" --runtime-version "$(software)" ${spot:+--spot}
+      --accelerator-type "$type" --runtime-version "$version" ${spot:+--spot}
   else
-    tpus tpu-vm create "$name" --accelerator-type "$type" --version "$(software)" ${spot:+--spot}
+    tpus tpu-vm create "$name" --accelerator-type "$type" --version "$version" ${spot:+--spot}
   fi
   pretend=READY
 }
@@ -130,7 +135,7 @@ ensure() { # returns when the slice is READY; asks for it if there is none, or i
     case $now in
       READY) return ;;
       GONE) request ;;
-      PREEMPTED | TERMINATED | STOPPED | SUSPENDED | LOST) forget && request ;;
+      PREEMPTED | TERMINATED | STOPPED | SUSPENDED | LOST) forget; request ;;
       FAILED) die "the request failed; see 'gcloud compute tpus queued-resources describe $name' \
 --zone $zone, then 'tpu/vm.sh delete $name'" ;;
       UNKNOWN)
@@ -146,7 +151,7 @@ install() { # this commit, on every worker
   local archive=$scratch/d2v_jax.tar
   git -C "$here" diff --quiet HEAD -- "${sent[@]}" || say "changes that are not committed stay here"
   call git -C "$here" archive --prefix d2v_jax/ -o "$archive" HEAD "${sent[@]}" &&
-    tpus tpu-vm scp "$archive" "$name:" --worker all ${iap:+--tunnel-through-iap} &&
+    reach scp "$archive" "$name:" --worker all &&
     on all tar -xf d2v_jax.tar &&
     worker all setup tpu &&
     attach
@@ -249,7 +254,7 @@ fetch() { # FROM TO
       [ -n "$bucket" ] || die "fetch $1: which bucket? add --bucket or set TPU_BUCKET"
       call gcloud storage rsync --recursive "gs://$bucket/${1#/mnt/bucket/}" "$2" \
         ${project:+--project "$project"} ;;
-    *) tpus tpu-vm scp --recurse --worker 0 "$name:$1" "$2" ${iap:+--tunnel-through-iap} ;;
+    *) reach scp --recurse --worker 0 "$name:$1" "$2" ;;
   esac
 }
 
@@ -261,7 +266,7 @@ words=()
 while [ $# -gt 0 ]; do
   case $1 in
     --type | --zone | --project | --bucket | --runtime)
-      [ $# -gt 1 ] || die "$1 needs a value"
+      case ${2:--} in -*) die "$1 needs a value" ;; esac
       printf -v "${1#--}" %s "$2"
       shift ;;
     --spot | --iap) printf -v "${1#--}" yes ;;

@@ -29,7 +29,7 @@ storage=${XPK_STORAGE:-} slices=1 dry=no name=''
 while [ $# -gt 0 ]; do
   case $1 in
     --cluster | --type | --zone | --project | --storage | --slices)
-      [ $# -gt 1 ] || die "$1 needs a value"
+      case ${2:--} in -*) die "$1 needs a value" ;; esac
       printf -v "${1#--}" %s "$2"
       shift ;;
     --dry-run) dry=yes ;;
