@@ -149,6 +149,10 @@ def get_config() -> config_dict.ConfigDict:
     c.train.log_every = 50  # steps between records in metrics.jsonl
     c.train.checkpoint_every = 1_000  # steps between checkpoints
     c.train.keep = 2  # newest checkpoints kept
+    c.train.keep_best = 0  # and those with the best `best_metric` when they were written
+    c.train.best_metric = "loss"  # a name in metrics.jsonl; lower is better, "-NAME": higher
+    c.train.stop_after = 0.0  # hours after which a run saves and ends, to be continued; 0: never
+    c.train.most_skipped = 20  # updates in a row that are not finite before the run ends
     return c
 
 

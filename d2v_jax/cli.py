@@ -79,6 +79,15 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--config", help="recipe: a file, the name of a shipped one, as in "
                      "v2_image_base or quickstart_image:smoke, or a run folder")  # fmt: skip
     sub.add_argument("--workdir", required=True, type=pathlib.Path, help="the run folder")
+    group = sub.add_argument_group("several processes, each with the same command")
+    group.add_argument("--distributed", choices=("auto", "off"), help="auto: find the others by "
+                       "Cloud TPU, GKE, Slurm or MPI; default: where they are to be seen")
+    group.add_argument("--coordinator", metavar="HOST:PORT", help="of process 0; PORT + 1 is used "
+                       "too")
+    group.add_argument("--processes", type=int, metavar="N")
+    group.add_argument("--process-id", type=int, metavar="I", help="0 to N - 1")
+    group.add_argument("--start-timeout", type=float, default=300, metavar="S",
+                       help="seconds in which all must have come; default %(default)g")  # fmt: skip
 
     sub = task("probe", _probe, "kNN and linear probe on frozen features; images only so far")
     sub.add_argument("checkpoint", type=pathlib.Path, metavar="RUN", help=CHECKPOINT)
@@ -119,7 +128,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _pretrain(args: argparse.Namespace, overrides: list[str]) -> int:
-    from d2v_jax.train import config, run
+    from d2v_jax.train import config, launch, run
     from d2v_jax.train.pretrain import pretrain
     from d2v_jax.transfer import checkpoints
 
@@ -137,7 +146,17 @@ def _pretrain(args: argparse.Namespace, overrides: list[str]) -> int:
             f"{args.workdir} holds no run to continue; name a recipe with --config, such as "
             "--config quickstart_image"
         )
-    return pretrain(resolved, args.workdir, checkpoints.start_from)
+    place = launch.find_place(
+        args.distributed, args.coordinator, args.processes, args.process_id
+    )
+    peers = None
+    if place:
+        facts = run.facts(resolved)
+        peers = launch.join(place, facts, args.start_timeout)
+    code = pretrain(resolved, args.workdir, checkpoints.start_from, peers)
+    if peers:
+        peers.close()
+    return code
 
 
 def _probe(args: argparse.Namespace, _: list[str]) -> int:

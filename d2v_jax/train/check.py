@@ -41,13 +41,14 @@ POSITIVE = """
     trunk.width trunk.heads trunk.depth trunk.mlp_ratio trunk.norm_eps
     mask.block mask.neighbours mask.views decoder.width decoder.groups
     optimizer.learning_rate train.steps train.batch_size train.micro_batches train.log_every
-    train.checkpoint_every train.keep
+    train.checkpoint_every train.keep train.most_skipped
 """.split()
 NOT_NEGATIVE = """
     data.workers data.min_samples data.jitter frontend.pad_id frontend.mask_id
     trunk.prenet_depth trunk.prefix_tokens trunk.layer_scale decoder.layers decoder.noise_std
     loss.beta loss.cls_weight teacher.decay_steps optimizer.eps optimizer.weight_decay
     optimizer.warmup_steps optimizer.hold_steps optimizer.clip
+    train.keep_best train.stop_after
 """.split()
 SHARES = """
     data.flip data.max_bad_share teacher.decay_start teacher.decay_end optimizer.start_share

@@ -2,6 +2,7 @@
 
 import logging
 import pathlib
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -19,16 +20,29 @@ FOLDER = "checkpoints"
 class Checkpoints:
     """The checkpoints of one run folder."""
 
-    def __init__(self, workdir: pathlib.Path, keep: int):
+    def __init__(self, workdir: pathlib.Path, keep: int, best: int = 0, by: str = "loss"):
+        """Keeps the `keep` newest and the `best` lowest `by` ("-NAME": highest)."""
         self.folder = workdir.absolute() / FOLDER
+        self._by = by.removeprefix("-")
+        policies = [preservation_policy.LatestN(keep)]
+        if best:
+            policies.append(preservation_policy.BestN(
+                get_metric_fn=lambda metrics: metrics["value"],
+                reverse=not by.startswith("-"), n=best,
+            ))  # fmt: skip
         options = ocp.CheckpointManagerOptions(
-            preservation_policy=preservation_policy.LatestN(keep),
+            preservation_policy=preservation_policy.AnyPreservationPolicy(policies),
             cleanup_tmp_directories=True,
         )
         self._manager = ocp.CheckpointManager(self.folder, options=options)
 
-    def save(self, state: TrainState, position: dict[str, Any], recipe: dict[str, Any]) -> None:
-        """Starts saving in the background; `position` says where the data stands."""
+    def save(
+        self, state: TrainState, position: dict[str, Any], recipe: dict[str, Any],
+        record: Mapping[str, Any] | None = None,
+    ) -> None:  # fmt: skip
+        """Starts saving in the background; `position` says where the data stands, `record` how
+        the run does.
+        """
         step = int(state.step)
         if step in self._manager.all_steps():
             return
@@ -41,7 +55,16 @@ class Checkpoints:
                 data=ocp.args.JsonSave(position),
                 recipe=ocp.args.JsonSave(recipe),
             ),
+            metrics=record and {"value": self._value(record)},
         )
+
+    def _value(self, record: Mapping[str, Any]) -> float:
+        if self._by not in record:
+            raise UserError(
+                f"train.best_metric={self._by!r} is not in the records of this run; there are "
+                f"{', '.join(sorted(record))}"
+            )
+        return float(record[self._by])
 
     def latest(self) -> int | None:
         """Step of the newest complete checkpoint."""

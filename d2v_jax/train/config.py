@@ -44,6 +44,10 @@ class TrainConfig:
     log_every: int
     checkpoint_every: int
     keep: int
+    keep_best: int
+    best_metric: str
+    stop_after: float
+    most_skipped: int
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,10 +1,12 @@
 """Time: what is due, in what order. Cannot tell speech from text, never touches a gradient."""
 
 import dataclasses
+import functools
+import logging
 import signal
 import time
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -13,12 +15,23 @@ from d2v_jax.train import metrics as metric
 from d2v_jax.train.state import TrainState
 from d2v_jax.train.step import TrainStep
 
+log = logging.getLogger("d2v")
+
+CONTROL = ("bad_leaf", "stop")  # metrics for the loop, not for people
+
 
 class StopRequest:
-    """Remembers SIGINT or SIGTERM, so that a run ends between two steps."""
+    """Remembers SIGINT, SIGTERM or that time is up, so that a run ends between two steps.
 
-    def __init__(self) -> None:
+    Processes that run `together` end at the same step: each tells the others through the step
+    itself, and `agreed` is set when the answer is back.
+    """
+
+    def __init__(self, after_s: float = 0, together: bool = False) -> None:
         self.name: str | None = None
+        self.agreed = False
+        self._together = together
+        self._until = time.monotonic() + after_s if after_s else None
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> "StopRequest":
@@ -34,6 +47,22 @@ class StopRequest:
         if self.name and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.name = signal.Signals(number).name
+
+    @property
+    def wanted(self) -> bool:
+        """Whether this process wants to end."""
+        if self.name is None and self._until and time.monotonic() > self._until:
+            self.name = "train.stop_after"
+        return self.name is not None
+
+    @property
+    def ending(self) -> bool:
+        """Whether the run ends now."""
+        return self.agreed or (self.wanted and not self._together)
+
+    def agree(self) -> None:
+        self.agreed = True
+        self.name = self.name or "another process"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,35 +90,70 @@ def fit(
     record: Callable[[metric.Record], None],
     save: Callable[[TrainState], None],
     stop: StopRequest,
+    guard: "Guard",
+    began: Callable[[int], None] = lambda step: None,
 ) -> TrainState:
     """Runs steps `start` + 1 to `clock.until`; `step` counts completed updates.
 
     A step's metrics are fetched while the device works on the next one, so nothing here waits
-    for the device except a full queue. Ends early, saved, when a stop is requested.
+    for the device except a full queue. Ends early, saved, when a stop is requested, or when
+    `guard` has seen enough. `began(step)` is called before each step.
     """
     late, metrics = None, {}
     pace = Pace()
+
+    def settle(step: int, metrics: dict[str, Any], rates: metric.Record | None) -> None:
+        guard.look(step, int(metrics["bad_leaf"][0]))
+        if "stop" in metrics and int(metrics["stop"][0]):
+            stop.agree()
+        if rates:
+            told = {name: pair for name, pair in metrics.items() if name not in CONTROL}
+            means = metric.finalize(jax.device_get(told))
+            record({"step": step, "loss": means.pop("loss"), **means, **rates})
+
     for step in range(start + 1, clock.until + 1):
+        began(step)
         batch = pace.next(batches, metrics)
         state, metrics = train_step(state, batch)
         if step == start + 1:  # compilation is no part of the speed
             jax.block_until_ready(metrics)
             pace = Pace()
         if late:
-            record(late())
-            late = None
+            late()
+        rates = None
         if clock.log_due(step):
-            late = _late(step, metrics, pace.rates())
-            pace = Pace()
-        ending = stop.name is not None
-        if (ending or clock.checkpoint_due(step)) and late:
-            record(late())  # a checkpoint never runs ahead of the history
-            late = None
+            rates, pace = pace.rates(), Pace()
+        late = functools.partial(settle, step, metrics, rates)
+        ending = stop.ending or guard.full
         if ending or clock.checkpoint_due(step):
+            late()  # a checkpoint never runs ahead of the history
+            late = None
             save(state)
         if ending:
             break
     return state
+
+
+class Guard:
+    """Counts updates that were skipped because a number was not finite."""
+
+    def __init__(self, leaves: Sequence[str], most: int):
+        """`leaves`: paths in the order in which the step counts them; `most` in a row end a run."""
+        self._leaves, self._most = (*leaves, "the loss"), most
+        self.skipped = self._row = 0
+
+    @property
+    def full(self) -> bool:
+        return self._row >= self._most
+
+    def look(self, step: int, bad_leaf: int) -> None:
+        """`bad_leaf`: the step's, -1 where all was finite."""
+        self._row = self._row + 1 if bad_leaf >= 0 else 0
+        if bad_leaf >= 0:
+            self.skipped += 1
+            where = self._leaves[bad_leaf]
+            where = where if where == "the loss" else f"the gradient of {where}"
+            log.warning("step %d: %s is not finite; the update is skipped", step, where)
 
 
 class Pace:
@@ -117,13 +181,3 @@ class Pace:
             "examples_per_s": self._examples / seconds,
             "data_wait_s": self._wait_s,
         }
-
-
-def _late(step: int, metrics: dict[str, Any], rates: metric.Record) -> Callable[[], metric.Record]:
-    """The record of a step, divided and fetched only when called."""
-
-    def fetch() -> metric.Record:
-        means = metric.finalize(jax.device_get(metrics))
-        return {"step": step, "loss": means.pop("loss"), **means, **rates}
-
-    return fetch

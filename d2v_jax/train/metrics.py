@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import os
 import pathlib
 import sys
@@ -48,10 +49,11 @@ class History:
         return [line for line in lines if line.endswith("}\n") and line.startswith("{")]
 
     def write(self, record: Record) -> None:
-        """Appends one record; it must hold `step`."""
-        self._file.write(json.dumps(record) + "\n")
-        for name, value in record.items():
-            if name != "step":
+        """Appends one record; it must hold `step`. What is not finite becomes null."""
+        finite = {name: value if math.isfinite(value) else None for name, value in record.items()}
+        self._file.write(json.dumps(finite) + "\n")
+        for name, value in finite.items():
+            if name != "step" and value is not None:
                 self._board.add_scalar(name, value, record["step"])
 
     def close(self) -> None:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 
 import jax
+import numpy as np
 
 from d2v_jax.common import trees
 from d2v_jax.common.checks import UserError
@@ -21,25 +22,31 @@ from d2v_jax.train import loop, metrics, run, state, step
 from d2v_jax.train import mesh as meshes
 from d2v_jax.train.checkpoint import Checkpoints
 from d2v_jax.train.config import Config, to_fields
+from d2v_jax.train.peers import Peers
 
 log = logging.getLogger("d2v")
 
 STOPPED = 75  # exit code of a run that was asked to stop, saved, and can be continued
+DATA_S = 3600  # in which all processes must have opened their data
 
 
 # Student, and the parts the teacher owns: what `init_from` names, read and checked.
 Start = Callable[[Config], tuple[Tree, Tree]]
 
 
-def pretrain(config: Config, workdir: pathlib.Path, read_start: Start) -> int:
+def pretrain(
+    config: Config, workdir: pathlib.Path, read_start: Start, peers: Peers | None = None
+) -> int:
     """Trains until `train.steps`, from wherever `workdir` stands. Returns the exit code.
 
-    `read_start` is called when `init_from` names a checkpoint and the run is new.
+    `read_start` is called when `init_from` names a checkpoint and the run is new. `peers` are the
+    other processes of this run, if there are any; they share `workdir`.
     """
     mesh = meshes.make_mesh(config.mesh)
     sizes = batch_sizes(config.data, config.train.batch_size)
     meshes.check_batch(sizes, config.train.micro_batches, mesh)
-    if (workdir / run.FILE).exists():
+    new = not (workdir / run.FILE).exists()
+    if not new:
         run.continue_or_refuse(workdir, config)
     elif workdir.is_dir() and (workdir / "checkpoints").exists():
         raise UserError(f"{workdir} holds checkpoints but no {run.FILE}; use another --workdir")
@@ -56,12 +63,17 @@ def pretrain(config: Config, workdir: pathlib.Path, read_start: Start) -> int:
     with _open(config, data, 0) as batches:
         fingerprint = batches.fingerprint
         next(iter(batches))
-    first = None
-    if not (workdir / run.FILE).exists():
-        first = read_start(config) if config.init_from else None
+    first = read_start(config) if new and config.init_from else None
+    if peers:
+        peers.agree("data", fingerprint, DATA_S)
+        peers.agree("--workdir", "new" if new else "begun")
+    if new and jax.process_index() == 0:
         run.write_config(workdir, config)
+    if peers:
+        peers.agree("beginning", "done")  # nobody goes on before the run folder stands
 
-    checkpoints = Checkpoints(workdir, config.train.keep)
+    train = config.train
+    checkpoints = Checkpoints(workdir, train.keep, train.keep_best, train.best_metric)
     try:
         current, start = _initial_state(
             config, mesh, shapes, checkpoints, fingerprint, lambda: first or read_start(config)
@@ -69,6 +81,9 @@ def pretrain(config: Config, workdir: pathlib.Path, read_start: Start) -> int:
         if start >= config.train.steps:
             log.info("%s is complete at step %d; nothing to do", workdir, start)
             return 0
+        if peers:
+            peers.agree("step", start)
+            peers.watch()
         return _train(config, workdir, data, mesh, checkpoints, current, start)
     finally:
         checkpoints.close()
@@ -127,31 +142,39 @@ def _initial_state(config, mesh, shapes, checkpoints, fingerprint, first):
 
 
 def _train(config, workdir, data, mesh, checkpoints, current, start) -> int:
-    quarantine = Quarantine(workdir, jax.process_index())
-    history, watch = metrics.History(workdir, start), metrics.Watch(config.optimizer.warmup_steps)
+    index, together = jax.process_index(), jax.process_count() > 1
+    quarantine = Quarantine(workdir, index)
+    history = metrics.History(workdir, start) if index == 0 else None
+    watch = metrics.Watch(config.optimizer.warmup_steps)
     progress = metrics.Progress(config.train.steps)
+    guard = loop.Guard(
+        [path for path, _ in trees.leaves(current.student)], config.train.most_skipped
+    )
     train_step = step.compile_step(config, mesh, jax.tree.map(lambda x: x.sharding, current))
     log.info("compiling the step ...")
     began = time.monotonic()
+    last: metrics.Record = {}
 
     def record(one: metrics.Record) -> None:
-        history.write(one)
-        progress.show(one)
-        watch.look(one)
+        last.update(one)
+        if history:
+            history.write(one)
+            progress.show(one)
+            watch.look(one)
 
     with (
         _open(config, data, start, quarantine.add) as batches,
-        loop.StopRequest() as stop,
+        loop.StopRequest(3600 * config.train.stop_after, together) as stop,
     ):
 
         def save(state_now: state.TrainState) -> None:
             position = {"next_batch": int(state_now.step), "fingerprint": batches.fingerprint}
-            checkpoints.save(state_now, position, to_fields(config))
+            checkpoints.save(state_now, position, to_fields(config), last or None)
 
         current = loop.fit(
             current,
             train_step,
-            _on_devices(batches, mesh),
+            _on_devices(batches, mesh, stop if together else None),
             start=start,
             clock=loop.Clock(
                 config.train.steps, config.train.log_every, config.train.checkpoint_every
@@ -159,9 +182,11 @@ def _train(config, workdir, data, mesh, checkpoints, current, start) -> int:
             record=record,
             save=save,
             stop=stop,
+            guard=guard,
         )
         checkpoints.wait()
-        history.close()
+        if history:
+            history.close()
         if batches.faults:
             log.warning(
                 "%d records were left out and %d examples replaced; %s names them with the reasons",
@@ -170,17 +195,32 @@ def _train(config, workdir, data, mesh, checkpoints, current, start) -> int:
     done = int(current.step)
     log.info("step %d saved in %s after %s", done, workdir,
              metrics.clock(time.monotonic() - began))  # fmt: skip
-    if stop.name and done < config.train.steps:
-        print(
-            f"Stopped by {stop.name} at step {done}; everything is saved. Go on with:\n"
-            f"  d2v pretrain --workdir {shlex.quote(str(workdir))}",
-            file=sys.stderr,
+    if guard.skipped:
+        log.warning("%d updates were skipped because they were not finite", guard.skipped)
+    if guard.full:
+        raise UserError(
+            f"{config.train.most_skipped} updates in a row were not finite (train.most_skipped); "
+            f"step {done} holds the state before them. Lower optimizer.learning_rate, set "
+            "optimizer.clip, or compute in trunk.dtype=float32, in a new --workdir with "
+            f"--config.init_from={workdir}"
         )
+    if stop.name and done < config.train.steps:
+        if index == 0:
+            print(
+                f"Stopped by {stop.name} at step {done}; everything is saved. Go on with:\n"
+                f"  d2v pretrain --workdir {shlex.quote(str(workdir))}",
+                file=sys.stderr,
+            )
         return STOPPED
     return 0
 
 
-def _on_devices(batches: Batches, mesh) -> Iterator[dict[str, jax.Array]]:
+def _on_devices(
+    batches: Batches, mesh, stop: loop.StopRequest | None
+) -> Iterator[dict[str, jax.Array]]:
+    """Global batches; with them travels whether this process wants to stop."""
     split = meshes.batch_sharding(mesh)
     for batch in batches:
+        if stop:
+            batch["stop"] = np.full(len(batch["example_id"]), stop.wanted, np.int32)
         yield meshes.put(batch, split)

@@ -17,6 +17,7 @@ PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "nump
 # May differ between two calls on one run folder: they change when and how, never what is learnt.
 FREE = {
     "mesh", "train.micro_batches", "train.log_every", "train.checkpoint_every", "train.keep",
+    "train.keep_best", "train.best_metric", "train.stop_after", "train.most_skipped",
     "data.threads", "data.workers", "data.max_bad_share",
 }  # fmt: skip
 
@@ -46,6 +47,13 @@ def write_config(
     scratch = workdir / f"{FILE}.tmp"
     scratch.write_text(json.dumps(record, indent=2) + "\n")
     os.replace(scratch, workdir / FILE)
+
+
+def facts(config: Config) -> dict[str, Any]:
+    """What all processes of one run must have in common, as JSON gives it back."""
+    recipe = json.loads(json.dumps(_flat(to_fields(config))))
+    versions = {name: importlib.metadata.version(name) for name in PACKAGES}
+    return {"code": _commit(), "versions": versions, "recipe": recipe}
 
 
 def read_config(workdir: pathlib.Path) -> Config:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
 
-from d2v_jax.common import rng, schedules
+from d2v_jax.common import rng, schedules, trees
 from d2v_jax.common.trees import Tree
 from d2v_jax.data2vec import objective, teacher
 from d2v_jax.data2vec.loss import Mean
@@ -28,8 +28,10 @@ def make_train_step(
 ) -> TrainStep:
     """Returns `(state, batch) -> (state, metrics)`, pure and unjitted.
 
-    A batch holds `inputs` as they travel and `example_id` [b]. Metrics are (sum, count) pairs.
-    `gather` makes whole parameters of those that are spread over devices.
+    A batch holds `inputs` as they travel, `example_id` [b] and, where several processes must
+    agree, `stop` [b]. Metrics are (sum, count) pairs. `gather` makes whole parameters of those
+    that are spread over devices. Where the loss or a gradient is not finite, nothing but `step`
+    moves, and `bad_leaf` counts where (`trees.leaves`, the loss behind them).
     """
     model = Model(config.model)
     optimizer = make_optimizer(config)
@@ -85,21 +87,42 @@ def make_train_step(
         return jax.lax.scan(add, (total, metrics, grads), every)[0]
 
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+        batch = dict(batch)
+        stop = batch.pop("stop", None)
         total, metrics, grads = whole_gradient(state, batch)
-        updates, opt_state = optimizer.update(grads, state.opt_state, state.student)
-        student = optax.apply_updates(state.student, updates)
+        norm, bad_leaf = finite_norm(grads, total)
+        with jax.named_scope("update"):
+            updates, opt_state = optimizer.update(grads, state.opt_state, state.student)
+            student = optax.apply_updates(state.student, updates)
         moved = teacher.move(state.teacher, student, decay(state.step + 1))
+        new = TrainState(state.step + 1, student, moved, opt_state)
+        held = state.replace(step=state.step + 1)
+        new = jax.tree.map(lambda now, old: jnp.where(bad_leaf < 0, now, old), new, held)
 
         single = lambda value: (value, jnp.float32(1))
         metrics |= {
             "loss": single(total),
-            "grad_norm": single(optax.global_norm(grads)),
+            "grad_norm": single(norm),
             "learning_rate": single(rate(state.step)),
             "teacher_decay": single(decay(state.step + 1)),
+            "bad_leaf": single(bad_leaf),
         }
-        return TrainState(state.step + 1, student, moved, opt_state), metrics
+        if stop is not None:
+            metrics["stop"] = single(stop.max())
+        return new, metrics
 
     return train_step
+
+
+def finite_norm(grads: Tree, total: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """-> (global norm, number of the first leaf that is not finite, or -1).
+
+    Leaves count in the order of `trees.leaves`; the loss comes behind them.
+    """
+    squares = [jnp.sum(jnp.square(leaf.astype(jnp.float32))) for _, leaf in trees.leaves(grads)]
+    each = jnp.stack([*squares, total])
+    bad = ~jnp.isfinite(each)
+    return jnp.sqrt(each[:-1].sum()), jnp.where(bad.any(), jnp.argmax(bad), -1)
 
 
 def _every_nth(x: jax.Array, parts: int) -> Any:

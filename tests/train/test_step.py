@@ -10,10 +10,12 @@ import systems
 
 from d2v_jax.common import trees
 from d2v_jax.common.checks import ConfigError
-from d2v_jax.train import config, mesh, metrics, state, step
+from d2v_jax.train import config, loop, mesh, metrics, state, step
 
 # Compared in two parts: hidden tokens vary in number, or there are views and a cls term.
 PARTS = ("v1_audio_base", "v1_text_base", "v2_image_base")
+# Where parameters, teacher and optimiser are cut as well.
+MESHES = {"v1_audio_base": "fsdp:-1", "v2_image_base": "data:2,fsdp:-1", "v2_text_base": "fsdp:-1"}
 EXACT = ("loss", "regression", "grad_norm", "hidden_share", "learning_rate", "teacher_decay")
 
 
@@ -69,7 +71,7 @@ def test_devices_and_parts_of_a_batch_do_not_matter(name):
     one = run(whole, 1, 3, pad)
     assert one[1].step == 3 and one[2] == 1
     split = dataclasses.replace(whole, train=dataclasses.replace(whole.train, micro_batches=2))
-    eight = run(split if name in PARTS else whole, 8, 3, pad)
+    eight = run(split if name in PARTS else whole, 8, 3, pad, MESHES.get(name, "data:-1"))
     assert eight[2] == 1
     if name in PARTS:  # health is measured in each part alone
         one = [{k: m[k] for k in EXACT} for m in one[0]], *one[1:]
@@ -117,3 +119,40 @@ def test_bfloat16_stays_close(tiny):
     assert a[0]["loss"] != b[0]["loss"]
     resolved = config.resolve(config.load("v2_image_base"))
     assert resolved.model.trunk.dtype == "bfloat16"
+
+
+def test_an_update_that_is_not_finite_is_skipped(tiny):
+    """Nothing but `step` moves, and the first bad leaf is named."""
+    before = start(tiny)
+    path = "trunk/block_00/mlp/fc1/kernel"
+    leaves = dict(trees.leaves(before.student))
+    leaves[path] = np.full_like(leaves[path], np.inf)
+    grid, spread, train_step = compiled(tiny, 1, "data:-1")
+    batch = mesh.put(systems.batch(tiny, tiny.train.batch_size), mesh.batch_sharding(grid))
+    broken = before.replace(student=trees.from_leaves(leaves))
+    after, out = jax.device_get(train_step(jax.device_put(broken, spread), batch))
+    assert after.step == 1 and out["bad_leaf"][0] >= 0
+    for one, other in zip(jax.tree.leaves(after.replace(step=0)), jax.tree.leaves(broken)):
+        np.testing.assert_array_equal(one, other)
+    out = jax.device_get(train_step(jax.device_put(before, spread), batch)[1])
+    assert out["bad_leaf"][0] == -1 and np.isfinite(out["loss"][0])
+
+
+def test_the_first_bad_leaf():
+    tree = {"b": {"x": np.ones(3)}, "a": np.ones(2)}  # in sorted order: a, b/x
+    assert step.finite_norm(tree, 1.0)[1] == -1
+    np.testing.assert_allclose(step.finite_norm(tree, 1.0)[0], 5**0.5, rtol=1e-6)
+    assert step.finite_norm(tree, np.nan)[1] == 2
+    tree["b"]["x"][1] = np.inf
+    assert step.finite_norm(tree, np.nan)[1] == 1
+
+
+def test_a_guard_counts_in_a_row(caplog):
+    guard = loop.Guard(["a", "b/x"], most=2)
+    for number, bad in enumerate([-1, 1, -1, 2, 0]):
+        assert not guard.full
+        guard.look(number, bad)
+    assert guard.full and guard.skipped == 3
+    words = [record.getMessage() for record in caplog.records]
+    assert words[0].startswith("step 1: the gradient of b/x is not finite")
+    assert words[1].startswith("step 3: the loss is not finite")

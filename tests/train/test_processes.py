@@ -1,0 +1,106 @@
+"""Two processes are one run: same losses, stopped together, continued elsewhere, lost by name."""
+
+import json
+import os
+import pathlib
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+
+import pytest
+
+from d2v_jax.train.peers import LOST
+from d2v_jax.train.pretrain import STOPPED
+
+RECIPE = [
+    "--config", "quickstart_image:smoke", "--config.train.steps=20",
+    "--config.train.checkpoint_every=5", "--config.mask.views=1", "--config.trunk.depth=1",
+    "--config.targets.blocks=(0,)", "--config.decoder.layers=1",
+]  # fmt: skip
+CACHE = tempfile.TemporaryDirectory(prefix="d2v-test-cache-")
+
+
+def start(workdir: pathlib.Path, devices: int, *more: str) -> subprocess.Popen:
+    env = os.environ | {
+        "JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": str(devices),
+        "JAX_COMPILATION_CACHE_DIR": CACHE.name,
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    }  # fmt: skip
+    command = [sys.executable, "-m", "d2v_jax.cli", "pretrain", *RECIPE,
+               "--workdir", str(workdir), *more]  # fmt: skip
+    return subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True)
+
+
+def start_two(workdir: pathlib.Path, devices: int, *more: str) -> list[subprocess.Popen]:
+    with socket.create_server(("localhost", 0)) as one:
+        port = one.getsockname()[1]
+    address = ["--coordinator", f"localhost:{port}", "--processes", "2", "--process-id"]
+    return [start(workdir, devices, *more, *address, str(index)) for index in range(2)]
+
+
+def end(processes: list[subprocess.Popen]) -> list[tuple[int, str]]:
+    """-> (exit code, what it said) of each."""
+    said = [process.communicate(timeout=300)[1] for process in processes]
+    return [(process.returncode, words) for process, words in zip(processes, said)]
+
+
+def losses(workdir: pathlib.Path) -> list[float]:
+    records = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    assert [record["step"] for record in records] == list(range(1, len(records) + 1))
+    return [record["loss"] for record in records]
+
+
+def wait_for(workdir: pathlib.Path, step: int, processes: list[subprocess.Popen]) -> None:
+    path = workdir / "metrics.jsonl"
+    while all(process.poll() is None for process in processes):
+        if path.exists() and path.read_text().count("\n") >= step:
+            return
+        time.sleep(0.02)
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("alone")
+    (code, words), = end([start(workdir, 1)])
+    assert code == 0, words
+    return losses(workdir)
+
+
+def test_stopped_together_and_continued_by_one(alone, tmp_path):
+    """SIGTERM to one of 2 x 4; 1 x 4, cut otherwise, ends the run with the losses of 1 x 1."""
+    two = start_two(tmp_path, 4, "--config.mesh=data:4,fsdp:2")
+    wait_for(tmp_path, 7, two)
+    two[1].send_signal(signal.SIGTERM)
+    for code, words in end(two):
+        assert code == STOPPED, words
+    done = len(losses(tmp_path))
+    assert 7 <= done < 20
+    assert str(done) in {path.name for path in (tmp_path / "checkpoints").iterdir()}
+    (code, words), = end([start(tmp_path, 4, "--config.mesh=fsdp:4")])
+    assert code == 0 and f"continuing from step {done}" in words, words
+    assert losses(tmp_path) == pytest.approx(alone, rel=1e-5)
+
+
+def test_a_killed_process_is_named_by_the_other(tmp_path):
+    two = start_two(tmp_path, 1)
+    wait_for(tmp_path, 2, two)
+    began = time.monotonic()
+    two[1].kill()
+    (code, words), _ = end(two)
+    assert code == LOST and "process 1 (" in words and "was lost" in words, words
+    assert time.monotonic() - began < 60
+
+
+def test_processes_of_different_recipes_do_not_start(tmp_path):
+    with socket.create_server(("localhost", 0)) as one:
+        port = one.getsockname()[1]
+    address = ["--coordinator", f"localhost:{port}", "--processes", "2", "--process-id"]
+    two = [start(tmp_path / "run", 1, f"--config.seed={i}", *address, str(i)) for i in range(2)]
+    for code, words in end(two):
+        assert code == 2 and "process 1 of 2 (" in words, words
+        assert "has another recipe than process 0: seed 1 instead of 0. Give all" in words
+        assert "Traceback" not in words
+    assert not (tmp_path / "run").exists()
