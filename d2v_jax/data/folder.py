@@ -23,12 +23,14 @@ class Kind:
 IMAGES = Kind(
     "image",
     (".jpg", ".jpeg", ".png", ".webp"),
-    "a folder of images, tfds:NAME, a pattern of *.array_record files, or builtin:photos",
+    "a folder of images, tfds:NAME, a pattern of *.array_record files, a folder that d2v data "
+    "prepare wrote, or builtin:photos",
 )
 SOUNDS = Kind(
     "sound file",
     (".wav", ".flac", ".ogg"),
-    "a folder of wav, flac or ogg files, or builtin:tones",
+    "a folder of wav, flac or ogg files (LibriSpeech's too), a fairseq manifest (.tsv), "
+    "tfds:NAME, a folder that d2v data prepare wrote, builtin:speech, or builtin:tones",
 )
 TEXTS = Kind(
     "text file",

@@ -17,6 +17,7 @@ from d2v_jax.data.prepared import Prepared, looks_prepared
 from d2v_jax.data.records import Concatenated, Example, Record, Source
 from d2v_jax.data.remembered import Remembered
 from d2v_jax.data.sounds import Sounds, long_enough
+from d2v_jax.data.speech import open_speech
 from d2v_jax.data.tfds_audio import TfdsAudio
 from d2v_jax.data.tokenizer import open_tokenizer
 from d2v_jax.data.tones import Tones
@@ -25,6 +26,7 @@ JOIN = " + "
 BUILTIN_PREFIX = "builtin:"
 PHOTOS = "builtin:photos"
 TONES = "builtin:tones"
+SPEECH = "builtin:speech"
 PYTHON_DOCS = "builtin:python-docs"
 
 
@@ -89,7 +91,7 @@ def buckets_of(lengths_n: np.ndarray, edges: tuple[int, ...]) -> tuple[tuple[int
 
 
 def open_images(cfg: ImageData) -> Source:
-    """Opens a folder of images, "tfds:NAME", ArrayRecord files or "builtin:photos"."""
+    """Opens whatever `IMAGES.sources` names."""
     source = _named(cfg, IMAGES)
     if source.startswith(tfds_source.PREFIX):
         return tfds_source.Tfds(source, cfg.split)
@@ -105,14 +107,14 @@ def open_images(cfg: ImageData) -> Source:
 
 
 def open_audio(cfg: AudioData) -> Source:
-    """Opens a folder of sound files or "builtin:tones"; only utterances that are long enough."""
+    """Opens whatever `SOUNDS.sources` names; only utterances that are long enough."""
     source = _named(cfg, SOUNDS)
     if source.startswith(tfds_source.PREFIX):
         return long_enough(TfdsAudio(source, cfg.split), cfg)
     _only_train(cfg)
     if source.startswith(BUILTIN_PREFIX):
-        _check_builtin(source, TONES)
-        return long_enough(Tones(), cfg)
+        _check_builtin(source, SPEECH, TONES)
+        return long_enough(open_speech() if source == SPEECH else Tones(), cfg)
     if source.lower().endswith(manifest.SUFFIX):
         return long_enough(manifest.Manifest(source), cfg)
     if looks_prepared(source):
@@ -155,15 +157,16 @@ def _only_train(cfg: DataConfig) -> None:
         )
 
 
-def _check_builtin(source: str, known: str) -> None:
-    """Raises `UserError` unless `source` is the one built-in set of its modality."""
-    if source == known:
+def _check_builtin(source: str, *known: str) -> None:
+    """Raises `UserError` unless `source` is one of the built-in sets of its modality."""
+    if source in known:
         return
-    if source in (PHOTOS, TONES, PYTHON_DOCS):
+    sets = " and ".join(known)
+    if source in (PHOTOS, SPEECH, TONES, PYTHON_DOCS):
         raise UserError(
-            f"data.source={source!r} is of another modality than this recipe; its built-in set "
-            f"is {known}"
+            f"data.source={source!r} is of another modality than this recipe, which knows the "
+            f"built-in {sets}"
         )
-    near = difflib.get_close_matches(source, (known,), n=1, cutoff=0.5)
+    near = difflib.get_close_matches(source, known, n=1, cutoff=0.5)
     hint = f" Did you mean {near[0]}?" if near else ""
-    raise UserError(f"data.source={source!r}: there is no such built-in set; known: {known}.{hint}")
+    raise UserError(f"data.source={source!r}: there is no such built-in set; known: {sets}.{hint}")

@@ -179,7 +179,7 @@ def test_folder_errors(audio, tmp_path):
         open_audio(audio(tmp_path))
     with pytest.raises(UserError, match=r"data\.source is empty; give a folder of wav"):
         open_audio(audio(""))
-    with pytest.raises(UserError, match=r"known: builtin:tones\. Did you mean builtin:tones\?"):
+    with pytest.raises(UserError, match=r"known: builtin:speech and .*mean builtin:tones\?"):
         open_audio(audio("builtin:tone"))
     with pytest.raises(UserError, match=r"'builtin:photos' is of another modality.*builtin:tones"):
         open_audio(audio("builtin:photos"))
