@@ -72,11 +72,11 @@ def _side(cfg: ImageData, split: str) -> tuple[Source, np.ndarray]:
         names: Sequence[str] = source.names
     else:
         names = [str(index) for index in range(len(source))]
-    train = np.array([_share(name) < TRAIN_SHARE for name in names])
+    train = np.array([share(name) < TRAIN_SHARE for name in names])
     return source, np.flatnonzero(train if split == "train" else ~train)
 
 
-def _share(name: str) -> float:
+def share(name: str) -> float:
     """A number in [0, 1) that follows from the name alone, on every machine."""
     digest = hashlib.sha256(name.encode(errors="surrogateescape")).digest()
     return int.from_bytes(digest[:6], "big") / 2**48
