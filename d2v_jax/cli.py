@@ -89,11 +89,14 @@ def _parser() -> argparse.ArgumentParser:
     group.add_argument("--start-timeout", type=float, default=300, metavar="S",
                        help="seconds in which all must have come; default %(default)g")  # fmt: skip
 
-    sub = task("probe", _probe, "kNN and linear probe on frozen features; images only so far")
+    sub = task("probe", _probe, "kNN and linear probe on frozen features: classes of images, "
+               "voices and words, documents of passages")  # fmt: skip
     sub.add_argument("checkpoint", type=pathlib.Path, metavar="RUN", help=CHECKPOINT)
-    sub.add_argument("--source", help="labelled images: builtin:photos, tfds:NAME or a folder with "
-                     "one sub-folder per class; default: what it was trained on")  # fmt: skip
-    sub.add_argument("--examples", type=int, default=4000, help="most images per split")
+    sub.add_argument("--source", help="where labels are: a folder with one sub-folder per class "
+                     "or speaker, tfds:NAME, builtin:photos, builtin:tones, "
+                     "builtin:python-docs; default: what it was trained on")  # fmt: skip
+    sub.add_argument("--examples", type=int, help="most per task and split; default 4000 images, "
+                     "2000 of anything else")
     sub.add_argument("--layer", default="all", help=LAYER)
 
     sub = task("features", _features, "features of a folder of images, of sound files or of "

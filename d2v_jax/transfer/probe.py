@@ -1,6 +1,5 @@
 """Is there anything in the features? kNN and a linear probe beside baselines that must lose."""
 
-import dataclasses
 import json
 import logging
 import os
@@ -17,15 +16,20 @@ from sklearn.preprocessing import Normalizer, StandardScaler
 from threadpoolctl import threadpool_limits
 
 from d2v_jax.common.checks import UserError
-from d2v_jax.data.config import ImageData
-from d2v_jax.data.labelled import LabelledImages, labelled_images
 from d2v_jax.train import checkpoint
-from d2v_jax.transfer import encoder
+from d2v_jax.transfer import encoder, exams
 
 log = logging.getLogger("d2v")
 
 NEIGHBOURS = 20
 FILE = "probe.json"
+EXAMPLES = {"audio": 2000, "image": 4000, "text": 2000}
+# Where labels can be had if those of the model's own source will not do.
+OTHERS = {
+    "audio": "--source builtin:tones, or a folder with one sub-folder per speaker",
+    "image": "--source builtin:photos, or a folder with one sub-folder per class",
+    "text": "--source builtin:python-docs",
+}
 
 
 def linear_accuracy(train: np.ndarray, labels: np.ndarray, test: np.ndarray, truth) -> float:
@@ -47,56 +51,44 @@ PROBES = {"linear": linear_accuracy, "knn": knn_accuracy}
 
 
 def probe_run(
-    path: pathlib.Path, source: str | None, examples: int, layer: str, seed: int = 0
+    path: pathlib.Path, source: str | None, examples: int | None, layer: str, seed: int = 0
 ) -> str:
-    """Probes any checkpoint of images and returns the table; a run keeps it as `probe.json`."""
-    if examples < 2:
-        raise UserError(f"--examples {examples}: a probe needs at least 2 images per split")
+    """Probes any checkpoint and returns the tables; a run keeps them as `probe.json`.
+
+    `examples`: at most so many of each task to learn from, and as many to test; None: 4000
+    images, 2000 of anything else. Raises `UserError` where `source`, by default what the model
+    was trained on, has no labels.
+    """
+    if examples is not None and examples < 2:
+        raise UserError(f"--examples {examples}: a probe needs at least 2 per split")
     trained = encoder.load(path)
-    if not isinstance(trained.recipe.data, ImageData):
-        raise UserError(
-            f"{path} is a model of {trained.config.modality}; so far only models of images can "
-            f"be probed. Its features: d2v features {path} INPUT --out F.npz"
-        )
+    examples = examples or EXAMPLES[trained.config.modality]
     encoder.parse_layer(layer, trained.config.trunk.depth)
-    data = dataclasses.replace(trained.recipe.data, source=source or trained.recipe.data.source)
-    log.info("reading labelled images from %s", data.source)
+    used = source or trained.recipe.data.source
+    log.info("reading labelled examples from %s", used)
     try:
-        train = labelled_images(data, "train", examples, seed)
-        test = labelled_images(data, "test", examples, seed)
+        exam = exams.prepare(trained.recipe, used, examples, seed)
     except UserError as error:
         if source is not None:
             raise
-        raise UserError(
-            f"{error}\n  Or probe on others: --source builtin:photos, or a folder with one "
-            "sub-folder per class"
-        ) from None
-    classes = len(np.unique(train.labels))
-    if classes < 2:
-        raise UserError(f"{data.source} has only one class; a probe needs at least two")
-
-    entrants = {
-        "pixels": None,
-        "random": trained.untrained(seed),
-        "student": trained,
-        "teacher": trained.as_teacher() if trained.teacher else None,
-    }
-    scores: dict[str, dict[str, float]] = {name: {} for name in PROBES}
-    for entrant, one in entrants.items():
-        if entrant == "teacher" and one is None:
-            continue
-        began = time.monotonic()
-        x_train, x_test = _features(one, train, layer), _features(one, test, layer)
-        # Small matrices: a second BLAS thread costs up to 20 times what it saves.
-        with threadpool_limits(1):
-            for name, accuracy in PROBES.items():
-                scores[name][entrant] = accuracy(x_train, train.labels, x_test, test.labels)
-        log.info("probed %s in %.0f s", entrant, time.monotonic() - began)
-
+        others = OTHERS[trained.config.modality]
+        raise UserError(f"{error}\n  Or probe on others: {others}") from None
+    for task in exam.tasks:
+        if len(np.unique(task.labels[0])) < 2:
+            raise UserError(f"{used} has only one class; a probe needs at least two")
+    scores = _scores(exam, trained, layer, seed)
+    tasks = {}
+    for task in exam.tasks:
+        train, test = task.labels
+        tasks[task.name] = {
+            **scores[task.name], "classes": len(np.unique(train)), "noun": task.noun,
+            "train": len(train), "test": len(test),
+        }  # fmt: skip
+    first = tasks[exam.tasks[0].name]
     record = {
-        **scores,
-        "step": trained.step, "source": data.source, "classes": classes, "layer": layer,
-        "train_images": len(train.labels), "test_images": len(test.labels), "seed": seed,
+        **{name: first[name] for name in PROBES},
+        "tasks": tasks,
+        "step": trained.step, "source": used, "layer": layer, "seed": seed,
     }  # fmt: skip
     if (path / checkpoint.FOLDER).is_dir():
         scratch = path / f"{FILE}.tmp"
@@ -107,21 +99,40 @@ def probe_run(
     return table(record)
 
 
-def _features(one: encoder.Encoder | None, data: LabelledImages, layer: str) -> np.ndarray:
-    if one is None:
-        return data.images.reshape(len(data.images), -1).astype(np.float32) / 255
-    return one.features(data.images, layer)
+def _scores(
+    exam: exams.Exam, trained: encoder.Encoder, layer: str, seed: int
+) -> dict[str, dict[str, dict[str, float]]]:
+    """Accuracies by task, probe and kind of features."""
+    scores = {task.name: {probe: {} for probe in PROBES} for task in exam.tasks}
+    entrants = {exam.baseline: None, "random": trained.untrained(seed), "student": trained}
+    if trained.teacher is not None:
+        entrants["teacher"] = trained.as_teacher()
+    for entrant, one in entrants.items():
+        began = time.monotonic()
+        found = exam.features(one, layer)
+        # Small matrices: a second BLAS thread costs up to 20 times what it saves.
+        with threadpool_limits(1):
+            for task, (train, test) in zip(exam.tasks, found):
+                for name, accuracy in PROBES.items():
+                    scores[task.name][name][entrant] = accuracy(
+                        train, task.labels[0], test, task.labels[1]
+                    )
+        log.info("probed %s in %.0f s", entrant, time.monotonic() - began)
+    return scores
 
 
 def table(record: dict) -> str:
-    """The scores as text: a row per probe, a column per kind of features."""
-    entrants = list(record["linear"])
-    lines = [
-        f"{record['source']}, {record['classes']} classes, {record['train_images']} images to "
-        f"learn from, {record['test_images']} to test, step {record['step']}",
-        "accuracy".ljust(10) + "".join(name.rjust(10) for name in entrants),
-    ]
-    for name in PROBES:
-        cells = "".join(f"{record[name][entrant]:.3f}".rjust(10) for entrant in entrants)
-        lines.append(name.ljust(10) + cells)
+    """The scores as text: for each task a row per probe, a column per kind of features."""
+    lines = [f"{record['source']}, layer {record['layer']}, step {record['step']}"]
+    for name, task in record["tasks"].items():
+        entrants = list(task["linear"])
+        lines += [
+            "",
+            f"{name}: {task['classes']} classes, {task['train']} {task['noun']} to learn from, "
+            f"{task['test']} to test",
+            "accuracy".ljust(10) + "".join(entrant.rjust(10) for entrant in entrants),
+        ]
+        for probe in PROBES:
+            cells = "".join(f"{task[probe][entrant]:.3f}".rjust(10) for entrant in entrants)
+            lines.append(probe.ljust(10) + cells)
     return "\n".join(lines)

@@ -1,0 +1,72 @@
+"""Which numbers the probes see: pooled over an utterance, over a word, over a passage."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from systems import small
+
+from d2v_jax.common import trees
+from d2v_jax.common.checks import UserError
+from d2v_jax.data.labelled_audio import labelled_waves
+from d2v_jax.data.labelled_text import labelled_texts
+from d2v_jax.transfer import baselines, checkpoints, encoder, exams
+
+
+@pytest.fixture(scope="module")
+def voices():
+    """An untrained encoder of sound."""
+    recipe = small("v2_audio_base")
+    rng = np.random.default_rng(0)
+    near = lambda path, x: path.endswith("scale") + rng.normal(0, 0.1, x.shape).astype(np.float32)
+    student = trees.map_with_path(near, checkpoints.shapes_of(recipe))
+    return encoder.Encoder(recipe, student, None, None, 0)
+
+
+def test_frames_are_pooled_where_their_centres_lie():
+    frames = np.arange(10, dtype=np.float32)[:, None]  # centres at 50, 150, ...
+    words = [(7, 100, 300), (7, 149, 151), (8, 160, 170), (8, 0, 1000)]
+    [(whole, means)] = exams._pooled(lambda waves: [frames], 100, 100, [None], [words])
+    assert whole == 4.5 and means.tolist() == [[1.5], [1], [1], [4.5]]
+
+
+def test_voice_and_word(voices):
+    exam = exams.prepare(voices.recipe, "builtin:tones", 6, 0)
+    assert exam.baseline == "log-mel" and [t.name for t in exam.tasks] == ["voice", "word"]
+    data = dataclasses.replace(voices.recipe.data, source="builtin:tones", samples=400,
+                               min_samples=400)  # fmt: skip
+    parts = [labelled_waves(data, split, 6, 0) for split in ("train", "test")]
+    voice, word = exam.features(voices, "last")
+    assert np.array_equal(exam.tasks[0].labels[1], parts[1].labels)
+    expected = voices.features(parts[1].waves)
+    np.testing.assert_allclose(voice[1], expected, rtol=1e-4, atol=1e-5)
+    # The words chosen are real ones, and their features are the means of their own frames.
+    frames = voices.features(parts[0].waves, pool=None)
+    known = {}
+    for frames_td, words in zip(frames, parts[0].words):
+        centres_t = 320 * np.arange(len(frames_td)) + 200
+        for name, first, last in words:
+            mean_d = frames_td[(first <= centres_t) & (centres_t < last)].mean(0)
+            known.setdefault(name, []).append(mean_d)
+    assert len(word[0]) == len(exam.tasks[1].labels[0]) == 6
+    for label, found_d in zip(exam.tasks[1].labels[0].tolist(), word[0]):
+        assert min(np.abs(found_d - mean_d).max() for mean_d in known[label]) < 1e-5
+    # The baseline: the same means, of log-mel frames.
+    voice, word = exam.features(None, "last")
+    assert voice[0].shape == word[1].shape == (6, 80)
+
+
+def test_documents(letters):
+    exam = exams.prepare(letters.recipe, "builtin:python-docs", 10, 0)
+    parts = labelled_texts(letters.recipe.data, 10, 0)
+    [task], [(train, test)] = exam.tasks, exam.features(letters, "all")
+    assert exam.baseline == "tokens" and task.name == "document"
+    assert np.array_equal(task.labels[1], parts[1].labels)
+    np.testing.assert_allclose(test, letters.features(parts[1].texts, "all"), rtol=1e-5)
+    [(train, _)] = exam.features(None, "all")
+    assert np.array_equal(train, baselines.token_counts(parts[0].texts, 261))
+
+
+def test_several_sources_have_no_common_labels(voices):
+    with pytest.raises(UserError, match="several sources.*--source"):
+        exams.prepare(voices.recipe, "a + b", 10, 0)

@@ -1,0 +1,105 @@
+"""`d2v probe` on sound and text: its tables, and what it refuses."""
+
+import json
+import pathlib
+import shutil
+
+import numpy as np
+import pytest
+import soundfile
+
+from d2v_jax import cli
+from d2v_jax.common.checks import UserError
+from d2v_jax.transfer import probe
+
+ENTRANTS = ["random", "student", "teacher"]
+
+
+def trained(name, workdir):
+    args = ["pretrain", "--config", f"{name}:smoke", "--config.train.steps=5",
+            "--config.optimizer.warmup_steps=2"]  # fmt: skip
+    assert cli.main([*args, "--workdir", str(workdir)]) == 0
+    return workdir
+
+
+@pytest.fixture(scope="module")
+def heard(tmp_path_factory):
+    """A run on sound."""
+    return trained("quickstart_audio", tmp_path_factory.mktemp("heard") / "run")
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    """A run on text."""
+    return trained("quickstart_text", tmp_path_factory.mktemp("written") / "run")
+
+
+@pytest.fixture
+def speakers(tmp_path):
+    """Two folders of ten noises, high and low."""
+    rng = np.random.default_rng(0)
+    for number in range(20):
+        wave_s = rng.normal(size=6_000)
+        wave_s = np.diff(wave_s) if number % 2 else np.cumsum(wave_s) / 50
+        path = tmp_path / "speakers" / "ab"[number % 2] / f"{number}.wav"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(path, 0.1 * wave_s / wave_s.std(), 16_000)
+    return tmp_path / "speakers"
+
+
+def test_sound(heard, capsys):
+    assert cli.main(["probe", str(heard), "--examples", "40"]) == 0
+    said = capsys.readouterr().out
+    record = json.loads((heard / "probe.json").read_text())
+    assert list(record["tasks"]) == ["voice", "word"] and record["step"] == 5
+    for task in record["tasks"].values():
+        assert list(task["linear"]) == list(task["knn"]) == ["log-mel", *ENTRANTS]
+        assert task["train"] == task["test"] == 40
+        assert f"{task['linear']['student']:.3f}" in said
+    assert record["linear"] == record["tasks"]["voice"]["linear"]
+    assert record["knn"] == record["tasks"]["voice"]["knn"]
+    assert "voice: 16 classes, 40 utterances" in said and "word: " in said
+
+
+def test_text(written, capsys):
+    assert cli.main(["probe", str(written), "--examples", "60"]) == 0
+    record = json.loads((written / "probe.json").read_text())
+    assert list(record["tasks"]) == ["document"]
+    assert list(record["linear"]) == ["tokens", *ENTRANTS]
+    assert "60 passages to learn from" in capsys.readouterr().out
+
+
+def test_folders_of_speakers(heard, speakers, tmp_path):
+    copy = shutil.copytree(heard, tmp_path / "copy")
+    probe.probe_run(pathlib.Path(copy), str(speakers), 100, "last")
+    record = json.loads((copy / "probe.json").read_text())
+    assert list(record["tasks"]) == ["class"] and record["tasks"]["class"]["classes"] == 2
+    assert record["linear"]["log-mel"] == 1.0
+
+
+def test_what_cannot_be_probed(heard, written, speakers, tmp_path):
+    with pytest.raises(UserError, match="--examples 1: .*at least 2"):
+        probe.probe_run(heard, None, 1, "all")
+    with pytest.raises(UserError, match="layer='9'"):
+        probe.probe_run(heard, None, 10, "9")
+    with pytest.raises(UserError, match="another modality"):
+        probe.probe_run(heard, "builtin:python-docs", 10, "all")
+    (tmp_path / "a.txt").write_text("A line.\n" * 500)
+    with pytest.raises(UserError, match=r"has no labels.*builtin:python-docs"):
+        probe.probe_run(written, str(tmp_path / "a.txt"), 10, "all")
+    shutil.rmtree(speakers / "b")
+    with pytest.raises(UserError, match="only one class; a probe needs at least two"):
+        probe.probe_run(heard, str(speakers), 10, "all")
+    shutil.copy(next(speakers.rglob("*.wav")), speakers)
+    with pytest.raises(UserError, match=r"has no labels.*sub-folder per speaker"):
+        probe.probe_run(heard, str(speakers), 10, "all")
+
+
+def test_the_models_own_source_may_be_without_labels(written, tmp_path):
+    (tmp_path / "a.txt").write_text("A line.\n" * 500)
+    copy = shutil.copytree(written, tmp_path / "copy")
+    record = json.loads((copy / "config.json").read_text())
+    record["recipe"]["data"]["source"] = str(tmp_path / "a.txt")
+    (copy / "config.json").write_text(json.dumps(record))
+    with pytest.raises(UserError, match="Or probe on others: --source builtin:python-docs"):
+        probe.probe_run(copy, None, 10, "all")
