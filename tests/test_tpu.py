@@ -3,6 +3,7 @@
 `gcloud`, `uv`, `d2v`, `srun` and `xpk` are small stand-ins; "workers" are folders.
 """
 
+import concurrent.futures
 import importlib.util
 import os
 import pathlib
@@ -479,14 +480,16 @@ def test_a_mistake_ends_it(cloud, tmp_path):
 
 def test_stop_and_resume(cloud, tmp_path):
     (tmp_path / "plan").write_text("wait\n0\n")
-    assert cloud("create", "s").returncode == 0
-    remote = ["compute", "tpus", "tpu-vm", "ssh", "s", "--worker", "all", "--command"]
-    start = "bash d2v_jax/tpu/worker.sh start --workdir /nfs/a"
-    call(tmp_path / "gcloud", *remote, start, home=tmp_path)
-    while "run 1" not in (tmp_path / "w1/d2v_run/log").read_text():
-        time.sleep(0.05)
-    assert cloud("status", "s").stdout.split() == ["d2v-state:running"] * 2
-    assert cloud("stop", "s").returncode == 0
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        watched = pool.submit(cloud, "run", "s", "--", "--workdir", "/nfs/a")
+        logs = [tmp_path / w / "d2v_run/log" for w in ("w0", "w1")]
+        deadline = time.monotonic() + 30
+        while not all(log.exists() and "run 1" in log.read_text() for log in logs):
+            assert time.monotonic() < deadline and not watched.done()
+            time.sleep(0.05)
+        assert cloud("status", "s").stdout.split() == ["d2v-state:running"] * 2
+        assert cloud("stop", "s").returncode == 0
+        assert watched.result().returncode == 75
     assert cloud("status", "s").stdout.split() == ["d2v-state:stopped"] * 2
     done = cloud("resume", "s", "/nfs/a")
     assert done.returncode == 0, done.stderr
