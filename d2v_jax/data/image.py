@@ -3,9 +3,11 @@
 import io
 import math
 
+import kornia_rs
 import numpy as np
 from PIL import Image, ImageEnhance, UnidentifiedImageError
 
+from d2v_jax.data import jpeg
 from d2v_jax.data.config import ImageData
 from d2v_jax.data.records import BadRecord, Example, Record
 
@@ -93,17 +95,63 @@ def random_resized_crop_box(
 
 def augment(record: Record, cfg: ImageData, rng: np.random.Generator) -> np.ndarray:
     """Colour jitter, random resized crop and flip: uint8 [y, x, c], y = x = `cfg.image_size`."""
-    picture = decode(record.data, cfg.channels)
-    box = random_resized_crop_box(*picture.size, cfg.crop_scale, cfg.crop_ratio, rng)
+    size = jpeg.size_of(record.data)
+    whole_yxc = None if size else _pixels(decode(record.data, cfg.channels))
+    width, height = size or whole_yxc.shape[1::-1]
+    box = random_resized_crop_box(width, height, cfg.crop_scale, cfg.crop_ratio, rng)
     flip = rng.random() < cfg.flip
+    if whole_yxc is None:
+        whole_yxc = _decode_jpeg(record.data, (width, height), box, cfg)
     # Drawn last, so that crop and flip are the same whatever the jitter; applied first, because
     # contrast is relative to the mean of the whole picture (REFERENCE §6.7).
     if cfg.jitter:
-        picture = jitter(picture, cfg.jitter, rng)
-    # Cut before resizing: the bicubic kernel must not see pixels outside the box.
-    crop = picture.crop(box).resize((cfg.image_size, cfg.image_size), Image.Resampling.BICUBIC)
-    image_yxc = _pixels(crop)
+        whole_yxc = _pixels(jitter(_from_array(whole_yxc), cfg.jitter, rng))
+    # Cut before resizing: the kernel must not see pixels outside the box.
+    left, top, right, bottom = _scaled(box, (width, height), whole_yxc.shape[1::-1])
+    image_yxc = resize(whole_yxc[top:bottom, left:right], cfg.image_size, cfg.resize)
     return image_yxc[:, ::-1] if flip else image_yxc
+
+
+def _decode_jpeg(
+    data: bytes, size: tuple[int, int], box: tuple[int, int, int, int], cfg: ImageData
+) -> np.ndarray:
+    """-> uint8 [y, x, c], the picture or, when that is to be fast, a reduced one.
+
+    A reduced one is of a size that leaves `box` at least `cfg.image_size` pixels wide and high.
+    """
+    least = (0, 0)
+    if cfg.resize == "fast":
+        sides = box[2] - box[0], box[3] - box[1]
+        least = tuple(math.ceil(cfg.image_size * whole / side) for whole, side in zip(size, sides))
+    image_yxc = jpeg.pixels(data, cfg.channels, least)
+    # Pillow knows which faults do not matter, and what to say of the others.
+    return _pixels(decode(data, cfg.channels)) if image_yxc is None else image_yxc
+
+
+def _scaled(
+    box: tuple[int, int, int, int], old: tuple[int, int], new: tuple[int, int]
+) -> tuple[int, int, int, int]:
+    """`box` of a picture of size `old` in the same picture of size `new`, at least 1 x 1."""
+    if old == new:
+        return box
+    x, y = new[0] / old[0], new[1] / old[1]
+    left, top = min(round(box[0] * x), new[0] - 1), min(round(box[1] * y), new[1] - 1)
+    return left, top, max(round(box[2] * x), left + 1), max(round(box[3] * y), top + 1)
+
+
+def resize(image_yxc: np.ndarray, size: int, how: str) -> np.ndarray:
+    """uint8 [y, x, c] to [`size`, `size`, c].
+
+    "exact" is Pillow's bicubic resize, antialiased. "fast" is bilinear and antialiases only what
+    is more than twice too large.
+    """
+    image_yxc = np.ascontiguousarray(image_yxc)
+    exact = how == "exact" or min(image_yxc.shape[:2]) > 2 * size
+    if image_yxc.shape[2] == 1:
+        kernel = Image.Resampling.BICUBIC if exact else Image.Resampling.BILINEAR
+        return _pixels(Image.fromarray(image_yxc[:, :, 0]).resize((size, size), kernel))
+    kernel = "bicubic" if exact else "bilinear"
+    return kornia_rs.imgproc.resize(image_yxc, (size, size), kernel, antialias=True)
 
 
 def example(record: Record, rng: np.random.Generator, size: int, cfg: ImageData) -> Example:
