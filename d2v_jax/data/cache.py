@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import secrets
 
 
 def cache_folder() -> pathlib.Path:
@@ -15,7 +16,7 @@ def cache_folder() -> pathlib.Path:
 def write_whole(path: pathlib.Path, data: bytes) -> None:
     """Writes a file that others see complete or not at all, however many write it at once."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
     try:
         part.write_bytes(data)
         os.replace(part, path)

@@ -14,7 +14,7 @@ from tensorflow_datasets.proto import tf_example_pb2
 from d2v_jax.common.checks import UserError
 from d2v_jax.data.audio import decode, random_crop, utterance
 from d2v_jax.data.loader import open_batches
-from d2v_jax.data.prepared import read_index
+from d2v_jax.data.prepared import looks_prepared, read_index
 from d2v_jax.data.records import BadRecord
 from d2v_jax.data.sources import open_audio, open_images
 
@@ -106,6 +106,17 @@ def test_images(config, tmp_path):
     assert bad.value.name == "out record 3"
     with pytest.raises(BadRecord, match="unreadable record"):
         source.read(4)
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted"),
+    [("prepared.json", True), ("prepared.json.part", True), ("prepared-3.array_record", True),
+     ("prepared.jpg", False), ("x.array_record", False)],
+)  # fmt: skip
+def test_what_is_recognised(tmp_path, name: str, wanted: bool):
+    (tmp_path / name).write_text("")
+    assert looks_prepared(str(tmp_path)) == wanted
+    assert not looks_prepared(str(tmp_path / name))
 
 
 AGAIN = r"damaged or was not finished.*d2v data prepare"

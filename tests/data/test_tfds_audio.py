@@ -16,6 +16,7 @@ from d2v_jax.data.audio import decode, utterance
 from d2v_jax.data.loader import open_batches
 from d2v_jax.data.records import BadRecord
 from d2v_jax.data.sources import open_audio
+from d2v_jax.data.tfds_folder import find
 
 COUNT = 20
 AUDIO = "tensorflow_datasets.core.features.audio_feature.Audio"
@@ -214,6 +215,14 @@ def test_errors(audio, described):
     (folder / "features.json").write_text(json.dumps(nodes))
     with pytest.raises(UserError, match=r"no feature with sound \(it has: speaker_id, text\)"):
         open_audio(audio("tfds:speech"))
+
+
+def test_the_newest_version(audio, described):
+    folder = described("ints")
+    for version in ("0.9.0", "1.0.10"):
+        shutil.copytree(folder, folder.with_name(version))
+    assert find("tfds:speech").name == "1.0.10"
+    assert find("tfds:speech:0.9.0").name == find("tfds:speech/0.9.0").name == "0.9.0"
 
 
 def test_configurations(audio, described, tmp_path):
