@@ -9,7 +9,8 @@ import time
 
 import numpy as np
 import pytest
-from pictures import jpeg
+from pictures import encoded, jpeg, ramp
+from PIL import Image
 from sounds import tone, wav
 
 from d2v_jax.common.checks import UserError
@@ -71,6 +72,19 @@ def test_threads_do_not_matter(config, folder, toy, source):
     expected = take(config(source, threads=0), 6)
     check_equal(take(config(source, threads=4), 6), expected)
     check_equal(take(config(source, threads=1), 6), expected)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_fast_crops_in_worker_processes(config, folder, workers):
+    """Reduced while decoding and jittered, with a fault, and resumed in between."""
+    damage(folder, [3])
+    big = Image.fromarray(ramp(400, 300))
+    for path in sorted(folder.rglob("1*.jpg")):
+        path.write_bytes(encoded(big, "jpeg"))
+    make = lambda **where: config(folder, resize="fast", jitter=0.4, max_bad_share=0.5, **where)
+    whole = take(make(threads=0), 6)
+    check_equal(take(make(threads=2), 6), whole)
+    check_equal(take(make(workers=workers), 4, start_step=2), whole[2:])
 
 
 @pytest.fixture
