@@ -11,7 +11,8 @@ def get_config(arg: str = "") -> config_dict.ConfigDict:
     c = base.get_config()
     c.recipe = c.modality = "audio"
 
-    # A folder of wav or flac files, "builtin:tones".
+    # A folder of wav or flac files, LibriSpeech's tree, a fairseq manifest (.tsv), "tfds:NAME",
+    # what `d2v data prepare` made, "builtin:speech", "builtin:tones".
     c.data.source = "librispeech"
     c.data.samples = 160_000  # at 16 kHz, length of a random crop; shorter utterances are dropped
     # Lengths of crops, in samples: each utterance is cut to the longest that it can fill. A batch

@@ -70,6 +70,9 @@ def get_config() -> config_dict.ConfigDict:
     c.trunk.attention_dropout = 0.0  # of attention weights
     c.trunk.drop_path = 0.0  # of whole branches per example, rising linearly to this (§1.11)
     c.trunk.layer_drop = 0.0  # of whole blocks per step
+    # What is computed again on the way back, to save memory: "none", "blocks" (all but their
+    # inputs), "cheap" (all but the results of matrix products).
+    c.trunk.remat = "none"
     c.trunk.dtype = "bfloat16"  # compute; parameters, norms, softmax, losses stay float32
 
     c.mask = config_dict.ConfigDict()
@@ -146,6 +149,7 @@ def get_config() -> config_dict.ConfigDict:
     c.train.steps = 400_000  # updates
     c.train.batch_size = 256  # examples per update, over all devices
     c.train.micro_batches = 1  # parts of a batch computed one after the other, to save memory
+    c.train.micro_views = 1  # parts of an example's views, likewise; costs the student's pass again
     c.train.log_every = 50  # steps between records in metrics.jsonl
     c.train.checkpoint_every = 1_000  # steps between checkpoints
     c.train.keep = 2  # newest checkpoints kept
@@ -220,5 +224,6 @@ def shrink_model(c: config_dict.ConfigDict) -> config_dict.ConfigDict:
     c.teacher.decay_start, c.teacher.decay_end, c.teacher.decay_steps = 0.99, 0.999, 20
     c.data.threads = 2
     c.train.steps, c.train.batch_size, c.train.micro_batches = 30, 8, 1
+    c.train.micro_views = 1
     c.train.log_every, c.train.checkpoint_every = 1, 10
     return c

@@ -45,7 +45,7 @@ def main(argv: list[str] | None = None) -> int:
         return code
     except UserError as error:
         print(f"d2v {args.task}: {error}", file=sys.stderr)
-        return 2
+        return error.code
     except BrokenPipeError:  # `| head` has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
@@ -148,6 +148,11 @@ def _pretrain(args: argparse.Namespace, overrides: list[str]) -> int:
         raise UserError(
             f"{args.workdir} holds no run to continue; name a recipe with --config, such as "
             "--config quickstart_image"
+        )
+    if "://" in str(args.workdir) or str(args.workdir).startswith("gs:"):
+        raise UserError(
+            f"--workdir {args.workdir}: buckets are not written to directly; mount it (gcsfuse) "
+            "and give the folder"
         )
     place = launch.find_place(
         args.distributed, args.coordinator, args.processes, args.process_id

@@ -25,6 +25,9 @@ ROOMS = {
 GUESTS = {
     "optax": ("train/", "transfer/"),
     "grain": ("data/",),
+    "espeakng_loader": ("data/",),
+    "simplejpeg": ("data/",),
+    "kornia_rs": ("data/",),
     "tensorflow_datasets": ("data/",),
     "orbax": ("train/checkpoint.py",),
     "flax": ("nn/", "frontends/", "data2vec/", "train/state.py"),

@@ -5,8 +5,10 @@ class UserError(Exception):
     """Something outside the program is wrong: a file, a field, a workdir.
 
     The message names the thing, its value and the remedy. The command line prints it
-    without a traceback; a traceback is for our own bugs.
+    without a traceback; a traceback is for our own bugs. `code` is the exit code.
     """
+
+    code = 2
 
 
 class ConfigError(UserError):

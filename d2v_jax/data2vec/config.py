@@ -42,6 +42,7 @@ class TrunkConfig:
     attention_dropout: float
     drop_path: float
     layer_drop: float
+    remat: str
     dtype: str
 
     @property

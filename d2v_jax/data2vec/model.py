@@ -92,11 +92,12 @@ class Network(nn.Module):
             grid if cfg.positions.bias == "relative_per_block" else None,
         )  # fmt: skip
         self.prenet = Trunk(
-            spec, trunk.prenet_depth, "input" if trunk.input_norm else "none", trunk.input_dropout
-        )
+            spec, trunk.prenet_depth, "input" if trunk.input_norm else "none",
+            trunk.input_dropout, remat=trunk.remat,
+        )  # fmt: skip
         self.trunk = Trunk(
             spec, trunk.depth, "output" if trunk.output_norm else "none",
-            drop_path=trunk.drop_path, layer_drop=trunk.layer_drop,
+            drop_path=trunk.drop_path, layer_drop=trunk.layer_drop, remat=trunk.remat,
         )  # fmt: skip
         self.decoder = Decoder(cfg.decoder, grid, trunk.width, trunk.dtype)
 

@@ -10,6 +10,13 @@ from d2v_jax.nn.block import Block, BlockSpec, Layer, skipped
 from d2v_jax.nn.dropout import dropout
 from d2v_jax.nn.norm import LayerNorm
 
+# What of a block is kept for the way back; the rest is computed again.
+REMAT = {
+    "none": jax.checkpoint_policies.everything_saveable,
+    "cheap": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+    "blocks": jax.checkpoint_policies.nothing_saveable,
+}
+
 
 class Stack(NamedTuple):
     """What a trunk did to its input."""
@@ -24,6 +31,7 @@ class Trunk(nn.Module):
 
     `norm` says where an affine layer norm stands: "input", "output" or "none". `input_dropout`
     acts behind an input norm; drop path rises linearly from 0 to `drop_path` over the blocks.
+    `remat` is a name of `REMAT`.
     """
 
     spec: BlockSpec
@@ -32,6 +40,7 @@ class Trunk(nn.Module):
     input_dropout: float = 0.0
     drop_path: float = 0.0
     layer_drop: float = 0.0
+    remat: str = "none"
 
     @nn.compact
     def __call__(
@@ -46,9 +55,10 @@ class Trunk(nn.Module):
         if self.norm == "input":
             x_ntd = dropout(normed(x_ntd), self.input_dropout, place("input"))
         entered, layers = x_ntd, []
+        kind = Block if self.remat == "none" else nn.remat(Block, policy=REMAT[self.remat])
         for i in range(self.depth):
             path = self.drop_path * i / max(self.depth - 1, 1)
-            block = Block(self.spec, i, path, name=f"block_{i:02d}")
+            block = kind(self.spec, i, path, name=f"block_{i:02d}")
             layer = block(x_ntd, bias_nhtt, padding_nt, place(f"block {i}"))
             layers.append(skipped(layer, x_ntd, self.layer_drop, place(f"skip {i}")))
             x_ntd = layers[-1].out

@@ -10,6 +10,7 @@ from d2v_jax.common.checks import ConfigError, require
 from d2v_jax.data2vec import masking
 from d2v_jax.data2vec.model import Model
 from d2v_jax.nn import initializers
+from d2v_jax.nn.trunk import REMAT
 from d2v_jax.train import check_data
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ NAMED = {
     "positions.zero_padding": ("each_layer", "input", "never"),
     "trunk.block": ("post_norm", "pre_norm"),
     "trunk.init": tuple(initializers.NAMED),
+    "trunk.remat": tuple(REMAT),
     "trunk.dtype": ("float32", "bfloat16"),
     "mask.hide": ("remove", "replace", "input"),
     "mask.kind": masking.KINDS,
@@ -40,7 +42,8 @@ POSITIVE = """
     positions.conv_layers positions.conv_kernel positions.conv_groups
     trunk.width trunk.heads trunk.depth trunk.mlp_ratio trunk.norm_eps
     mask.block mask.neighbours mask.views decoder.width decoder.groups
-    optimizer.learning_rate train.steps train.batch_size train.micro_batches train.log_every
+    optimizer.learning_rate train.steps train.batch_size train.micro_batches train.micro_views
+    train.log_every
     train.checkpoint_every train.keep train.most_skipped
 """.split()
 NOT_NEGATIVE = """
@@ -84,6 +87,7 @@ def check(config: Config) -> None:
         opt.schedule != "exponential" or opt.end_share > 0,
         "optimizer.schedule='exponential' never reaches 0; set optimizer.end_share, such as 0.01",
     )
+    divides("mask.views", config.model.mask.views, "train.micro_views", train.micro_views)
     check_data.check_batches(config.data, train.batch_size, train.micro_batches)
 
 

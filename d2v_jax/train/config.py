@@ -41,6 +41,7 @@ class TrainConfig:
     steps: int
     batch_size: int
     micro_batches: int
+    micro_views: int
     log_every: int
     checkpoint_every: int
     keep: int

@@ -16,7 +16,6 @@ from d2v_jax.train.peers import Peers
 
 log = logging.getLogger("d2v")
 
-PORT = 8476  # of JAX's service where the cluster does not say; ours is the next one
 COLLECTIVE_S = 120
 
 
@@ -85,7 +84,8 @@ def join(place: Place, facts: Mapping[str, object], timeout_s: float) -> Peers:
     Raises `UserError` naming the process that does not come, differs or hangs.
     """
     host, _, port = place.coordinator.rpartition(":")
-    peers = Peers(host, int(port) + 1, place.processes, place.process_id, timeout_s)
+    beside = int(port) + (1 if int(port) < 65535 else -1)
+    peers = Peers(host, beside, place.processes, place.process_id, timeout_s)
     for name, value in facts.items():
         peers.agree(name, value)
     jax.distributed.initialize(

@@ -23,6 +23,12 @@ LOST = 76  # exit code of a process whose run lost another one: start all of the
 SILENCE_S = 30  # after which a host that does not acknowledge is gone
 
 
+class Missing(UserError):
+    """Another process does not answer; it may come back."""
+
+    code = LOST
+
+
 class Peers:
     """One of `count` processes. `end` is called with a sentence when another one is lost."""
 
@@ -30,7 +36,7 @@ class Peers:
         self, host: str, port: int, count: int, index: int, timeout_s: float,
         end: Callable[[str], None] | None = None,
     ):  # fmt: skip
-        """Connects all processes. Raises `UserError` naming those that do not come in time."""
+        """Connects all processes. Raises `Missing` naming those that do not come in time."""
         self.count, self.index = count, index
         self._end = end or _leave
         self._lines: dict[int, _Lines] = {}
@@ -62,8 +68,8 @@ class Peers:
                 f"Start every process with the same --coordinator and --processes, and let port "
                 f"{port} of the first host be reached"
             )
-            self._tell({"error": words})
-            raise UserError(words)
+            self._tell({"error": words, "missing": True})
+            raise Missing(words)
 
     def agree(self, what: str, value: Any, timeout_s: float = 600) -> None:
         """Waits until every process says the same of `what`; `value` is anything JSON can hold.
@@ -75,9 +81,9 @@ class Peers:
             self._lines[0].write({"index": self.index, "value": value})
             answer = self._lines[0].read(deadline + 30)
             if answer is None:
-                raise UserError(f"process 0 did not answer while agreeing on {what}")
+                raise Missing(f"process 0 did not answer while agreeing on {what}")
             if answer["error"]:
-                raise UserError(answer["error"])
+                raise (Missing if answer["missing"] else UserError)(answer["error"])
             return
         error = None
         said = {index: line.read(deadline) for index, line in self._lines.items()}
@@ -92,9 +98,9 @@ class Peers:
                 f"{what} than process 0: {_difference(theirs, value)}. Give all processes the "
                 "same command, code and data"
             )
-        self._tell({"error": error})
+        self._tell({"error": error, "missing": bool(silent)})
         if error:
-            raise UserError(error)
+            raise (Missing if silent else UserError)(error)
 
     def watch(self) -> None:
         """From here on a lost process ends this one, within seconds, with a sentence."""
@@ -175,7 +181,7 @@ def _connect(host: str, port: int, index: int, deadline: float, timeout_s: float
             return line
         except OSError as error:
             if time.monotonic() > deadline:
-                raise UserError(
+                raise Missing(
                     f"process 0 at {host}:{port} did not answer within {timeout_s:.0f} s "
                     f"({error.strerror or error}). Start it, and let that port be reached"
                 ) from None

@@ -39,6 +39,7 @@ def make_train_step(
     decay = schedules.linear_ramp(follow.decay_start, follow.decay_end, follow.decay_steps)
     rate = learning_rate(config)
     views, parts = config.model.mask.views, config.train.micro_batches
+    view_parts = config.train.micro_views
 
     def draw(state: TrainState, batch: Batch):
         """-> (inputs, mask, keys per example): what is asked of the student."""
@@ -56,16 +57,23 @@ def make_train_step(
         targets_btd = objective.teacher_targets(
             model, student, owned, inputs, tokens, mask
         )  # fmt: skip
-        targets_nud = objective.hidden_targets(targets_btd, mask)
-        predictions = model.predict(student, tokens, mask, random.named("encoder").views(views))
         whole = whole or objective.counts(model, mask)
-        total, terms = objective.losses(
-            model, predictions, targets_btd, targets_nud, mask, whole
-        )  # fmt: skip
-        health = objective.health(
-            predictions.hidden_nud, targets_nud, targets_btd, mask, model.padding(inputs)
+
+        def answer(mask, random):
+            """What the student makes of some of the views."""
+            targets_nud = objective.hidden_targets(targets_btd, mask)
+            predictions = model.predict(student, tokens, mask, random)
+            total, terms = objective.losses(
+                model, predictions, targets_btd, targets_nud, mask, whole
+            )
+            health = objective.health(
+                predictions.hidden_nud, targets_nud, targets_btd, mask, model.padding(inputs)
+            )
+            return total, terms | health
+
+        return in_parts(
+            answer, mask, random.named("encoder").views(views), len(targets_btd), view_parts
         )
-        return total, terms | health
 
     gradient = jax.value_and_grad(loss_fn, has_aux=True)
 
@@ -112,6 +120,31 @@ def make_train_step(
         return new, metrics
 
     return train_step
+
+
+def in_parts(
+    answer: Callable[[Any, rng.Keys], Any], mask: Any, random: rng.Keys, batch: int, parts: int
+) -> Any:
+    """The sum of `answer(mask, random)` over parts of each example's views, one after the other.
+
+    Backwards each part is computed once more: only one part's activations are held at a time.
+    """
+    if parts == 1:
+        return answer(mask, random)
+    # Views of one example lie side by side: [n, ...] -> [parts, n / parts, ...].
+    split = lambda x: jnp.swapaxes(x.reshape(batch, parts, -1, *x.shape[1:]), 0, 1).reshape(
+        parts, -1, *x.shape[1:]
+    )
+
+    @jax.checkpoint
+    def add(sums: Any, part: Any) -> tuple[Any, None]:
+        mask, each_n = part
+        return jax.tree.map(jnp.add, sums, answer(mask, rng.Keys(random.all, each_n))), None
+
+    every = jax.tree.map(split, mask), split(random.each_n)
+    first = jax.tree.map(lambda x: x[0], every)
+    like = jax.eval_shape(lambda m, e: answer(m, rng.Keys(random.all, e)), *first)
+    return jax.lax.scan(add, jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), like), every)[0]
 
 
 def finite_norm(grads: Tree, total: jax.Array) -> tuple[jax.Array, jax.Array]:

@@ -14,6 +14,9 @@ from d2v_jax.train import config, loop, mesh, metrics, state, step
 
 # Compared in two parts: hidden tokens vary in number, or there are views and a cls term.
 PARTS = ("v1_audio_base", "v1_text_base", "v2_image_base")
+# Compared with blocks computed again, and with the views in two parts.
+REMAT = {"v2_audio_base": "blocks", "v2_text_base": "cheap"}
+VIEWS = ("v2_audio_base",)
 # Where parameters, teacher and optimiser are cut as well.
 MESHES = {"v1_audio_base": "fsdp:-1", "v2_image_base": "data:2,fsdp:-1", "v2_text_base": "fsdp:-1"}
 EXACT = ("loss", "regression", "grad_norm", "hidden_share", "learning_rate", "teacher_decay")
@@ -37,8 +40,12 @@ def run(resolved, devices, steps=10, pad=0, spec="data:-1"):
     """-> (losses, final state, number of traces)."""
     grid, spread, train_step = compiled(resolved, devices, spec)
     split = mesh.batch_sharding(grid)
-    alike = dataclasses.replace(resolved.train, micro_batches=1)
-    current = jax.device_put(start(dataclasses.replace(resolved, train=alike)), spread)
+    alike = dataclasses.replace(resolved.train, micro_batches=1, micro_views=1)
+    trunk = dataclasses.replace(resolved.model.trunk, remat="none")
+    alike = dataclasses.replace(
+        resolved, train=alike, model=dataclasses.replace(resolved.model, trunk=trunk)
+    )
+    current = jax.device_put(start(alike), spread)
     losses = []
     for k in range(steps):
         batch = systems.batch(resolved, resolved.train.batch_size, seed=k, pad=pad)
@@ -61,7 +68,7 @@ def assert_same_course(one, other):
 
 @pytest.mark.parametrize("name", systems.NAMES)
 def test_devices_and_parts_of_a_batch_do_not_matter(name):
-    """One device and one part, against eight devices; and against two parts of a batch."""
+    """One device, against eight that hold parts of parameters, batches and views."""
     whole = systems.small(name, noise=True)
     whole = dataclasses.replace(
         whole, train=dataclasses.replace(whole.train, batch_size=16),
@@ -70,10 +77,16 @@ def test_devices_and_parts_of_a_batch_do_not_matter(name):
     pad = 9 if whole.model.modality == "text" else 0
     one = run(whole, 1, 3, pad)
     assert one[1].step == 3 and one[2] == 1
-    split = dataclasses.replace(whole, train=dataclasses.replace(whole.train, micro_batches=2))
-    eight = run(split if name in PARTS else whole, 8, 3, pad, MESHES.get(name, "data:-1"))
+    train = dataclasses.replace(
+        whole.train, micro_batches=1 + (name in PARTS), micro_views=1 + (name in VIEWS)
+    )
+    trunk = dataclasses.replace(whole.model.trunk, remat=REMAT.get(name, "none"))
+    split = dataclasses.replace(
+        whole, train=train, model=dataclasses.replace(whole.model, trunk=trunk)
+    )
+    eight = run(split, 8, 3, pad, MESHES.get(name, "data:-1"))
     assert eight[2] == 1
-    if name in PARTS:  # health is measured in each part alone
+    if name in PARTS + VIEWS:  # health is measured in each part alone
         one = [{k: m[k] for k in EXACT} for m in one[0]], *one[1:]
     assert_same_course(one, eight)
 
