@@ -7,6 +7,7 @@ import os
 import pathlib
 import sys
 
+from d2v_jax import cli_data
 from d2v_jax.common.checks import UserError
 
 log = logging.getLogger("d2v")
@@ -37,7 +38,7 @@ def main(argv: list[str] | None = None) -> int:
     logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax narrates every file it opens
     parser = _parser()
     args, rest = parser.parse_known_args(argv)
-    if rest and args.task != "pretrain":
+    if rest and args.task not in ("pretrain", "data"):
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     try:
         code = args.run(args, rest)
@@ -124,6 +125,8 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("out", type=pathlib.Path, metavar="OUT", help="a new folder")
     sub.add_argument("--to", default="run", choices=("run", "safetensors", "hf"),
                      help="default %(default)s; hf: data2vec 1.0 only")  # fmt: skip
+
+    cli_data.add(task("data", _data, "look at a source of examples, prepare it, measure it"))
     return parser
 
 
@@ -198,6 +201,11 @@ def _convert(args: argparse.Namespace, _: list[str]) -> int:
     from d2v_jax.transfer import convert
 
     print(convert.convert(args.source, args.out, args.to))
+    return 0
+
+
+def _data(args: argparse.Namespace, overrides: list[str]) -> int:
+    print(cli_data.run(args, overrides))
     return 0
 
 

@@ -18,7 +18,8 @@ ROOMS = {
     "interop": {"common", "nn", "frontends", "data2vec", "configs"},
     "train": {"common", "nn", "frontends", "data2vec", "data", "configs"},
     "transfer": {"common", "nn", "frontends", "data2vec", "data", "train", "interop"},
-    "cli": {"common", "data2vec", "data", "train", "transfer", "interop"},
+    "cli_data": {"common", "data", "train"},
+    "cli": {"cli_data", "common", "data2vec", "data", "train", "transfer", "interop"},
     "__init__": {"transfer"},
 }
 # Third-party libraries have rooms too; files by path below d2v_jax.
@@ -33,6 +34,7 @@ GUESTS = {
     "flax": ("nn/", "frontends/", "data2vec/", "train/state.py"),
     "sklearn": ("transfer/probe.py",),
     "PIL": ("data/",),
+    "matplotlib": ("data/charts.py",),
     "soundfile": ("data/",),
     "soxr": ("data/",),
     "tokenizers": ("data/",),
