@@ -72,7 +72,7 @@ def _data_config(args: argparse.Namespace, overrides: Sequence[str]) -> DataConf
         return data
     modality = args.modality or guess.modality_of(args.source)
     base = importlib.import_module(f"d2v_jax.configs.{modality}").get_config()
-    if modality == "text":
+    if "tokenizer" in base.data:
         tokenizer = any(word.startswith("--config.data.tokenizer") for word in words)
         require(
             tokenizer or args.job != "prepare",
