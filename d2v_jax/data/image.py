@@ -119,7 +119,7 @@ def _decode_jpeg(
 
     A reduced one is of a size that leaves `box` at least `cfg.image_size` pixels wide and high.
     """
-    least = (0, 0)
+    least = None
     if cfg.resize == "fast":
         sides = box[2] - box[0], box[3] - box[1]
         least = tuple(math.ceil(cfg.image_size * whole / side) for whole, side in zip(size, sides))
