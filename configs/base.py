@@ -16,6 +16,7 @@ def get_config() -> config_dict.ConfigDict:
     # Devices as a grid, such as "data:-1" or "data:2,fsdp:-1"; -1: all that remain. Examples are
     # split over both axes; student, teacher and optimiser over "fsdp", copied over "data".
     c.mesh = "data:-1"
+    c.profile = ""  # "steps:10..12": a trace of these steps for TensorBoard, in the run folder
     # A run folder or anyone's checkpoint to start from, student and teacher; "": fresh numbers.
     c.init_from = ""
     c.init_teacher = "checkpoint"  # of `init_from`: its own teacher, or a copy of its "student"

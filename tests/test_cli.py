@@ -53,6 +53,16 @@ def test_a_run_holds_what_the_readme_says(run):
     assert {"loss", "target_std", "prediction_std", "position_share"} <= set(lines[0])
     assert (run / "checkpoints" / "8" / "student").is_dir()
     assert any((run / "tensorboard").iterdir())
+    (call,) = json.loads((run / "goodput.json").read_text())
+    assert call["steps"] == [0, 8] and call["compilations"] >= 2 and 0 < call["goodput"] < 1
+    assert set(call["seconds"]) == {"start", "compile", "data", "checkpoint", "productive"}
+    assert all(0 <= seconds < 600 for seconds in call["seconds"].values())
+
+
+def test_a_trace_of_chosen_steps(tmp_path):
+    argv = ["pretrain", *SMOKE, "--workdir", str(tmp_path), "--config.profile=steps:3..4"]
+    assert cli.main(argv) == 0
+    assert len(list((tmp_path / "profile").rglob("*.xplane.pb"))) == 1
 
 
 def test_a_finished_run_stays_finished(run, caplog):

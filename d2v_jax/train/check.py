@@ -11,7 +11,7 @@ from d2v_jax.data2vec import masking
 from d2v_jax.data2vec.model import Model
 from d2v_jax.nn import initializers
 from d2v_jax.nn.trunk import REMAT
-from d2v_jax.train import check_data
+from d2v_jax.train import check_data, mesh
 
 if TYPE_CHECKING:
     from d2v_jax.train.config import Config
@@ -71,6 +71,7 @@ def check(config: Config) -> None:
         _single(name, fields[name])
     one_of(config.init_teacher, ("checkpoint", "student"), "init_teacher")
     require(0 <= config.seed < 2**32, f"seed={config.seed} must lie between 0 and 2**32 - 1")
+    _ = config.profiled_steps, mesh.parse(config.mesh)  # these raise where they are no such thing
     check_data.check(fields)
     _trunk(config)
     _masks(config)

@@ -5,6 +5,7 @@ import difflib
 import importlib
 import importlib.resources
 import pathlib
+import re
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -58,12 +59,29 @@ class Config:
     recipe: str
     seed: int
     mesh: str
+    profile: str
     init_from: str
     init_teacher: str
     data: DataConfig
     model: d2v.ModelConfig
     optimizer: OptimizerConfig
     train: TrainConfig
+
+    @property
+    def profiled_steps(self) -> tuple[int, int] | None:
+        """First and last step to trace, of `profile`. Raises `ConfigError` where it is neither
+        empty nor understood.
+        """
+        if not self.profile:
+            return None
+        found = re.fullmatch(r"steps:(\d+)\.\.(\d+)", self.profile)
+        steps = (int(found[1]), int(found[2])) if found else (1, 0)
+        require(
+            0 < steps[0] <= steps[1],
+            f"profile={self.profile!r} is not understood; write steps:FIRST..LAST, as in "
+            "'steps:10..12'",
+        )
+        return steps
 
 
 def load(spec: str, overrides: Sequence[str] = ()) -> config_dict.ConfigDict:

@@ -22,6 +22,7 @@ from d2v_jax.train import loop, metrics, run, state, step
 from d2v_jax.train import mesh as meshes
 from d2v_jax.train.checkpoint import Checkpoints
 from d2v_jax.train.config import Config, to_fields
+from d2v_jax.train.goodput import Goodput, Profile
 from d2v_jax.train.peers import Peers
 
 log = logging.getLogger("d2v")
@@ -42,6 +43,7 @@ def pretrain(
     `read_start` is called when `init_from` names a checkpoint and the run is new. `peers` are the
     other processes of this run, if there are any; they share `workdir`.
     """
+    spent = Goodput(workdir)
     mesh = meshes.make_mesh(config.mesh)
     sizes = batch_sizes(config.data, config.train.batch_size)
     meshes.check_batch(sizes, config.train.micro_batches, mesh)
@@ -84,7 +86,7 @@ def pretrain(
         if peers:
             peers.agree("step", start)
             peers.watch()
-        return _train(config, workdir, data, mesh, checkpoints, current, start)
+        return _train(config, workdir, data, mesh, checkpoints, current, start, spent)
     finally:
         checkpoints.close()
 
@@ -141,7 +143,7 @@ def _initial_state(config, mesh, shapes, checkpoints, fingerprint, first):
     return current, latest
 
 
-def _train(config, workdir, data, mesh, checkpoints, current, start) -> int:
+def _train(config, workdir, data, mesh, checkpoints, current, start, spent) -> int:
     index, together = jax.process_index(), jax.process_count() > 1
     quarantine = Quarantine(workdir, index)
     history = metrics.History(workdir, start) if index == 0 else None
@@ -150,6 +152,7 @@ def _train(config, workdir, data, mesh, checkpoints, current, start) -> int:
     guard = loop.Guard(
         [path for path, _ in trees.leaves(current.student)], config.train.most_skipped
     )
+    profile = Profile(workdir, config.profiled_steps)
     train_step = step.compile_step(config, mesh, jax.tree.map(lambda x: x.sharding, current))
     log.info("compiling the step ...")
     began = time.monotonic()
@@ -157,6 +160,7 @@ def _train(config, workdir, data, mesh, checkpoints, current, start) -> int:
 
     def record(one: metrics.Record) -> None:
         last.update(one)
+        spent.add("data", one["data_wait_s"])
         if history:
             history.write(one)
             progress.show(one)
@@ -169,8 +173,12 @@ def _train(config, workdir, data, mesh, checkpoints, current, start) -> int:
 
         def save(state_now: state.TrainState) -> None:
             position = {"next_batch": int(state_now.step), "fingerprint": batches.fingerprint}
-            checkpoints.save(state_now, position, to_fields(config), last or None)
+            with spent.timed("checkpoint"):
+                checkpoints.save(state_now, position, to_fields(config), last or None)
+            if index == 0:
+                spent.write(start, position["next_batch"])
 
+        spent.started()
         current = loop.fit(
             current,
             train_step,
@@ -183,8 +191,13 @@ def _train(config, workdir, data, mesh, checkpoints, current, start) -> int:
             save=save,
             stop=stop,
             guard=guard,
+            began=profile.before,
         )
-        checkpoints.wait()
+        profile.end()
+        with spent.timed("checkpoint"):
+            checkpoints.wait()
+        if index == 0:
+            spent.write(start, int(current.step))
         if history:
             history.close()
         if batches.faults:

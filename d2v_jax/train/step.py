@@ -54,15 +54,17 @@ def make_train_step(
         inputs, mask, random = draw(state, batch)
         shown = model.hide_inputs(inputs, mask)
         tokens = model.tokens(student, shown, random.named("tokens"))
-        targets_btd = objective.teacher_targets(
-            model, student, owned, inputs, tokens, mask
-        )  # fmt: skip
+        with jax.named_scope("teacher"):
+            targets_btd = objective.teacher_targets(
+                model, student, owned, inputs, tokens, mask
+            )  # fmt: skip
         whole = whole or objective.counts(model, mask)
 
         def answer(mask, random):
             """What the student makes of some of the views."""
             targets_nud = objective.hidden_targets(targets_btd, mask)
-            predictions = model.predict(student, tokens, mask, random)
+            with jax.named_scope("student"):
+                predictions = model.predict(student, tokens, mask, random)
             total, terms = objective.losses(
                 model, predictions, targets_btd, targets_nud, mask, whole
             )
@@ -102,7 +104,7 @@ def make_train_step(
         with jax.named_scope("update"):
             updates, opt_state = optimizer.update(grads, state.opt_state, state.student)
             student = optax.apply_updates(state.student, updates)
-        moved = teacher.move(state.teacher, student, decay(state.step + 1))
+            moved = teacher.move(state.teacher, student, decay(state.step + 1))
         new = TrainState(state.step + 1, student, moved, opt_state)
         held = state.replace(step=state.step + 1)
         new = jax.tree.map(lambda now, old: jnp.where(bad_leaf < 0, now, old), new, held)

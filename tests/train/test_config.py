@@ -53,6 +53,11 @@ BAD = {
         ("train.micro_batches=3", r"=512 makes batches of 512 examples, .* not a multiple of .*=3"),
         ("init_teacher=teacher", r"init_teacher='teacher' is not one of 'checkpoint', 'student'"),
         ("seed=-1", r"seed=-1"),
+        ("profile=10..12", r"profile='10..12' is not understood; write steps:FIRST..LAST"),
+        ("profile=steps:4..3", r"profile='steps:4..3' is not understood"),
+        ("mesh=model:2", r"mesh='model:2': 'model:2' is not understood"),
+        ("train.micro_views=3", r"mask.views=16 is not a multiple of train.micro_views=3"),
+        ("trunk.remat=all", r"trunk.remat='all' is not one of 'none', 'cheap', 'blocks'"),
     ],
     "v1_image_base": [
         ("trunk.prefix_tokens=0", r"positions.bias='relative' needs trunk.prefix_tokens=1"),
