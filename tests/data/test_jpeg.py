@@ -58,7 +58,8 @@ def test_other_formats_are_left_to_pillow(kind):
 
 
 def test_more_is_left_to_pillow(photo, monkeypatch):
-    assert jpeg.size_of(file(photo.convert("CMYK"))) is None
+    for subsampling in (0, 2):
+        assert jpeg.size_of(file(photo.convert("CMYK"), subsampling=subsampling)) is None
     assert jpeg.size_of(ramp()) is None
     assert jpeg.size_of(b"") is None
     assert jpeg.size_of(file(photo)[:50]) is None
