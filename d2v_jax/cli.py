@@ -38,7 +38,7 @@ def main(argv: list[str] | None = None) -> int:
     logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax narrates every file it opens
     parser = _parser()
     args, rest = parser.parse_known_args(argv)
-    if rest and args.task not in ("pretrain", "data"):
+    if rest and not (args.task in ("pretrain", "data") or getattr(args, "plan", False)):
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     try:
         code = args.run(args, rest)
@@ -115,8 +115,14 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--tokenizer", metavar="FOLDER", help="of a model of text that brings none: "
                      "the folder with vocab.json and merges.txt, or 'bytes'")  # fmt: skip
 
-    sub = task("inspect", _inspect, "the parameter tree and the resolved recipe of a checkpoint")
-    sub.add_argument("checkpoint", type=pathlib.Path, metavar="RUN", help=CHECKPOINT)
+    sub = task("inspect", _inspect, "the parameter tree and the resolved recipe of a checkpoint; "
+               "or, before a run, the memory that a recipe will need")  # fmt: skip
+    sub.add_argument("checkpoint", type=pathlib.Path, metavar="RUN",
+                     help=f"{CHECKPOINT}; with --plan a recipe or a run folder")  # fmt: skip
+    sub.add_argument("--plan", action="store_true", help="compile the step and say what it needs "
+                     "on each device; fields are set with --config.section.field=value")
+    sub.add_argument("--devices", type=int, metavar="N",
+                     help="plan for so many, pretended on the CPU")  # fmt: skip
 
     sub = task("convert", _convert, "anyone's checkpoint into a run folder, one safetensors file "
                "or a Hugging Face folder")  # fmt: skip
@@ -133,16 +139,23 @@ def _parser() -> argparse.ArgumentParser:
 # Each task imports what it needs itself: `d2v --help` should not wait for JAX.
 
 
+def _resolved(spec: str, overrides: list[str]):
+    """The recipe that a name, a file or a run folder stands for."""
+    from d2v_jax.train import config, run
+
+    folder = pathlib.Path(spec).expanduser()
+    if folder.is_dir():
+        return config.resolve(config.edited(run.read_recipe(folder), overrides, spec))
+    return config.resolve(config.load(spec, overrides))
+
+
 def _pretrain(args: argparse.Namespace, overrides: list[str]) -> int:
-    from d2v_jax.train import config, launch, run
+    from d2v_jax.train import launch, run
     from d2v_jax.train.pretrain import pretrain
     from d2v_jax.transfer import checkpoints
 
-    if args.config and pathlib.Path(args.config).expanduser().is_dir():
-        fields = run.read_recipe(pathlib.Path(args.config).expanduser())
-        resolved = config.resolve(config.edited(fields, overrides, args.config))
-    elif args.config:
-        resolved = config.resolve(config.load(args.config, overrides))
+    if args.config:
+        resolved = _resolved(args.config, overrides)
     elif (args.workdir / run.FILE).exists() and not overrides:
         resolved = run.read_config(args.workdir)
     elif overrides:
@@ -187,13 +200,31 @@ def _features(args: argparse.Namespace, _: list[str]) -> int:
     return 0
 
 
-def _inspect(args: argparse.Namespace, _: list[str]) -> int:
+def _inspect(args: argparse.Namespace, overrides: list[str]) -> int:
+    if args.plan:
+        return _plan(args, overrides)
     from d2v_jax.train import inspect
     from d2v_jax.transfer import checkpoints
 
     one = checkpoints.outline(args.checkpoint)
     print(inspect.report(one.recipe, one.student, one.teacher, one.head,
                          f"{one.system} at step {one.step}"))  # fmt: skip
+    return 0
+
+
+def _plan(args: argparse.Namespace, overrides: list[str]) -> int:
+    import jax
+
+    from d2v_jax.train import plan
+
+    if args.devices is not None and args.devices < 1:
+        raise UserError(f"--devices {args.devices}: must be positive")
+    resolved = _resolved(str(args.checkpoint), overrides)
+    if args.devices:
+        jax.config.update("jax_platforms", "cpu")
+        jax.config.update("jax_num_cpu_devices", args.devices)
+    log.info("compiling the step ...")
+    print(plan.plan(resolved))
     return 0
 
 
