@@ -213,16 +213,13 @@ def _inspect(args: argparse.Namespace, overrides: list[str]) -> int:
 
 
 def _plan(args: argparse.Namespace, overrides: list[str]) -> int:
-    import jax
-
     from d2v_jax.train import plan
 
     if args.devices is not None and args.devices < 1:
         raise UserError(f"--devices {args.devices}: must be positive")
     resolved = _resolved(str(args.checkpoint), overrides)
     if args.devices:
-        jax.config.update("jax_platforms", "cpu")
-        jax.config.update("jax_num_cpu_devices", args.devices)
+        plan.pretend(args.devices)
     log.info("compiling the step ...")
     print(plan.plan(resolved))
     return 0

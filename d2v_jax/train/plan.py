@@ -22,6 +22,12 @@ BYTES = {"pred": 1, "s8": 1, "u8": 1, "bf16": 2, "f16": 2, "s16": 2, "u16": 2, "
 ARRAY = re.compile(r"= (\w+)\[([\d,]+)\]\{[^}]*\} .*metadata=\{[^}]*op_name=\"([^\"]*)\"")
 
 
+def pretend(devices: int) -> None:
+    """So many devices on the CPU, to plan for others; before anything is computed."""
+    jax.config.update("jax_platforms", "cpu")
+    jax.config.update("jax_num_cpu_devices", devices)
+
+
 def plan(config: Config) -> str:
     """The table of bytes per device, the largest arrays of the step and its arithmetic.
 
