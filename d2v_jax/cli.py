@@ -81,10 +81,15 @@ def _parser() -> argparse.ArgumentParser:
                      "v2_image_base or quickstart_image:smoke, or a run folder")  # fmt: skip
     sub.add_argument("--workdir", required=True, type=pathlib.Path, help="the run folder")
     group = sub.add_argument_group("several processes, each with the same command")
-    group.add_argument("--distributed", choices=("auto", "off"), help="auto: find the others by "
-                       "Cloud TPU, GKE, Slurm or MPI; default: where they are to be seen")
-    group.add_argument("--coordinator", metavar="HOST:PORT", help="of process 0; PORT + 1 is used "
-                       "too")
+    group.add_argument(
+        "--distributed",
+        choices=("auto", "off"),
+        help="auto: find the others by "
+        "Cloud TPU, GKE, Slurm or MPI; default: where they are to be seen",
+    )
+    group.add_argument(
+        "--coordinator", metavar="HOST:PORT", help="of process 0; PORT + 1 is used too"
+    )
     group.add_argument("--processes", type=int, metavar="N")
     group.add_argument("--process-id", type=int, metavar="I", help="0 to N - 1")
     group.add_argument("--start-timeout", type=float, default=300, metavar="S",
@@ -96,8 +101,11 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--source", help="where labels are: a folder with one sub-folder per class "
                      "or speaker, tfds:NAME, builtin:photos, builtin:tones, "
                      "builtin:python-docs; default: what it was trained on")  # fmt: skip
-    sub.add_argument("--examples", type=int, help="most per task and split; default 4000 images, "
-                     "2000 of anything else")
+    sub.add_argument(
+        "--examples",
+        type=int,
+        help="most per task and split; default 4000 images, 2000 of anything else",
+    )
     sub.add_argument("--layer", default="all", help=LAYER)
 
     sub = task("features", _features, "features of a folder of images, of sound files or of "
@@ -119,8 +127,12 @@ def _parser() -> argparse.ArgumentParser:
                "or, before a run, the memory that a recipe will need")  # fmt: skip
     sub.add_argument("checkpoint", type=pathlib.Path, metavar="RUN",
                      help=f"{CHECKPOINT}; with --plan a recipe or a run folder")  # fmt: skip
-    sub.add_argument("--plan", action="store_true", help="compile the step and say what it needs "
-                     "on each device; fields are set with --config.section.field=value")
+    sub.add_argument(
+        "--plan",
+        action="store_true",
+        help="compile the step and say what it needs "
+        "on each device; fields are set with --config.section.field=value",
+    )
     sub.add_argument("--devices", type=int, metavar="N",
                      help="plan for so many, pretended on the CPU")  # fmt: skip
 
@@ -170,9 +182,7 @@ def _pretrain(args: argparse.Namespace, overrides: list[str]) -> int:
             f"--workdir {args.workdir}: buckets are not written to directly; mount it (gcsfuse) "
             "and give the folder"
         )
-    place = launch.find_place(
-        args.distributed, args.coordinator, args.processes, args.process_id
-    )
+    place = launch.find_place(args.distributed, args.coordinator, args.processes, args.process_id)
     peers = None
     if place:
         facts = run.facts(resolved)

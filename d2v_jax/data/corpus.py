@@ -1,156 +1,201 @@
-"""Documents to one long array of tokens, and that to blocks: the records of text."""
+"""Documents to one long stream of tokens."""
 
+import array
 import dataclasses
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
+from typing import Protocol
 
 import numpy as np
 
-from d2v_jax.common.checks import UserError, require
-from d2v_jax.data.config import TextData
 from d2v_jax.data.progress import logged
-from d2v_jax.data.records import Record, fingerprint_of
+from d2v_jax.data.records import fingerprint_of
 from d2v_jax.data.text import EOS
-from d2v_jax.data.tokenizer import Tokenizer
+from d2v_jax.data.tokenizer import Breaks, Tokenizer
 
 CHUNK = 1 << 20  # characters tokenised at once
 
 
 @dataclasses.dataclass(frozen=True)
 class Document:
-    """Lines (sentences or paragraphs) that belong together; none is empty."""
+    """Lines (sentences or paragraphs) that belong together; none is empty.
+
+    A document too long to be held at once comes in parts of the same name, all but the last with
+    `more`.
+    """
 
     name: str
     lines: tuple[str, ...]
     label: int | None = None
+    more: bool = False
+
+
+def whole(parts: Iterable[Document]) -> Iterator[Document]:
+    """Documents of `parts`, each in one."""
+    held: list[str] = []
+    for part in parts:
+        held.extend(part.lines)
+        if not part.more:
+            yield dataclasses.replace(part, lines=tuple(held))
+            held = []
+
+
+class Texts(Protocol):
+    """A source of documents. Attributes:
+
+    class_names: of the documents' labels.
+    faults: reasons by name, of what `documents` could not read.
+    fingerprint: equal when the documents are, as far as names and sizes tell.
+    """
+
+    class_names: tuple[str, ...] | None
+    fingerprint: str
+
+    @property
+    def faults(self) -> Mapping[str, str]: ...
+
+    def documents(self) -> Iterable[Document]:
+        """All that is readable, long ones in parts; warns of the rest."""
+        ...
+
+    def check_faults(self, max_share: float) -> None:
+        """Raises `UserError` when more than this share of files or records is unreadable."""
+        ...
+
+
+class Names:
+    """Texts in one array: a twentieth of what a tuple of many short ones takes."""
+
+    def __init__(self, bytes_c: np.ndarray, ends_n: np.ndarray):
+        """`bytes_c`: UTF-8 of all of them, uint8 [c]; `ends_n`: where each ends, int64 [n]."""
+        self.bytes_c, self.ends_n = bytes_c, ends_n
+
+    def __len__(self) -> int:
+        return len(self.ends_n)
+
+    def __getitem__(self, number: int) -> str:
+        first = int(self.ends_n[number - 1]) if number else 0
+        return bytes(self.bytes_c[first : int(self.ends_n[number])]).decode(errors="replace")
 
 
 @dataclasses.dataclass(frozen=True)
 class Corpus:
-    """Tokens of documents in one array, uint16 where that is enough, else int32.
+    """Tokens of documents in one stream.
 
     `</s>` ends each line, and one more stands behind each document, for that is what an empty
     line becomes in fairseq's data. Document n is tokens[starts[n] : ends[n]], without that one.
     """
 
-    tokens: np.ndarray  # [t]
+    tokens: np.ndarray  # [t], uint16 where that is enough, else int32; or what reads like it
     starts: np.ndarray  # int64 [n]
-    ends: np.ndarray  # int64 [n]
-    names: tuple[str, ...]  # [n]
-    labels: np.ndarray  # int32 [n], -1 for none
+    names: Names  # [n]
+    labels: np.ndarray | None  # int32 [n], -1 for none
     class_names: tuple[str, ...] | None
+    breaks: Breaks
     fingerprint: str
+
+    @property
+    def ends(self) -> np.ndarray:
+        """int64 [n]"""
+        return np.append(self.starts[1:], len(self.tokens))[: len(self.starts)] - 1
+
+    def line_ends(self) -> np.ndarray:
+        """Behind each `</s>`, int64 [l]."""
+        return np.concatenate([
+            np.flatnonzero(self.tokens[first : first + CHUNK] == EOS) + first + 1
+            for first in range(0, len(self.tokens) + 1, CHUNK)
+        ])  # fmt: skip
+
+
+class Flat:
+    """Lines of documents one after the other, an empty one behind each document as its border.
+
+    Documents without lines are left out. The other attributes grow while lines are taken.
+    """
+
+    def __init__(self, parts: Iterable[Document]):
+        self._parts = parts
+        self.borders = array.array("q")  # line number of each document's border
+        self._labels = array.array("i")
+        self._names = bytearray()
+        self._name_ends = array.array("q")
+
+    def __iter__(self) -> Iterator[str]:
+        lines = 0
+        begun = False
+        for part in self._parts:
+            yield from part.lines
+            lines += len(part.lines)
+            begun = begun or bool(part.lines)
+            if begun and not part.more:
+                self._names += part.name.encode(errors="replace")
+                self._name_ends.append(len(self._names))
+                self._labels.append(-1 if part.label is None else part.label)
+                self.borders.append(lines)
+                yield ""
+                lines += 1
+                begun = False
+
+    @property
+    def names(self) -> Names:
+        bytes_c = np.frombuffer(bytes(self._names), np.uint8)
+        return Names(bytes_c, np.array(self._name_ends, np.int64))
+
+    @property
+    def labels(self) -> np.ndarray | None:
+        """int32 [n], -1 for none; None where no document has one."""
+        labels = np.array(self._labels, np.int32)
+        return labels if (labels >= 0).any() else None
+
+
+def starts_of(border_ends_n: np.ndarray) -> np.ndarray:
+    """int64 [n]: where each document starts, behind the border of the one before it."""
+    return np.concatenate([[0], border_ends_n]).astype(np.int64)[: len(border_ends_n)]
+
+
+def dtype_of(tokenizer: Tokenizer) -> np.dtype:
+    """As ids are kept."""
+    return np.dtype("<u2" if tokenizer.vocab_size <= 2**16 else "<i4")
+
+
+def corpus_fingerprint(tokenizer: Tokenizer, digest: str) -> str:
+    """`digest`: sha256 of all ids as little-endian int32, whatever they are kept as."""
+    return fingerprint_of(("corpus", tokenizer.fingerprint, digest))
 
 
 def tokenize(
     documents: Iterable[Document], tokenizer: Tokenizer, class_names: tuple[str, ...] | None = None
 ) -> Corpus:
-    """All documents in order. Those without lines are left out."""
-    dtype = np.uint16 if tokenizer.vocab_size <= 2**16 else np.int32
-    names: list[str] = []
-    labels: list[int] = []
-    counts: list[int] = []  # lines per document, its border included
-    parts = [np.zeros(0, dtype)]
-
-    def lines() -> Iterator[str]:
-        for document in logged(documents, "tokenising documents"):
-            if document.lines:
-                names.append(document.name)
-                labels.append(-1 if document.label is None else document.label)
-                counts.append(len(document.lines) + 1)
-                yield from document.lines
-                yield ""  # the border
-
-    for chunk in _chunks(lines()):
-        parts.append(tokenizer.encode(chunk).astype(dtype))
-    tokens_t = np.concatenate(parts)
-    line_ends = np.flatnonzero(tokens_t == EOS) + 1
-    after = line_ends[np.cumsum(counts, dtype=np.int64) - 1]  # behind each border
-    starts = np.concatenate([[0], after]).astype(np.int64)[: len(after)]
-    digest = hashlib.sha256(tokens_t.astype("<i4").tobytes()).hexdigest()
-    fingerprint = fingerprint_of(("corpus", tokenizer.fingerprint, digest))
+    """All documents in order. Those without lines are left out. Holds each token only once."""
+    dtype = dtype_of(tokenizer)
+    flat = Flat(logged(documents, "tokenising documents"))
+    held = bytearray()  # grows in place, unlike arrays
+    digest = hashlib.sha256()
+    border_ends = array.array("q")
+    lines = 0
+    for chunk in chunks(flat):
+        ids_t = tokenizer.encode(chunk)
+        digest.update(ids_t.astype("<i4").tobytes())
+        line_ends = np.flatnonzero(ids_t == EOS) + 1 + len(held) // dtype.itemsize
+        borders = np.array(flat.borders[len(border_ends) :], np.int64)
+        border_ends.extend(line_ends[borders - lines].tolist())
+        held += ids_t.astype(dtype).tobytes()
+        lines += len(chunk)
     return Corpus(
-        tokens_t, starts, after - 1, tuple(names), np.array(labels, np.int32), class_names,
-        fingerprint,
+        np.frombuffer(held, dtype), starts_of(np.array(border_ends, np.int64)), flat.names,
+        flat.labels, class_names, tokenizer.breaks,
+        corpus_fingerprint(tokenizer, digest.hexdigest()),
     )  # fmt: skip
 
 
-def _chunks(lines: Iterable[str]) -> Iterator[list[str]]:
+def chunks(lines: Iterable[str]) -> Iterator[list[str]]:
+    """Lists of lines of `CHUNK` characters or a little more."""
     chunk: list[str] = []
     size = 0
     for line in lines:
         chunk.append(line)
-        size += len(line)
+        size += len(line) + 1
         if size >= CHUNK:
             yield chunk
             chunk, size = [], 0
     yield chunk
-
-
-class Blocks:
-    """Blocks of at most `cfg.tokens` - 1 ids, leaving a place for the `<s>` in front.
-
-    "contiguous": the corpus is one stream, cut every tokens - 1 ids; a shorter rest at its end
-    is not used (REFERENCE §11.4). "documents": as many whole lines of one document as fit; a
-    line that is longer than a block is cut (§7.3). The label is that of the document in which
-    the block begins.
-    """
-
-    def __init__(self, corpus: Corpus, cfg: TextData, faults: Mapping[str, str] | None = None):
-        """`faults`: reasons by name, of what could not be read. Raises `UserError` for a corpus
-        smaller than one block.
-        """
-        require(cfg.tokens >= 2, f"data.tokens={cfg.tokens}: must be at least 2, `<s>` is one")
-        self._corpus = corpus
-        self.faults = dict(faults or {})
-        self.class_names = corpus.class_names
-        room = cfg.tokens - 1
-        match cfg.blocks:
-            case "contiguous":
-                self._starts = np.arange(len(corpus.tokens) // room, dtype=np.int64) * room
-                self._ends = self._starts + room
-            case "documents":
-                self._starts, self._ends = _whole_lines(corpus, room)
-            case _:
-                raise UserError(f"data.blocks={cfg.blocks!r}: must be 'contiguous' or 'documents'")
-        if not len(self._starts):
-            raise UserError(
-                f"data.source={cfg.source!r}: its text has {len(corpus.tokens)} tokens, fewer "
-                f"than one block of data.tokens={cfg.tokens}; give more text or shorter blocks"
-            )
-        self.fingerprint = fingerprint_of(("blocks", corpus.fingerprint, cfg.tokens, cfg.blocks))
-
-    def __len__(self) -> int:
-        return len(self._starts)
-
-    def read(self, index: int) -> Record:
-        start, end = int(self._starts[index]), int(self._ends[index])
-        number = int(np.searchsorted(self._corpus.starts, start, side="right")) - 1
-        label = int(self._corpus.labels[number])
-        ids_t = self._corpus.tokens[start:end].astype(np.int32)
-        name = f"{self._corpus.names[number]} from token {start - self._corpus.starts[number]}"
-        return Record(ids_t, None if label < 0 else label, name)
-
-
-def _whole_lines(corpus: Corpus, room: int) -> tuple[np.ndarray, np.ndarray]:
-    """Starts and ends of blocks of at most `room` tokens, none across the border of a document."""
-    line_ends = np.flatnonzero(corpus.tokens == EOS) + 1
-    starts: list[int] = []
-    ends: list[int] = []
-    for first, last in zip(corpus.starts.tolist(), corpus.ends.tolist()):
-        start = end = first  # of the block being filled
-        low, high = np.searchsorted(line_ends, (first, last), side="right")
-        for line_end in line_ends[low:high].tolist():
-            if line_end - start > room and end > start:  # does not fit any more
-                starts.append(start)
-                ends.append(end)
-                start = end
-            while line_end - start > room:  # does not fit alone either
-                starts.append(start)
-                ends.append(start + room)
-                start += room
-            end = line_end
-        if end > start:
-            starts.append(start)
-            ends.append(end)
-    return np.array(starts, np.int64), np.array(ends, np.int64)

@@ -34,8 +34,9 @@ SOUNDS = Kind(
 )
 TEXTS = Kind(
     "text file",
-    (".txt",),
-    "a folder of .txt files, one such file, or builtin:python-docs",
+    (".txt", ".jsonl", ".jsonl.gz", ".parquet"),
+    "a folder of .txt, .jsonl, .jsonl.gz or .parquet files, one such file, tfds:NAME, a folder "
+    "that d2v data prepare wrote, or builtin:python-docs",
 )
 
 

@@ -19,7 +19,7 @@ MOST = 20_000  # files looked at
 
 
 def modality_of(source: str) -> str:
-    """"image", "audio" or "text". Raises `UserError` where the names leave that open."""
+    """ "image", "audio" or "text". Raises `UserError` where the names leave that open."""
     first = source.split(JOIN)[0].strip()
     if first in BUILTIN:
         return BUILTIN[first]

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 from d2v_jax.data.audio import decode, standardise
-from d2v_jax.data.corpus import Document
+from d2v_jax.data.corpus import Document, whole
 from d2v_jax.data.folder import SOUNDS, Folder
 from d2v_jax.data.records import BadRecord
 from d2v_jax.data.text import BOS
@@ -49,14 +49,15 @@ def text_documents(
 ) -> Iterator[tuple[str, np.ndarray]]:
     """Documents as (name, ids int32 [t]): `<s>`, then each line with its `</s>`.
 
-    `source` is the path of a .txt file or a folder of them (an empty line ends a document, which
-    is named FILE:FIRST LINE), or the documents themselves, each a string (named by its number).
+    `source` is the path of a .txt file (an empty line ends a document, which is named FILE:FIRST
+    LINE), of JSON lines or Parquet (a document is what a record has in "text"), of a folder of
+    such files, or the documents themselves, each a string (named by its number).
     `tokenizer` as in `data.tokenizer`. Raises `UserError` at once for a missing path or
     tokenizer; files that cannot be read are left out with a warning each.
     """
     ids = open_tokenizer(tokenizer)
     if isinstance(source, str | os.PathLike):
-        return _encoded(TextFiles(source).documents(), ids)
+        return _encoded(whole(TextFiles(source).documents()), ids)
     return _encoded(_numbered(source), ids)
 
 

@@ -1,7 +1,8 @@
 """What `d2v data prepare` wrote: shards in a folder, with prepared.json that says what they are.
 
-Each record is a tf.train.Example: of images "image"; of sounds "audio", "samples", "offset" and
-"scale"; of both "name", and "label" and "text" where there are any.
+Each record of images and sounds is a tf.train.Example: of images "image"; of sounds "audio",
+"samples", "offset" and "scale"; of both "name", and "label" and "text" where there are any. Text
+is in tokens.py.
 """
 
 import json
@@ -19,6 +20,7 @@ FORMAT = "d2v_jax.prepared.1"
 INDEX = "prepared.json"
 LENGTHS = "lengths.npy"  # of sounds, int64 [n], samples at 16 kHz
 NEEDED = ("modality", "records", "fingerprint", "shards")
+NEEDED_OF_TEXT = ("tokenizer", "tokenizer_fingerprint", "dtype", "arrays")
 KEYS = {"image": "image", "audio": "audio"}  # the feature with the file's bytes, by modality
 
 
@@ -43,9 +45,9 @@ class Prepared:
         try:
             self._records = ArrayRecordDataSource(paths)
         except (RuntimeError, ValueError, OSError) as error:
-            raise _broken(source, index, f"a shard cannot be opened ({_line(error)})") from error
+            raise broken(source, index, f"a shard cannot be opened ({_line(error)})") from error
         if len(self._records) != index["records"]:
-            raise _broken(
+            raise broken(
                 source, index,
                 f"its shards hold {len(self._records)} records, not {index['records']}",
             )  # fmt: skip
@@ -56,9 +58,9 @@ class Prepared:
         try:
             lengths = np.load(self.root / LENGTHS, allow_pickle=False)
         except (OSError, ValueError, EOFError) as error:
-            raise _broken(source, index, f"{LENGTHS} cannot be read ({_line(error)})") from error
+            raise broken(source, index, f"{LENGTHS} cannot be read ({_line(error)})") from error
         if lengths.shape != (index["records"],):
-            raise _broken(
+            raise broken(
                 source, index, f"{LENGTHS} has shape {lengths.shape} for {index['records']} records"
             )
         return lengths.astype(np.int64)
@@ -113,15 +115,16 @@ def read_index(source: str | os.PathLike, modality: str) -> dict[str, Any]:
     try:
         index = json.loads((root / INDEX).read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise _broken(source, {}, f"it has no {INDEX}") from error
+        raise broken(source, {}, f"it has no {INDEX}") from error
     except (OSError, ValueError) as error:
-        raise _broken(source, {}, f"{INDEX} cannot be read ({_line(error)})") from error
+        raise broken(source, {}, f"{INDEX} cannot be read ({_line(error)})") from error
     if not isinstance(index, dict) or index.get("format") != FORMAT:
         found = index.get("format") if isinstance(index, dict) else None
-        raise _broken(source, {}, f"{INDEX} has the format {found!r}, not {FORMAT!r}")
-    missing = [key for key in NEEDED if key not in index]
+        raise broken(source, {}, f"{INDEX} has the format {found!r}, not {FORMAT!r}")
+    needed = NEEDED + (NEEDED_OF_TEXT if index.get("modality") == "text" else ())
+    missing = [key for key in needed if key not in index]
     if missing:
-        raise _broken(source, index, f"{INDEX} lacks {', '.join(missing)}")
+        raise broken(source, index, f"{INDEX} lacks {', '.join(missing)}")
     if index["modality"] != modality:
         raise UserError(
             f"data.source={str(source)!r} was prepared for {index['modality']}, and this recipe "
@@ -130,16 +133,17 @@ def read_index(source: str | os.PathLike, modality: str) -> dict[str, Any]:
     for shard in index["shards"]:
         path = root / shard["file"]
         if not path.is_file():
-            raise _broken(source, index, f"its shard {shard['file']} is missing")
+            raise broken(source, index, f"its shard {shard['file']} is missing")
         if path.stat().st_size != shard["bytes"]:
-            raise _broken(
+            raise broken(
                 source, index,
                 f"its shard {shard['file']} has {path.stat().st_size} bytes, not {shard['bytes']}",
             )  # fmt: skip
     return index
 
 
-def _broken(source: str | os.PathLike, index: dict[str, Any], what: str) -> UserError:
+def broken(source: str | os.PathLike, index: dict[str, Any], what: str) -> UserError:
+    """`what` is wrong with the folder."""
     origin = index.get("source", "SOURCE")
     return UserError(
         f"data.source={str(source)!r} is damaged or was not finished: {what}. Write it again: "

@@ -16,6 +16,7 @@ from pydoc_data import topics
 
 from d2v_jax.common.checks import UserError
 from d2v_jax.data.corpus import Document
+from d2v_jax.data.records import fingerprint_of
 
 # Programs, tables and tests that happen to lie in the library.
 NOT_DOCUMENTATION = frozenset({
@@ -23,6 +24,23 @@ NOT_DOCUMENTATION = frozenset({
     "this", "turtledemo", "venv",
 })  # fmt: skip
 TESTS = frozenset({"test", "tests"})
+
+
+class PythonDocs:
+    """`documents` as a source of texts."""
+
+    def __init__(self) -> None:
+        """Raises `UserError` where the sources are missing."""
+        self.class_names = tuple(document.name for document in documents())
+        self.faults: dict[str, str] = {}
+        self.fingerprint = fingerprint_of(("python-docs", documents()))
+
+    def documents(self) -> tuple[Document, ...]:
+        """All of them."""
+        return documents()
+
+    def check_faults(self, max_share: float) -> None:
+        """There are none."""
 
 
 @functools.cache  # parsing takes seconds

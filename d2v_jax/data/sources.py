@@ -8,9 +8,10 @@ from collections.abc import Callable
 import numpy as np
 
 from d2v_jax.common.checks import UserError
-from d2v_jax.data import audio, image, manifest, pydocs, shards, text, textfiles, tfds_source
+from d2v_jax.data import audio, image, manifest, pydocs, shards, text, tfds_source
+from d2v_jax.data.blocks import Blocks
 from d2v_jax.data.config import AudioData, DataConfig, ImageData, TextData
-from d2v_jax.data.corpus import Blocks, tokenize
+from d2v_jax.data.corpus import Texts, tokenize
 from d2v_jax.data.folder import IMAGES, SOUNDS, TEXTS, Folder, Kind
 from d2v_jax.data.photos import PhotoWindows
 from d2v_jax.data.prepared import Prepared, looks_prepared
@@ -18,8 +19,11 @@ from d2v_jax.data.records import Concatenated, Example, Record, Source
 from d2v_jax.data.remembered import Remembered
 from d2v_jax.data.sounds import Sounds, long_enough
 from d2v_jax.data.speech import open_speech
+from d2v_jax.data.textfiles import TextFiles
 from d2v_jax.data.tfds_audio import TfdsAudio
-from d2v_jax.data.tokenizer import open_tokenizer
+from d2v_jax.data.tfds_text import TfdsText
+from d2v_jax.data.tokenizer import tokenizer_of
+from d2v_jax.data.tokens import open_tokens
 from d2v_jax.data.tones import Tones
 
 JOIN = " + "
@@ -123,29 +127,33 @@ def open_audio(cfg: AudioData) -> Source:
 
 
 def open_text(cfg: TextData) -> Source:
-    """Opens text files or "builtin:python-docs" and cuts their tokens into blocks."""
+    """Opens whatever `TEXTS.sources` names and cuts its tokens into blocks."""
+    tokenizer = tokenizer_of(cfg)
+    if looks_prepared(_named(cfg, TEXTS)):
+        _only_train(cfg)
+        return Blocks(open_tokens(cfg, tokenizer), cfg)
+    texts = open_documents(cfg)
+    corpus = tokenize(texts.documents(), tokenizer, texts.class_names)
+    texts.check_faults(cfg.max_bad_share)
+    return Blocks(corpus, cfg, texts.faults)
+
+
+def open_documents(cfg: TextData) -> Texts:
+    """Opens the documents of a source that is not prepared."""
     source = _named(cfg, TEXTS)
+    if source.startswith(tfds_source.PREFIX):
+        return TfdsText(source, cfg.split, cfg.column)
     _only_train(cfg)
-    tokenizer = open_tokenizer(cfg.tokenizer)
     if source.startswith(BUILTIN_PREFIX):
         _check_builtin(source, PYTHON_DOCS)
-        documents = pydocs.documents()
-        names = tuple(document.name for document in documents)
-        return Blocks(tokenize(documents, tokenizer, names), cfg)
-    files = textfiles.TextFiles(source)
-    corpus = tokenize(files.documents(), tokenizer)
-    files.check_faults(cfg.max_bad_share)
-    return Blocks(corpus, cfg, files.faults)
+        return pydocs.PythonDocs()
+    return TextFiles(source, cfg.column)
 
 
 def _named(cfg: DataConfig, kind: Kind) -> str:
     source = cfg.source.strip()
     if not source:
         raise UserError(f"data.source is empty; give {kind.sources}")
-    if kind is TEXTS and source.startswith(tfds_source.PREFIX):
-        raise UserError(
-            f"data.source={source!r}: only images and sound are read from TFDS. Give {kind.sources}"
-        )
     return source
 
 

@@ -12,6 +12,7 @@ import tokenizers
 
 from d2v_jax.common.checks import UserError
 from d2v_jax.data.config import TextData
+from d2v_jax.data.prepared import INDEX, looks_prepared
 from d2v_jax.data.records import fingerprint_of
 from d2v_jax.data.text import EOS, SPECIALS, UNK
 
@@ -19,6 +20,9 @@ BYTES = "bytes"
 VOCAB, MERGES, DICTIONARY = "vocab.json", "merges.txt", "dict.txt"
 # Vocabularies that begin like this hold the final ids already, `<mask>` included.
 RESERVED = {"<s>": 0, "<pad>": 1, "</s>": EOS, "<unk>": UNK}
+SPACE, SPACE_TYPE = " ", "Ġ"  # a space, and what GPT-2 writes for it in front of a word
+# bool [id] each: ids that begin a word, and ids that end what is before a word.
+Breaks = tuple[np.ndarray, np.ndarray]
 
 
 class Tokenizer(Protocol):
@@ -26,6 +30,7 @@ class Tokenizer(Protocol):
 
     vocab_size: int
     fingerprint: str
+    breaks: Breaks
 
     def encode(self, lines: Sequence[str]) -> np.ndarray:
         """int32 [t]: the ids of all lines one after the other, `</s>` after each."""
@@ -34,11 +39,31 @@ class Tokenizer(Protocol):
 
 def vocab_size(cfg: TextData) -> int:
     """Number of ids of `cfg.tokenizer`, specials and `<mask>` included. Raises `UserError`."""
-    return open_tokenizer(cfg.tokenizer).vocab_size
+    return tokenizer_of(cfg).vocab_size
+
+
+def tokenizer_of(cfg: TextData) -> Tokenizer:
+    """That of `cfg.tokenizer`; where it is empty, that of the first source, which is prepared.
+
+    Raises `UserError` where it cannot be opened.
+    """
+    first = cfg.source.split(" + ")[0].strip()
+    prepared = looks_prepared(first)
+    try:
+        return open_tokenizer(cfg.tokenizer if cfg.tokenizer.strip() or not prepared else first)
+    except UserError as error:
+        if not prepared:
+            raise
+        raise UserError(
+            f"{error}. The one that data.source was prepared with lies in it: "
+            f"data.tokenizer={first!r}"
+        ) from error
 
 
 def open_tokenizer(name: str) -> Tokenizer:
-    """`name`: "bytes", or a folder with vocab.json, merges.txt and maybe dict.txt."""
+    """`name`: "bytes", a folder with vocab.json, merges.txt and maybe dict.txt, or one with
+    prepared text.
+    """
     if name == BYTES:
         return Bytes()
     folder = pathlib.Path(name).expanduser()
@@ -46,8 +71,14 @@ def open_tokenizer(name: str) -> Tokenizer:
         raise UserError(
             f"data.tokenizer={name!r}: there is no such folder. Give 'bytes', or the path of a "
             f"folder with {VOCAB} and {MERGES} in GPT-2's format (and fairseq's {DICTIONARY} for "
-            "the ids of its released models)"
+            "the ids of its released models), or one that d2v data prepare wrote"
         )
+    if (folder / INDEX).is_file():
+        try:
+            if json.loads((folder / INDEX).read_text(encoding="utf-8"))["tokenizer"] == BYTES:
+                return Bytes()
+        except (ValueError, OSError, KeyError, TypeError):
+            pass  # images, sounds, or damaged: then it has no tokenizer, as is said below
     return Bpe(folder)
 
 
@@ -56,6 +87,12 @@ class Bytes:
 
     vocab_size = SPECIALS + 256 + 1
     fingerprint = "bytes"
+
+    @property
+    def breaks(self) -> Breaks:
+        closes = np.zeros(self.vocab_size, bool)
+        closes[SPECIALS + ord(SPACE)] = True
+        return np.zeros(self.vocab_size, bool), closes
 
     def encode(self, lines: Sequence[str]) -> np.ndarray:
         text = "".join(f"{line}\n" for line in lines)
@@ -100,6 +137,10 @@ class Bpe:
             ids, self.vocab_size = np.arange(len(types)) + SPECIALS, len(types) + SPECIALS + 1
         # A last entry, so that index -1, which stands for the end of a line, finds its id too.
         self._ids = np.append(ids, EOS).astype(np.int32)
+        opens = np.zeros(self.vocab_size, bool)
+        opens[[ids[number] for text, number in types.items() if text[:1] == SPACE_TYPE]] = True
+        opens[UNK] = False
+        self.breaks = opens, np.zeros(self.vocab_size, bool)
         merges = merges_path.read_bytes()
         self.fingerprint = fingerprint_of(("bpe", sorted(types.items()), merges, ids.tolist()))
 

@@ -175,9 +175,7 @@ def _masks(config: Config) -> None:
         )
     for shape in config.data.example_shapes:
         tokens = model.token_count(shape)
-        require(
-            tokens > 1, f"examples of shape {shape} become {tokens} tokens; use longer ones"
-        )
+        require(tokens > 1, f"examples of shape {shape} become {tokens} tokens; use longer ones")
         masking.hidden_most(mask, tokens)
         if mask.kind in ("blocks", "inverse_blocks"):
             masking.block_count(mask, tokens)

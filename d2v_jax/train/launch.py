@@ -43,9 +43,7 @@ def find_place(
             "--coordinator HOST:PORT, --processes N and --process-id I belong together",
         )
         host, _, port = coordinator.rpartition(":")
-        require(
-            bool(host) and port.isdigit(), f"--coordinator {coordinator!r}: give HOST:PORT"
-        )
+        require(bool(host) and port.isdigit(), f"--coordinator {coordinator!r}: give HOST:PORT")
         require(
             processes > 0 and 0 <= process_id < processes,
             f"--process-id {process_id} must lie between 0 and --processes {processes} - 1",

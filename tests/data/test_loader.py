@@ -165,7 +165,7 @@ def test_crops_of_several_lengths(audio, sounds):
     assert set(shapes) == {(18, 2_000), (6, 6_000)}
     ids = [batch["example_id"] for batch in whole if len(batch["inputs"]) == 18]
     short = set(np.concatenate(ids))
-    lengths = open_data(cfg).source.lengths
+    lengths = open_data(cfg).source.source.lengths
     assert short == set(np.flatnonzero(lengths < 6_000))
     check_equal(take(cfg, 5, batch_size=9, start_step=15), whole[15:])
     halves = [take(cfg, 6, batch_size=9, process_index=p, process_count=3) for p in range(3)]

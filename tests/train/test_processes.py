@@ -64,7 +64,7 @@ def wait_for(workdir: pathlib.Path, step: int, processes: list[subprocess.Popen]
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory):
     workdir = tmp_path_factory.mktemp("alone")
-    (code, words), = end([start(workdir, 1)])
+    ((code, words),) = end([start(workdir, 1)])
     assert code == 0, words
     return losses(workdir)
 
@@ -79,7 +79,7 @@ def test_stopped_together_and_continued_by_one(alone, tmp_path):
     done = len(losses(tmp_path))
     assert 7 <= done < 20
     assert str(done) in {path.name for path in (tmp_path / "checkpoints").iterdir()}
-    (code, words), = end([start(tmp_path, 4, "--config.mesh=fsdp:4")])
+    ((code, words),) = end([start(tmp_path, 4, "--config.mesh=fsdp:4")])
     assert code == 0 and f"continuing from step {done}" in words, words
     assert losses(tmp_path) == pytest.approx(alone, rel=1e-5)
 
