@@ -106,10 +106,7 @@ def _opened(source: str, index: dict[str, Any], breaks: Breaks) -> Stored:
     paths = [str(root / shard["file"]) for shard in index["shards"]]
     try:
         ids = Ids(paths, [shard["tokens"] for shard in index["shards"]], np.dtype(index["dtype"]))
-        arrays = {
-            name: np.load(root / name, mmap_mode="r", allow_pickle=False)
-            for name in index["arrays"]
-        }
+        arrays = {name: _on_disk(root / name) for name in index["arrays"]}
         return Stored(
             ids, arrays[STARTS], Names(arrays[NAMES], arrays[NAME_ENDS]), arrays.get(LABELS),
             tuple(index["class_names"]) if index.get("class_names") else None, breaks,
@@ -117,3 +114,10 @@ def _opened(source: str, index: dict[str, Any], breaks: Breaks) -> Stored:
         )  # fmt: skip
     except (RuntimeError, ValueError, OSError, EOFError, KeyError, TypeError) as error:
         raise broken(source, index, f"{type(error).__name__}: {error}") from error
+
+
+def _on_disk(path: pathlib.Path) -> np.ndarray:
+    try:
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise ValueError(f"{path.name} cannot be read ({error})") from error

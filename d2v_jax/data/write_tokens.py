@@ -23,6 +23,7 @@ from d2v_jax.data.tokens import LABELS, LINE_ENDS, NAME_ENDS, NAMES, RECORD, STA
 
 log = logging.getLogger("d2v")
 
+MEGABYTE = 2**20
 PLAN = "prepared.plan.json"  # what an interrupted folder is about
 SHARD = "prepared-{:05d}.array_record"
 DONE = "prepared-{:05d}.json"  # exists once the shard beside it is whole
@@ -113,7 +114,7 @@ class _Shards:
     def __init__(self, out: pathlib.Path, tokenizer: Tokenizer, shard_mb: int):
         self._out, self._tokenizer = out, tokenizer
         self.dtype = dtype_of(tokenizer)
-        self._size = shard_mb * 2**20 // self.dtype.itemsize  # ids
+        self._size = shard_mb * MEGABYTE // self.dtype.itemsize  # ids
         self.digest = hashlib.sha256()
         self.count = self._tokens = 0  # of shards, and ids in them
         self._begin()
