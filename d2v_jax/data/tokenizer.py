@@ -4,6 +4,7 @@ import itertools
 import json
 import os
 import pathlib
+import shutil
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -82,6 +83,15 @@ def open_tokenizer(name: str) -> Tokenizer:
     return Bpe(folder)
 
 
+def keep(cfg: TextData, folder: pathlib.Path) -> None:
+    """Copies the files of `cfg`'s tokenizer, so that what is trained with it can be moved."""
+    found = tokenizer_of(cfg)
+    if isinstance(found, Bpe):
+        folder.mkdir(parents=True, exist_ok=True)
+        for path in found.paths:
+            shutil.copyfile(path, folder / path.name)
+
+
 class Bytes:
     """One id per byte of UTF-8: 4 + byte."""
 
@@ -120,13 +130,14 @@ class Bpe:
                     f"files {VOCAB} and {MERGES} in GPT-2's format"
                 )
         types = _types(vocab_path)
+        dictionary = folder / DICTIONARY
+        self.paths = [vocab_path, merges_path, *([dictionary] if dictionary.is_file() else [])]
         try:
             model = tokenizers.models.BPE.from_file(str(vocab_path), str(merges_path))
         except Exception as error:  # the library raises bare Exception
             raise UserError(f"data.tokenizer={str(folder)!r}: {error}") from error
         self._tokenizer = tokenizers.Tokenizer(model)
         self._tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
-        dictionary = folder / DICTIONARY
         if RESERVED.items() <= types.items():
             ids, self.vocab_size = np.arange(len(types)), len(types)
             if types.get("<mask>") != len(types) - 1:

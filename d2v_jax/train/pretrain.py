@@ -70,6 +70,8 @@ def pretrain(
         peers.agree("data", fingerprint, DATA_S)
         peers.agree("--workdir", "new" if new else "begun")
     if new and jax.process_index() == 0:
+        if isinstance(config.data, TextData):
+            tokenizer.keep(config.data, workdir / run.TOKENIZER)
         run.write_config(workdir, config)
     if peers:
         peers.agree("beginning", "done")  # nobody goes on before the run folder stands

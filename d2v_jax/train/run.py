@@ -13,6 +13,7 @@ from d2v_jax.common.checks import UserError
 from d2v_jax.train.config import Config, completed, resolve, to_fields
 
 FILE = "config.json"
+TOKENIZER = "tokenizer"  # folder with a copy of its files, where it has any
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
 # May differ between two calls on one run folder: they change when and how, never what is learnt.
 FREE = {

@@ -164,7 +164,7 @@ def _texts(recipe: Config, texts: Sequence[Any], count: int) -> Iterator[Batch]:
 
 def open_tokenizer(recipe: Config) -> tokenizer.Tokenizer:
     """The tokenizer of a recipe of text. Raises `UserError` where the model lacks ids of it."""
-    found, front = tokenizer.open_tokenizer(recipe.data.tokenizer), recipe.model.frontend
+    found, front = tokenizer.tokenizer_of(recipe.data), recipe.model.frontend
     if found.vocab_size > front.vocab_size:
         raise UserError(
             f"data.tokenizer={recipe.data.tokenizer!r} has {found.vocab_size} ids, this encoder "

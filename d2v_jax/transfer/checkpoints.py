@@ -96,12 +96,15 @@ def _resolve(path: pathlib.Path, fields: Any) -> Config:
 
 
 def _with_tokenizer(loaded: Loaded, path: pathlib.Path) -> Loaded:
-    """A tokenizer beside the weights is theirs."""
-    if not isinstance(loaded.recipe.data, TextData):
+    """A tokenizer in `path` is that of the weights; prepared text may have been bytes."""
+    data = loaded.recipe.data
+    if not isinstance(data, TextData):
         return loaded
-    if not all((path / name).is_file() for name in (tokenizer.VOCAB, tokenizer.MERGES)):
-        return loaded
-    data = dataclasses.replace(loaded.recipe.data, tokenizer=str(path.absolute()))
+    if all((path / name).is_file() for name in (tokenizer.VOCAB, tokenizer.MERGES)):
+        name = str(path.absolute())
+    else:
+        name = data.tokenizer or tokenizer.BYTES
+    data = dataclasses.replace(data, tokenizer=name)
     return dataclasses.replace(loaded, recipe=dataclasses.replace(loaded.recipe, data=data))
 
 
@@ -138,7 +141,8 @@ def _run(path: pathlib.Path) -> Loaded:
         )
     if head is not None:
         head["params"] = student.pop("head")
-    return Loaded(recipe, student, teacher or None, head, step, system_of(recipe), [])
+    loaded = Loaded(recipe, student, teacher or None, head, step, system_of(recipe), [])
+    return _with_tokenizer(loaded, path / run.TOKENIZER)
 
 
 def _imported(imported: fairseq.Imported) -> Loaded:

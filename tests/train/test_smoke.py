@@ -7,7 +7,9 @@ import jax
 import pytest
 import systems
 
+import d2v_jax
 from d2v_jax import cli
+from d2v_jax.data import tokenizer
 from d2v_jax.train import mesh
 
 
@@ -45,3 +47,29 @@ def test_crops_of_several_lengths(tmp_path):
     examples = [round(r["examples_per_s"] / r["steps_per_s"]) for r in history[1:]]
     assert set(examples) == {16, 8}
     assert all(0 <= record["data_wait_s"] < 100 for record in history)
+
+
+def test_a_run_of_text_keeps_its_tokenizer(tmp_path):
+    """From texts to features through the command line; the run can be moved without its data."""
+    books = tmp_path / "books"
+    books.mkdir()
+    line = json.dumps({"text": "the lower tower lowers the flower. " * 20})
+    (books / "a.jsonl").write_text(f"{line}\n" * 20)
+    data = [cli.main(["data", "train-tokenizer", str(books), str(tmp_path / "bpe"),
+                      "--vocab-size", "280"]),
+            cli.main(["data", "prepare", str(books), str(tmp_path / "ready"),
+                      f"--config.data.tokenizer={tmp_path / 'bpe'}"])]  # fmt: skip
+    assert data == [0, 0]
+    size = tokenizer.open_tokenizer(str(tmp_path / "ready")).vocab_size
+    argv = [
+        "pretrain", "--config", "v2_text_base:smoke", "--workdir", str(tmp_path / "run"),
+        f"--config.data.source={tmp_path / 'ready'}", "--config.data.tokenizer=",
+        f"--config.frontend.vocab_size={size}", f"--config.frontend.mask_id={size - 1}",
+        "--config.train.steps=2", "--config.trunk.depth=1", "--config.targets.blocks=(0,)",
+    ]  # fmt: skip
+    assert cli.main(argv) == 0
+    (tmp_path / "run").rename(tmp_path / "moved")
+    for folder in ("books", "bpe", "ready"):
+        shutil.rmtree(tmp_path / folder)
+    encoder = d2v_jax.load(tmp_path / "moved")
+    assert encoder.features(["the lower tower"]).shape == (1, encoder.config.trunk.width)
