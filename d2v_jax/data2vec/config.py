@@ -43,6 +43,7 @@ class TrunkConfig:
     drop_path: float
     layer_drop: float
     remat: str
+    scan: bool
     dtype: str
 
     @property

@@ -59,12 +59,11 @@ class Block(nn.Module):
     """Attention and MLP with residuals (REFERENCE §1.4: A and C are "post_norm", B "pre_norm").
 
     `number` counts from 0; with "beit" the last matrix of each branch starts smaller the
-    deeper the block is (§6.2).
+    deeper the block is (§6.2). `path` is the rate of drop path.
     """
 
     spec: BlockSpec
     number: int = 0
-    drop_path: float = 0.0
 
     @nn.compact
     def __call__(
@@ -73,6 +72,7 @@ class Block(nn.Module):
         bias_nhtt: jax.Array | None = None,
         padding_nt: jax.Array | None = None,
         keys: Keys | None = None,
+        path: float | jax.Array = 0.0,
     ) -> Layer:
         spec = self.spec
         init = out_init = initializers.NAMED[spec.init]
@@ -91,7 +91,7 @@ class Block(nn.Module):
 
         def regularized(branch_ntd: jax.Array, name: str) -> jax.Array:
             branch_ntd = dropout(branch_ntd, spec.dropout, place(f"{name} dropout"))
-            return drop_path(branch_ntd, self.drop_path, place(f"{name} path"))
+            return drop_path(branch_ntd, path, place(f"{name} path"))
 
         if spec.kind == "post_norm":
             x_ntd = norm1(x_ntd + regularized(mix(x_ntd), "mix"))

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 
 from d2v_jax.common.rng import Keys
 from d2v_jax.nn.block import Block, BlockSpec, Layer, skipped
@@ -31,7 +32,8 @@ class Trunk(nn.Module):
 
     `norm` says where an affine layer norm stands: "input", "output" or "none". `input_dropout`
     acts behind an input norm; drop path rises linearly from 0 to `drop_path` over the blocks.
-    `remat` is a name of `REMAT`.
+    `remat` is a name of `REMAT`. With `scan` one block is compiled and run `depth` times, on
+    parameters stacked as it runs: the tree stays as it is, and so do all numbers.
     """
 
     spec: BlockSpec
@@ -41,6 +43,7 @@ class Trunk(nn.Module):
     drop_path: float = 0.0
     layer_drop: float = 0.0
     remat: str = "none"
+    scan: bool = False
 
     @nn.compact
     def __call__(
@@ -54,12 +57,40 @@ class Trunk(nn.Module):
         normed = lambda x: LayerNorm(self.spec.norm_eps, self.spec.dtype, name="norm")(x)
         if self.norm == "input":
             x_ntd = dropout(normed(x_ntd), self.input_dropout, place("input"))
-        entered, layers = x_ntd, []
-        kind = Block if self.remat == "none" else nn.remat(Block, policy=REMAT[self.remat])
-        for i in range(self.depth):
-            path = self.drop_path * i / max(self.depth - 1, 1)
-            block = kind(self.spec, i, path, name=f"block_{i:02d}")
-            layer = block(x_ntd, bias_nhtt, padding_nt, place(f"block {i}"))
-            layers.append(skipped(layer, x_ntd, self.layer_drop, place(f"skip {i}")))
+        paths = [self.drop_path * i / max(self.depth - 1, 1) for i in range(self.depth)]
+        draws = [(place(f"block {i}"), place(f"skip {i}")) for i in range(self.depth)]
+        scan = self.scan and self.depth > 1 and not self.is_initializing()
+        run = self._scanned if scan else self._one_by_one
+        layers = run(x_ntd, bias_nhtt, padding_nt, paths, draws)
+        out_ntd = layers[-1].out if layers else x_ntd
+        return Stack(x_ntd, layers, normed(out_ntd) if self.norm == "output" else out_ntd)
+
+    def _one_by_one(self, x_ntd, bias_nhtt, padding_nt, paths, draws) -> list[Layer]:
+        layers = []
+        kind = Block if self.remat == "none" else nn.remat(
+            Block, policy=REMAT[self.remat], static_argnums=(5,)  # the rate of drop path
+        )  # fmt: skip
+        for i, (path, (keys, skip)) in enumerate(zip(paths, draws)):
+            block = kind(self.spec, i, name=f"block_{i:02d}")
+            layer = block(x_ntd, bias_nhtt, padding_nt, keys, path)
+            layers.append(skipped(layer, x_ntd, self.layer_drop, skip))
             x_ntd = layers[-1].out
-        return Stack(entered, layers, normed(x_ntd) if self.norm == "output" else x_ntd)
+        return layers
+
+    def _scanned(self, x_ntd, bias_nhtt, padding_nt, paths, draws) -> list[Layer]:
+        stacked = lambda trees: jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
+        tree = self.variables["params"]
+        params = stacked([tree[f"block_{i:02d}"] for i in range(self.depth)])
+        block = Block(self.spec, parent=None)
+
+        def body(x_ntd, each):
+            params, path, (keys, skip) = each
+            path = path if self.drop_path else 0.0
+            layer = block.apply({"params": params}, x_ntd, bias_nhtt, padding_nt, keys, path)
+            layer = skipped(layer, x_ntd, self.layer_drop, skip)
+            return layer.out, layer
+
+        if self.remat != "none":
+            body = jax.checkpoint(body, policy=REMAT[self.remat])
+        _, layers = jax.lax.scan(body, x_ntd, (params, jnp.array(paths), stacked(draws)))
+        return [jax.tree.map(lambda y: y[i], layers) for i in range(self.depth)]

@@ -17,6 +17,7 @@ PARTS = ("v1_audio_base", "v1_text_base", "v2_image_base")
 # Compared with blocks computed again, and with the views in two parts.
 REMAT = {"v2_audio_base": "blocks", "v2_text_base": "cheap"}
 VIEWS = ("v2_audio_base",)
+SCAN = ("v1_audio_base", "v1_image_base", "v2_audio_base", "v2_image_base")
 # Where parameters, teacher and optimiser are cut as well.
 MESHES = {"v1_audio_base": "fsdp:-1", "v2_image_base": "data:2,fsdp:-1", "v2_text_base": "fsdp:-1"}
 EXACT = ("loss", "regression", "grad_norm", "hidden_share", "learning_rate", "teacher_decay")
@@ -41,7 +42,7 @@ def run(resolved, devices, steps=10, pad=0, spec="data:-1"):
     grid, spread, train_step = compiled(resolved, devices, spec)
     split = mesh.batch_sharding(grid)
     alike = dataclasses.replace(resolved.train, micro_batches=1, micro_views=1)
-    trunk = dataclasses.replace(resolved.model.trunk, remat="none")
+    trunk = dataclasses.replace(resolved.model.trunk, remat="none", scan=False)
     alike = dataclasses.replace(
         resolved, train=alike, model=dataclasses.replace(resolved.model, trunk=trunk)
     )
@@ -80,7 +81,7 @@ def test_devices_and_parts_of_a_batch_do_not_matter(name):
     train = dataclasses.replace(
         whole.train, micro_batches=1 + (name in PARTS), micro_views=1 + (name in VIEWS)
     )
-    trunk = dataclasses.replace(whole.model.trunk, remat=REMAT.get(name, "none"))
+    trunk = dataclasses.replace(whole.model.trunk, remat=REMAT.get(name, "none"), scan=name in SCAN)
     split = dataclasses.replace(
         whole, train=train, model=dataclasses.replace(whole.model, trunk=trunk)
     )
