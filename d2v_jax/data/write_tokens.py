@@ -14,7 +14,18 @@ from d2v_jax.common.checks import UserError
 from d2v_jax.data.cache import write_whole
 from d2v_jax.data.config import TextData
 from d2v_jax.data.corpus import Flat, chunks, corpus_fingerprint, dtype_of, starts_of
-from d2v_jax.data.prepared import FORMAT, INDEX
+from d2v_jax.data.outfolder import (
+    DONE,
+    MEGABYTE,
+    PART,
+    SHARD,
+    WRITER_OPTIONS,
+    check_plan,
+    finish,
+    keep,
+    sha256_of,
+)
+from d2v_jax.data.prepared import FORMAT
 from d2v_jax.data.progress import logged
 from d2v_jax.data.sources import open_documents
 from d2v_jax.data.text import EOS
@@ -23,10 +34,6 @@ from d2v_jax.data.tokens import LABELS, LINE_ENDS, NAME_ENDS, NAMES, RECORD, STA
 
 log = logging.getLogger("d2v")
 
-MEGABYTE = 2**20
-PLAN = "prepared.plan.json"  # what an interrupted folder is about
-SHARD = "prepared-{:05d}.array_record"
-DONE = "prepared-{:05d}.json"  # exists once the shard beside it is whole
 ENDS = "prepared-{:05d}.npy"  # where its lines end
 
 
@@ -42,7 +49,7 @@ def write_tokens(cfg: TextData, out: pathlib.Path, shard_mb: int) -> dict[str, A
         "source": cfg.source, "split": cfg.split, "column": cfg.column, "shard_mb": shard_mb,
         "source_fingerprint": texts.fingerprint, "tokenizer": tokenizer.fingerprint,
     }  # fmt: skip
-    _check_plan(out, plan)
+    check_plan(out, plan)
     shards = _Shards(out, tokenizer, shard_mb)
     flat = Flat(logged(texts.documents(), "tokenising documents"))
     for chunk in chunks(flat):
@@ -75,32 +82,8 @@ def write_tokens(cfg: TextData, out: pathlib.Path, shard_mb: int) -> dict[str, A
         "class_names": texts.class_names if flat.labels is not None else None,
         "faults": dict(texts.faults), "shards": done,
     }  # fmt: skip
-    write_whole(out / INDEX, json.dumps(index, indent=1, ensure_ascii=False).encode())
-    for n in range(shards.count):
-        (out / DONE.format(n)).unlink()
-        (out / ENDS.format(n)).unlink()
-    (out / PLAN).unlink()
+    finish(out, index)
     return index
-
-
-def _check_plan(out: pathlib.Path, plan: dict[str, Any]) -> None:
-    """Raises `UserError` unless `out` is new, empty, or was begun with the same plan."""
-    try:
-        found = json.loads((out / PLAN).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        if out.exists() and (not out.is_dir() or any(out.iterdir())):
-            raise UserError(f"{out} is there already and not empty; give a new folder") from None
-        out.mkdir(parents=True, exist_ok=True)
-        write_whole(out / PLAN, json.dumps(plan, indent=1).encode())
-        return
-    except ValueError as error:
-        raise UserError(f"{out / PLAN} is damaged; remove {out} and begin again") from error
-    for key, value in plan.items():
-        if found.get(key) != value:
-            raise UserError(
-                f"{out} was begun with {key}={found.get(key)!r}, and now it is {value!r}; give a "
-                f"new folder, or remove {out} and begin again"
-            )
 
 
 class _Shards:
@@ -149,7 +132,7 @@ class _Shards:
         except (FileNotFoundError, ValueError):
             return 0
         path = self._out / SHARD.format(self.count)
-        if not path.is_file() or _sha256(path) != done["sha256"]:
+        if not path.is_file() or sha256_of(path) != done["sha256"]:
             log.warning("%s is damaged and written again", path)
             return 0
         self._counted(Ids([str(path)], [done["tokens"]], self.dtype)[:])
@@ -163,31 +146,25 @@ class _Shards:
     def _write(self) -> None:
         ids_t = np.concatenate(self._held)
         path = self._out / SHARD.format(self.count)
-        part = path.with_name(f"{path.name}.part")
-        # Ids do not compress, and one record in a group is read without its neighbours.
-        writer = ArrayRecordWriter(str(part), "group_size:1,uncompressed")
+        part = path.with_name(f"{path.name}{PART}")
+        writer = ArrayRecordWriter(str(part), WRITER_OPTIONS)
         for first in range(0, len(ids_t), RECORD):
             writer.write(ids_t[first : first + RECORD].tobytes())
         writer.close()
         if not np.array_equal(Ids([str(part)], [len(ids_t)], self.dtype)[:], ids_t):
             raise UserError(f"{part} does not read back as it was written: check the disk")
-        part.replace(path)
+        keep(part, path)
         np.save(
             self._out / ENDS.format(self.count), np.flatnonzero(ids_t == EOS) + 1 + self._tokens
         )
         done = {
             "file": path.name, "tokens": len(ids_t), "chunks": self._chunks,
             "records": -(-len(ids_t) // RECORD), "bytes": path.stat().st_size,
-            "sha256": _sha256(path),
+            "sha256": sha256_of(path),
         }  # fmt: skip
         write_whole(self._out / DONE.format(self.count), json.dumps(done).encode())
         self._counted(ids_t)
         self._begin()
-
-
-def _sha256(path: pathlib.Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _copy_tokenizer(name: str, out: pathlib.Path) -> None:

@@ -121,7 +121,7 @@ def test_it_goes_on_where_it_was_interrupted(text, books, tmp_path, monkeypatch,
     if whole == 3:
         assert "is damaged and written again" in caplog.text
         kept = {write_tokens.DONE.format(0)}
-    assert set(written) == done - kept | {"prepared.json"}
+    assert set(written) == done - kept
 
 
 def test_another_plan_is_refused(text, books, tmp_path, monkeypatch):
