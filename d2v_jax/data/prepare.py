@@ -143,9 +143,7 @@ def _progress(source: str, kept: int, written: int, total: int, seconds: float) 
     return f"{text}, {rate:,.1f} a second, {left // 60:.0f} min {left % 60:.0f} s left"
 
 
-def _check_faults(
-    cfg: DataConfig, out: pathlib.Path, faults: dict[str, str], records: int
-) -> None:
+def _check_faults(cfg: DataConfig, out: pathlib.Path, faults: dict[str, str], records: int) -> None:
     for name, reason in list(faults.items())[:20]:
         log.warning("left out %s: %s", name, reason)
     if len(faults) > cfg.max_bad_share * records or len(faults) == records:
