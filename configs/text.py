@@ -11,10 +11,12 @@ def get_config(arg: str = "") -> config_dict.ConfigDict:
     c = base.get_config()
     c.recipe = c.modality = "text"
 
-    # A folder of text files, "builtin:python-docs".
+    # A folder of .txt, .jsonl or .parquet files, a file, "tfds:NAME", a folder that d2v data
+    # prepare wrote, "builtin:python-docs"; several joined by " + ".
     c.data.source = "books-and-wikipedia"
-    # "bytes" (261 ids: 4 specials, 256 bytes, `<mask>`), or a folder with vocab.json and
-    # merges.txt (GPT-2's format) and, for released weights, fairseq's dict.txt.
+    # "bytes" (261 ids: 4 specials, 256 bytes, `<mask>`), "builtin:python-docs" (4,096 ids learnt
+    # from that), or a folder with vocab.json and merges.txt (GPT-2's format) and, for released
+    # weights, fairseq's dict.txt. Empty: that of a folder with prepared text.
     c.data.tokenizer = "gpt2"
     c.data.column = "text"  # of JSONL, Parquet and TFDS sources
     c.data.tokens = 512  # of a block, `<s>` included
@@ -23,6 +25,8 @@ def get_config(arg: str = "") -> config_dict.ConfigDict:
     c.data.blocks = "contiguous"
 
     c.frontend.vocab_size = 50_265  # with specials: 0 `<s>`, 1 `<pad>`, 2 `</s>`, 3 `<unk>`
+    # "learned": a table, added to the ids' embedding; "none": positions.bias must tell.
+    c.frontend.positions = "learned"
     c.frontend.max_tokens = 512  # rows of the position table, without two that are never learned
     c.frontend.pad_id = 1
     c.frontend.mask_id = 50_264  # `<mask>`; 2.0 never shows it

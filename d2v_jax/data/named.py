@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 from d2v_jax.data.audio import decode, standardise
-from d2v_jax.data.corpus import Document, whole
+from d2v_jax.data.documents import Document, whole
 from d2v_jax.data.folder import SOUNDS, Folder
 from d2v_jax.data.records import BadRecord
 from d2v_jax.data.text import BOS

@@ -47,8 +47,7 @@ def prepare(
         raise UserError(f"--max-side {max_side}: {cfg.source!r} holds no pictures; leave it out")
     match cfg:
         case TextData():
-            index = write_tokens(cfg, out, shard_mb)
-            return f"{_said(index, out)}, {index['tokens']:,} tokens in all"
+            return _said(write_tokens(cfg, out, shard_mb), out)
         case AudioData():
             every = dataclasses.replace(cfg, samples=1, min_samples=1, buckets=())
             return _said(_write(cfg, "audio", open_audio(every), out, workers, shard_mb, None), out)
@@ -159,9 +158,11 @@ def _check_faults(cfg: DataConfig, out: pathlib.Path, faults: dict[str, str], re
 def _said(index: dict[str, Any], out: pathlib.Path) -> str:
     shards: Sequence[dict[str, Any]] = index["shards"]
     size = sum(shard["bytes"] for shard in shards)
+    tokens = f", {index['tokens']:,} tokens," if "tokens" in index else ""
     text = (
-        f"{out}: {index['records']:,} records in {len(shards)} shard{'s' * (len(shards) > 1)} of "
-        f"{size / MEGABYTE:,.1f} MB in all; use it with --config.data.source={out}"
+        f"{out}: {index['records']:,} records{tokens} in {len(shards)} "
+        f"shard{'s' * (len(shards) > 1)} of {size / MEGABYTE:,.1f} MB in all\n"
+        f"use it with --config.data.source={out}"
     )
     if index["faults"]:
         text += f"\n{len(index['faults'])} left out, listed in {out / 'prepared.json'}"

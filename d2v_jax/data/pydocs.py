@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pydoc_data import topics
 
 from d2v_jax.common.checks import UserError
-from d2v_jax.data.corpus import Document
+from d2v_jax.data.documents import Document
 from d2v_jax.data.records import fingerprint_of
 
 # Programs, tables and tests that happen to lie in the library.

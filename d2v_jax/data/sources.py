@@ -11,7 +11,8 @@ from d2v_jax.common.checks import UserError
 from d2v_jax.data import audio, image, manifest, pydocs, shards, text, tfds_source
 from d2v_jax.data.blocks import Blocks
 from d2v_jax.data.config import AudioData, DataConfig, ImageData, TextData
-from d2v_jax.data.corpus import Texts, tokenize
+from d2v_jax.data.corpus import tokenize
+from d2v_jax.data.documents import Texts
 from d2v_jax.data.folder import IMAGES, SOUNDS, TEXTS, Folder, Kind
 from d2v_jax.data.photos import PhotoWindows
 from d2v_jax.data.prepared import Prepared, looks_prepared

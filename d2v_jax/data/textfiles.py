@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 
 from d2v_jax.common.checks import UserError
 from d2v_jax.data import jsonl, parquet
-from d2v_jax.data.corpus import Document
+from d2v_jax.data.documents import Document
 from d2v_jax.data.folder import TEXTS, Folder
 from d2v_jax.data.jsonl import NoColumn
 from d2v_jax.data.records import BadRecord, fingerprint_of

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from d2v_jax.common.checks import UserError
-from d2v_jax.data.corpus import Document
+from d2v_jax.data.documents import Document
 from d2v_jax.data.jsonl import Found, NoColumn
 from d2v_jax.data.records import BadRecord, fingerprint_of
 from d2v_jax.data.textfiles import Faults, documents_of

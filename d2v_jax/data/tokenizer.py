@@ -12,13 +12,14 @@ import numpy as np
 import tokenizers
 
 from d2v_jax.common.checks import UserError
+from d2v_jax.data.bpe import DICTIONARY, MERGES, VOCAB, of_python_docs
 from d2v_jax.data.config import TextData
 from d2v_jax.data.prepared import INDEX, looks_prepared
 from d2v_jax.data.records import fingerprint_of
 from d2v_jax.data.text import EOS, SPECIALS, UNK
 
 BYTES = "bytes"
-VOCAB, MERGES, DICTIONARY = "vocab.json", "merges.txt", "dict.txt"
+DOCS = "builtin:python-docs"
 # Vocabularies that begin like this hold the final ids already, `<mask>` included.
 RESERVED = {"<s>": 0, "<pad>": 1, "</s>": EOS, "<unk>": UNK}
 SPACE, SPACE_TYPE = " ", "Ġ"  # a space, and what GPT-2 writes for it in front of a word
@@ -62,17 +63,19 @@ def tokenizer_of(cfg: TextData) -> Tokenizer:
 
 
 def open_tokenizer(name: str) -> Tokenizer:
-    """`name`: "bytes", a folder with vocab.json, merges.txt and maybe dict.txt, or one with
-    prepared text.
+    """`name`: "bytes", "builtin:python-docs", a folder with vocab.json, merges.txt and maybe
+    dict.txt, or one with prepared text.
     """
     if name == BYTES:
         return Bytes()
+    if name == DOCS:
+        return Bpe(of_python_docs())
     folder = pathlib.Path(name).expanduser()
     if not name.strip() or not folder.is_dir():
         raise UserError(
-            f"data.tokenizer={name!r}: there is no such folder. Give 'bytes', or the path of a "
-            f"folder with {VOCAB} and {MERGES} in GPT-2's format (and fairseq's {DICTIONARY} for "
-            "the ids of its released models), or one that d2v data prepare wrote"
+            f"data.tokenizer={name!r}: there is no such folder. Give 'bytes', '{DOCS}', or the "
+            f"path of a folder with {VOCAB} and {MERGES} in GPT-2's format (and fairseq's "
+            f"{DICTIONARY} for the ids of its released models), or one that d2v data prepare wrote"
         )
     if (folder / INDEX).is_file():
         try:

@@ -97,7 +97,8 @@ class Network(nn.Module):
         )  # fmt: skip
         self.trunk = Trunk(
             spec, trunk.depth, "output" if trunk.output_norm else "none",
-            drop_path=trunk.drop_path, layer_drop=trunk.layer_drop, remat=trunk.remat, scan=trunk.scan,
+            drop_path=trunk.drop_path, layer_drop=trunk.layer_drop, remat=trunk.remat,
+            scan=trunk.scan,
         )  # fmt: skip
         self.decoder = Decoder(cfg.decoder, grid, trunk.width, trunk.dtype)
 

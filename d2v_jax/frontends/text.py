@@ -18,6 +18,7 @@ DTYPE = jnp.int32  # of inputs
 @dataclasses.dataclass(frozen=True)
 class TextFrontend:
     vocab_size: int
+    positions: str
     max_tokens: int
     pad_id: int
     mask_id: int
@@ -29,8 +30,9 @@ class TextFrontend:
 def build(cfg: TextFrontend, width: int, dtype: str, init: str) -> nn.Module:
     """The module (ids_bt, keys) -> tokens_btd."""
     return TextEmbedding(
-        cfg.vocab_size, cfg.max_tokens, cfg.pad_id, cfg.norm_eps, cfg.dropout, width, dtype, init
-    )
+        cfg.vocab_size, cfg.max_tokens if cfg.positions == "learned" else None, cfg.pad_id,
+        cfg.norm_eps, cfg.dropout, width, dtype, init,
+    )  # fmt: skip
 
 
 def prepare(cfg: TextFrontend, batch: Mapping[str, jax.Array]) -> jax.Array:
@@ -75,11 +77,12 @@ class Embedding(nn.Module):
 class TextEmbedding(nn.Module):
     """ids_bt -> tokens_btd: embedding, learned position, layer norm, dropout (REFERENCE §7.1).
 
-    Positions count the ids that are not padding, from pad_id + 1; padding stands at pad_id.
+    Positions count the ids that are not padding, from pad_id + 1; padding stands at pad_id. There
+    are none where `max_tokens` is None.
     """
 
     vocab_size: int
-    max_tokens: int
+    max_tokens: int | None
     pad_id: int
     norm_eps: float
     dropout: float
@@ -90,9 +93,10 @@ class TextEmbedding(nn.Module):
     @nn.compact
     def __call__(self, ids_bt: jax.Array, keys: Keys | None = None) -> jax.Array:
         table = lambda rows, name: Embedding(rows, self.width, self.pad_id, self.initial, name=name)
-        real_bt = ids_bt != self.pad_id
-        places_bt = jnp.cumsum(real_bt, 1) * real_bt + self.pad_id
         x_btd = table(self.vocab_size, "tokens")(ids_bt)
-        x_btd = x_btd + table(self.max_tokens + self.pad_id + 1, "positions")(places_bt)
+        if self.max_tokens is not None:
+            real_bt = ids_bt != self.pad_id
+            places_bt = jnp.cumsum(real_bt, 1) * real_bt + self.pad_id
+            x_btd = x_btd + table(self.max_tokens + self.pad_id + 1, "positions")(places_bt)
         return dropout(LayerNorm(self.norm_eps, self.dtype, name="norm")(x_btd),
                        self.dropout, keys)  # fmt: skip

@@ -31,7 +31,8 @@ FIXED = {
         "trunk.prefix_tokens": 1,
     },
     "v1_text": {
-        "modality": "text", "positions.add": "none", "positions.bias": "none",
+        "modality": "text", "frontend.positions": "learned", "positions.add": "none",
+        "positions.bias": "none",
         "trunk.block": "post_norm", "trunk.input_norm": False, "trunk.output_norm": False,
         "trunk.prenet_depth": 0, "trunk.prefix_tokens": 0,
     },

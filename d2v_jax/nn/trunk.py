@@ -93,4 +93,4 @@ class Trunk(nn.Module):
         if self.remat != "none":
             body = jax.checkpoint(body, policy=REMAT[self.remat])
         _, layers = jax.lax.scan(body, x_ntd, (params, jnp.array(paths), stacked(draws)))
-        return [jax.tree.map(lambda y: y[i], layers) for i in range(self.depth)]
+        return [Layer(layers.ffn[i], layers.out[i]) for i in range(self.depth)]

@@ -20,6 +20,7 @@ NAMED = {
     "frontend.normalize": ("dataset", "crop"),
     "data.resize": ("exact", "fast"),
     "data.blocks": ("contiguous", "documents"),
+    "frontend.positions": ("learned", "none"),
     "positions.add": ("sincos", "conv", "none"),
     "positions.bias": ("alibi", "relative", "relative_per_block", "none"),
     "positions.zero_padding": ("each_layer", "input", "never"),

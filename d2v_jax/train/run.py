@@ -17,9 +17,9 @@ TOKENIZER = "tokenizer"  # folder with a copy of its files, where it has any
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
 # May differ between two calls on one run folder: they change when and how, never what is learnt.
 FREE = {
-    "mesh", "profile", "trunk.remat", "trunk.scan", "train.micro_batches", "train.micro_views", "train.log_every",
-    "train.checkpoint_every", "train.keep",
-    "train.keep_best", "train.best_metric", "train.stop_after", "train.most_skipped",
+    "mesh", "profile", "trunk.remat", "trunk.scan", "train.micro_batches", "train.micro_views",
+    "train.log_every", "train.checkpoint_every", "train.keep", "train.keep_best",
+    "train.best_metric", "train.stop_after", "train.most_skipped",
     "data.threads", "data.workers", "data.max_bad_share",
 }  # fmt: skip
 

@@ -10,7 +10,8 @@ import pytest
 from d2v_jax.common.checks import UserError
 from d2v_jax.data import corpus, progress, pydocs
 from d2v_jax.data.blocks import Blocks
-from d2v_jax.data.corpus import Document, tokenize
+from d2v_jax.data.corpus import tokenize
+from d2v_jax.data.documents import Document
 from d2v_jax.data.loader import open_batches
 from d2v_jax.data.sources import open_data, open_text
 from d2v_jax.data.textfiles import TextFiles

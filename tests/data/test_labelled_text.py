@@ -5,7 +5,7 @@ import pytest
 
 from d2v_jax.common.checks import UserError
 from d2v_jax.data import labelled_text, sources
-from d2v_jax.data.corpus import Document
+from d2v_jax.data.documents import Document
 from d2v_jax.data.labelled_text import labelled_texts
 from d2v_jax.data.text import BOS, EOS
 

@@ -13,7 +13,7 @@ from pyarrow import parquet
 
 from d2v_jax.common.checks import UserError
 from d2v_jax.data import textfiles
-from d2v_jax.data.corpus import Document, whole
+from d2v_jax.data.documents import Document, whole
 from d2v_jax.data.sources import open_documents, open_text
 
 ROWS = ["First line.\nSecond line.", "Another one.", "", "Grüße\r\n\r\nwörld"]

@@ -1,6 +1,7 @@
 """Bytes and GPT-2's byte-level BPE: ids as fairseq and Hugging Face count them."""
 
 import json
+import logging
 import pathlib
 import pickle
 
@@ -8,7 +9,9 @@ import numpy as np
 import pytest
 
 from d2v_jax.common.checks import UserError
-from d2v_jax.data.tokenizer import RESERVED, open_tokenizer, vocab_size
+from d2v_jax.data import bpe as data_bpe
+from d2v_jax.data.documents import Document
+from d2v_jax.data.tokenizer import RESERVED, keep, open_tokenizer, vocab_size
 
 LINES = ["low lower", "", "é 🙂", "lowest"]
 
@@ -123,7 +126,7 @@ def test_fingerprints_follow_the_files(bpe):
 
 def test_tokenizer_errors(bpe, tmp_path):
     for name in ("gpt2", "", str(tmp_path / "gone")):
-        with pytest.raises(UserError, match=r"no such folder\. Give 'bytes', or the path.*vocab"):
+        with pytest.raises(UserError, match=r"no such folder\. Give 'bytes', .* path of a .*vocab"):
             open_tokenizer(name)
     with pytest.raises(UserError, match=r"has no vocab\.json"):
         open_tokenizer(str(tmp_path))
@@ -148,3 +151,20 @@ def test_tokenizer_errors(bpe, tmp_path):
     (bpe / "merges.txt").unlink()
     with pytest.raises(UserError, match=r"has no merges\.txt"):
         open_tokenizer(str(bpe))
+
+
+def test_the_tokenizer_of_pythons_documentation(text, tmp_path, monkeypatch, caplog):
+    monkeypatch.setenv("D2V_CACHE", str(tmp_path))
+    monkeypatch.setattr(data_bpe, "DOCS_SIZE", 400)
+    monkeypatch.setattr(
+        data_bpe, "documents", lambda: (Document("a", ("one two three four " * 9, "five six")),)
+    )
+    with caplog.at_level(logging.INFO, "d2v"):
+        one = open_tokenizer("builtin:python-docs")
+    assert "once, then kept in" in caplog.text and one.vocab_size <= 400
+    assert len(one.encode(["one two three four one two"])) < 12
+    monkeypatch.setattr(data_bpe, "learn", None)
+    assert open_tokenizer("builtin:python-docs").fingerprint == one.fingerprint
+    cfg = text("x", tokenizer="builtin:python-docs")
+    keep(cfg, tmp_path / "run")
+    assert open_tokenizer(str(tmp_path / "run")).fingerprint == one.fingerprint

@@ -170,7 +170,7 @@ def test_frames(samples, frames):
 
 
 def test_text_positions_count_what_is_not_padding():
-    cfg = text.TextFrontend(20, 8, 1, 19, 1e-5, 0.0)
+    cfg = text.TextFrontend(20, "learned", 8, 1, 19, 1e-5, 0.0)
     module = text.build(cfg, 8, "float32", "bert")
     ids = jnp.array([[0, 5, 6, 1, 1], [0, 5, 6, 1, 7]])
     params = module.init(jax.random.key(0), ids)
@@ -181,8 +181,17 @@ def test_text_positions_count_what_is_not_padding():
     np.testing.assert_allclose(out[1, 4], direct[0, 3], rtol=1e-6)
 
 
+def test_text_without_positions():
+    module = text.build(text.TextFrontend(20, "none", 8, 1, 19, 1e-5, 0.0), 8, "float32", "bert")
+    ids = jnp.array([[0, 5, 6, 5]])
+    params = module.init(jax.random.key(0), ids)
+    assert params["params"].keys() == {"tokens", "norm"}
+    out = module.apply(params, ids)
+    assert (out[0, 1] == out[0, 3]).all() and (out[0, 1] != out[0, 2]).any()
+
+
 def test_the_row_of_padding_is_never_learned():
-    cfg = text.TextFrontend(20, 8, 1, 19, 1e-5, 0.0)
+    cfg = text.TextFrontend(20, "learned", 8, 1, 19, 1e-5, 0.0)
     module = text.build(cfg, 8, "float32", "bert")
     ids = jnp.array([[0, 5, 1, 1]])
     params = module.init(jax.random.key(0), ids)
