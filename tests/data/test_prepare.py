@@ -43,6 +43,7 @@ def test_images(config, folder, tmp_path, small, capsys):
     (folder / "dogs" / "12.jpg").write_bytes(b"none")
     index = made(folder, tmp_path / "out", "--config.data.max_bad_share=0.1")
     assert "20 records in" in (said := capsys.readouterr().out) and "2 left out" in said
+    assert f"\nuse it with --config.data.source={tmp_path / 'out'}\n" in said
     assert len(index["shards"]) > 3 and index["records"] == 20 and index["modality"] == "image"
     assert sum(shard["records"] for shard in index["shards"]) == 20
     plain, prepared = open_images(config(folder)), open_images(config(tmp_path / "out"))
@@ -133,7 +134,7 @@ def test_sounds_of_another_rate(audio, tmp_path):
 
 def test_texts(text, texts, tmp_path, capsys):
     index = made(texts, tmp_path / "out", "--config.data.tokenizer=bytes")
-    assert f"{index['tokens']} tokens in all" in capsys.readouterr().out
+    assert f", {index['tokens']} tokens, in 1 shard of " in capsys.readouterr().out
     plain, prepared = open_text(text(texts)), open_text(text(tmp_path / "out"))
     assert len(plain) == len(prepared)
     assert all(np.array_equal(plain.read(n).data, prepared.read(n).data) for n in range(len(plain)))
