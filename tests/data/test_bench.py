@@ -42,7 +42,12 @@ def measured(source, tmp_path, *options: str) -> dict:
 NAMES = ["read, random order", "decode + cut, one core", "batches, 0 threads", "batches, 2 threads"]
 
 
-def test_images(folder, tmp_path, capsys):
+def test_images(folder, tmp_path, capsys, monkeypatch):
+    opened = []
+    open_batches = bench.open_batches
+    monkeypatch.setattr(
+        bench, "open_batches", lambda cfg, **rest: opened.append(cfg) or open_batches(cfg, **rest)
+    )
     (folder / "cats" / "00.jpg").write_bytes(b"none")
     small = ["--config.data.image_size=112", "--config.data.threads=2"]
     found = measured(folder, tmp_path, *small)
@@ -50,6 +55,7 @@ def test_images(folder, tmp_path, capsys):
     assert [row["stage"] for row in found["stages"]] == wanted
     assert [row["workers"] for row in found["stages"]] == [0, 0, 0, 0, 1, 2]
     assert [row["threads"] for row in found["stages"]] == [0, 0, 0, 2, 1, 1]
+    assert [(cfg.threads, cfg.workers) for cfg in opened] == [(0, 0), (2, 0), (1, 1), (1, 2)]
     whats = [one["what"] for one in found["beside"]]
     assert whats == ["data.resize='exact'", "data.resize='fast'"]
     exact, fast = (one["difference"] for one in found["beside"])
@@ -133,8 +139,9 @@ def test_the_plain_sound_is_of_the_same_place():
     mine = sound.random_crop(Record(data, None, ""), np.random.default_rng(5), 4_000)["inputs"]
     plain = plain_loops.plain_sound(data, 4_000, np.random.default_rng(5))
     assert np.allclose(mine / 32_768, plain)
-    stereo = encoded(np.stack([tone(24_000), tone(24_000)], 1), "WAV", 48_000)
-    assert plain_loops.plain_sound(stereo, 8_000, np.random.default_rng(5)).shape == (8_000,)
+    stereo = encoded(np.stack([tone(24_000, rate=48_000)] * 2, 1), "WAV", 48_000)
+    plain = plain_loops.plain_sound(stereo, 8_000, np.random.default_rng(5))
+    assert np.median(np.abs(plain - tone(8_000))) < 1e-3
 
 
 def test_nothing_readable(config, folder, monkeypatch):
