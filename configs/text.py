@@ -18,6 +18,7 @@ def get_config(arg: str = "") -> config_dict.ConfigDict:
     # from that), or a folder with vocab.json and merges.txt (GPT-2's format) and, for released
     # weights, fairseq's dict.txt. Empty: that of a folder with prepared text.
     c.data.tokenizer = "gpt2"
+    c.data.threads = 1  # cutting blocks holds the GIL: more threads are slower
     c.data.column = "text"  # of JSONL, Parquet and TFDS sources
     c.data.tokens = 512  # of a block, `<s>` included
     # "contiguous": blocks ignore the borders of documents; "documents": whole sentences of one

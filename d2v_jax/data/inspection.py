@@ -1,0 +1,88 @@
+"""`d2v data inspect`: what is in a source, before anyone trains on it."""
+
+import json
+import pathlib
+from typing import Any
+
+from d2v_jax.common.checks import UserError
+from d2v_jax.data import charts, inspect_audio, inspect_images, inspect_text
+from d2v_jax.data.cache import write_whole
+from d2v_jax.data.config import AudioData, DataConfig, ImageData, TextData
+from d2v_jax.data.findings import Findings
+from d2v_jax.data.sources import each_source
+
+SHOWN = 20  # unreadable records, duplicates and classes; all are in inspect.json
+FILE = "inspect.json"
+
+
+def inspect(cfg: DataConfig, out: pathlib.Path | None, sample: int | None) -> str:
+    """Reads every source that `cfg.source` joins, or `sample` records of each; returns the report.
+
+    `out`: a folder for inspect.json, which holds all of it, and pictures. Only files of the same
+    names are replaced there. Raises `UserError` where a source cannot be opened.
+    """
+    if out is not None:
+        out = out.expanduser()
+        if out.exists() and not out.is_dir():
+            raise UserError(f"--out {out}: is a file, not a folder")
+    found = [_look(one, sample) for one in each_source(cfg)]
+    texts = [_text(one) for one in found]
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+        write_whole(out / FILE, json.dumps([_fields(one) for one in found], indent=1).encode())
+        names = [name for number, one in enumerate(found) for name in _draw(one, number, out)]
+        texts.append(f"{out}: {', '.join((FILE, *names))}")
+    return "\n\n".join(texts)
+
+
+def _look(cfg: DataConfig, sample: int | None) -> Findings:
+    match cfg:
+        case AudioData():
+            return inspect_audio.look(cfg, sample)
+        case ImageData():
+            return inspect_images.look(cfg, sample)
+        case TextData():
+            return inspect_text.look(cfg, sample)
+
+
+def _text(one: Findings) -> str:
+    lines = [one.source, *(f"  {name:22}{value}" for name, value in one.facts.items())]
+    if one.classes:
+        lines += ["", f"{len(one.classes):,} classes, examples of each"]
+        listed = sorted(one.classes.items(), key=lambda item: -item[1])
+        ends = listed if len(listed) <= SHOWN else [*listed[: SHOWN - 3], *listed[-3:]]
+        lines += [f"  {count:8,}  {name}" for name, count in ends]
+    for name, values in one.histograms.items():
+        lines += ["", name, *charts.bars(values)]
+    for title, entries in (("left out or unreadable", one.bad), ("duplicates", one.duplicates)):
+        if entries:
+            lines += ["", f"{len(entries):,} {title}"]
+            lines += [f"  {name}: {what}" for name, what in list(entries.items())[:SHOWN]]
+            if len(entries) > SHOWN:
+                lines.append(f"  and {len(entries) - SHOWN:,} more (all with --out DIR)")
+    return "\n".join(lines)
+
+
+def _fields(one: Findings) -> dict[str, Any]:
+    return {
+        "source": one.source, "fingerprint": one.fingerprint, "records": one.records,
+        "looked_at": one.looked_at, **one.numbers, "classes": one.classes, "bad": one.bad,
+        "duplicates": one.duplicates,
+        "histograms": {name: charts.counted(values) for name, values in one.histograms.items()},
+    }  # fmt: skip
+
+
+def _draw(one: Findings, number: int, out: pathlib.Path) -> list[str]:
+    """Names of the pictures written."""
+    before = f"{number}_" if number else ""
+    names = []
+    if any(len(values) for values in one.histograms.values()):
+        names.append(f"{before}histograms.png")
+        charts.histograms(out / names[-1], one.source, one.histograms)
+    if one.waves:
+        names.append(f"{before}waves.png")
+        charts.waves(out / names[-1], one.waves)
+    if one.pictures:
+        names.append(f"{before}pictures.png")
+        charts.sheet(out / names[-1], one.pictures)
+    return names
