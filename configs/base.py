@@ -74,8 +74,8 @@ def get_config() -> config_dict.ConfigDict:
     # What is computed again on the way back, to save memory: "none", "blocks" (all but their
     # inputs), "cheap" (all but the results of matrix products).
     c.trunk.remat = "none"
-    # One block is compiled and run for each, on stacked parameters: deep models compile faster
-    # and gather one block's parameters at a time, but keep all layers of the teacher.
+    # One block is compiled and run for each, on stacked parameters: deep models compile faster,
+    # but need room for a second copy of their parameters and for all layers of the teacher.
     c.trunk.scan = False
     c.trunk.dtype = "bfloat16"  # compute; parameters, norms, softmax, losses stay float32
 

@@ -2,6 +2,7 @@
 
 import jax
 import pytest
+import sharding
 from jax.sharding import PartitionSpec
 
 from d2v_jax.common import trees
@@ -73,3 +74,9 @@ def test_twins_lie_beside_each_other():
     cut = [path for path, sharding in student.items() if any(sharding.spec)]
     whole = {path: leaf.shape for path, leaf in trees.leaves(shapes.student) if path not in cut}
     assert all(len(shape) < 2 or 1024 > shape[0] * shape[1] for shape in whole.values()), whole
+
+
+@pytest.mark.parametrize("name", sharding.names())
+def test_tables_of_cuts(name):
+    """tests/sharding/*.txt; python tests/sharding.py --write where a change is meant."""
+    assert sharding.table(name) == (sharding.FOLDER / f"{name}.txt").read_text()

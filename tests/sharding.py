@@ -1,0 +1,124 @@
+"""Who holds what: the table of a recipe's cuts, and what its compiled step sends between devices.
+
+python tests/sharding.py --write            # the tables in tests/sharding/, which a test compares
+python tests/sharding.py --compile v2_audio_large v2_image_huge14
+    # compiles the whole step for eight devices (minutes, gigabytes of memory, nothing is run)
+"""
+
+import collections
+import math
+import pathlib
+import re
+import sys
+
+import jax
+
+from d2v_jax.common import trees
+from d2v_jax.train import config, mesh, plan, state, step
+
+FOLDER = pathlib.Path(__file__).parent / "sharding"
+MESHES = ("data:8", "data:2,fsdp:4", "fsdp:8")
+MIB = 2**20
+MOST_MIB = 64  # of what is whole on every device
+KINDS = ("all-gather", "all-reduce", "reduce-scatter", "all-to-all", "collective-permute")
+RESULT = re.compile(r"= (\(.*?\)|\S+) (" + "|".join(KINDS) + r")(?:-start)?\(")
+SHAPE = re.compile(r"(\w+)\[([\d,]*)\]")
+
+
+def names() -> list[str]:
+    """Published recipes."""
+    root = pathlib.Path(config.__file__).parents[2] / "configs"
+    return sorted(path.stem for path in root.glob("v[12]_*.py"))
+
+
+def table(name: str) -> str:
+    """Bytes per device on each mesh, and the cut of every leaf; blocks are alike."""
+    resolved = config.resolve(config.load(name))
+    shapes = jax.eval_shape(lambda: state.create(resolved))
+    lines = [f"{'MiB per device':24}{'student':>10}{'teacher':>10}{'optimiser':>11}"]
+    for spec in MESHES:
+        spread = mesh.state_sharding(shapes, mesh.make_mesh(spec))
+        held = [
+            plan._held(getattr(shapes, part), getattr(spread, part)) / MIB
+            for part in ("student", "teacher", "opt_state")
+        ]
+        lines.append(f"{spec:24}{held[0]:10.1f}{held[1]:10.1f}{held[2]:11.1f}")
+    lines += ["", "cut by fsdp:8 (student, and wherever the teacher and Adam have the like)"]
+    grid = mesh.make_mesh("fsdp:8")
+    seen: dict[str, int] = collections.Counter()
+    for path, leaf in trees.leaves(shapes.student):
+        cut = mesh.leaf_spec(leaf.shape, grid)
+        sides = [f"{side}/8" if i < len(cut) and cut[i] else str(side)
+                 for i, side in enumerate(leaf.shape)]  # fmt: skip
+        pattern = re.sub(r"(block|conv)_\d+", r"\1_*", path)
+        seen[f"{pattern} [{', '.join(sides)}]"] += 1
+    lines += [f"{count:4} x {line}" for line, count in seen.items()]
+    return "\n".join(lines) + "\n"
+
+
+def compiled(resolved: config.Config) -> tuple[jax.stages.Compiled, state.TrainState]:
+    """The step of a recipe for its mesh, and the shapes of its state."""
+    grid = mesh.make_mesh(resolved.mesh)
+    shapes = jax.eval_shape(lambda: state.create(resolved))
+    spread = mesh.state_sharding(shapes, grid)
+    size = resolved.train.batch_size
+    batch = plan._batch(resolved, resolved.data.example_shapes[0], size)
+    return step.compile_step(resolved, grid, spread).lower(shapes, batch).compile(), spread
+
+
+def sent(program: str) -> dict[str, list[int]]:
+    """Bytes of the result of every communication in a compiled program, by kind."""
+    found: dict[str, list[int]] = collections.defaultdict(list)
+    for result, kind in RESULT.findall(program):
+        found[kind].append(sum(
+            plan.BYTES[letters] * math.prod(map(int, filter(None, sides.split(","))))
+            for letters, sides in SHAPE.findall(result) if letters in plan.BYTES
+        ))  # fmt: skip
+    return dict(found)
+
+
+def whole_leaves(resolved: config.Config) -> dict[str, float]:
+    """MiB of every leaf of the state that is copied to all devices."""
+    grid = mesh.make_mesh(resolved.mesh)
+    shapes = jax.eval_shape(lambda: state.create(resolved))
+    return {
+        path: plan._bytes([leaf]) / MIB for path, leaf in trees.leaves(shapes)
+        if leaf.shape and not any(mesh.leaf_spec(leaf.shape, grid))
+    }  # fmt: skip
+
+
+def report(name: str) -> bool:
+    """Compiles and prints; whether nothing large is whole on every device."""
+    resolved = config.resolve(config.load(name, ["--config.mesh=fsdp:8"]))
+    program, _ = compiled(resolved)
+    communicated = sent(program.as_text())
+    print(f"{name}, fsdp:8, {resolved.train.batch_size} examples")
+    for kind, sizes in communicated.items():
+        print(f"  {kind:20}{len(sizes):6}  {sum(sizes) / MIB:10,.1f} MiB, "
+              f"largest {max(sizes) / MIB:8,.1f} MiB")  # fmt: skip
+    need = program.memory_analysis()
+    print(f"  state {need.argument_size_in_bytes / MIB:,.0f} MiB, the rest "
+          f"{need.temp_size_in_bytes / MIB:,.0f} MiB per device")  # fmt: skip
+    copied = whole_leaves(resolved)
+    gathered = max(communicated.get("all-gather", [0])) / MIB
+    print(f"  largest whole tensor: of the state {max(copied.values()):.2f} MiB, gathered "
+          f"{gathered:.1f} MiB")  # fmt: skip
+    return max(gathered, *copied.values()) <= MOST_MIB
+
+
+def main(words: list[str]) -> int:
+    if words[:1] == ["--write"]:
+        FOLDER.mkdir(exist_ok=True)
+        for name in names():
+            (FOLDER / f"{name}.txt").write_text(table(name))
+        return 0
+    if words[:1] == ["--compile"]:
+        return 0 if all([report(name) for name in words[1:]]) else 1
+    print(__doc__)
+    return 2
+
+
+if __name__ == "__main__":
+    jax.config.update("jax_platforms", "cpu")
+    jax.config.update("jax_num_cpu_devices", 8)
+    sys.exit(main(sys.argv[1:]))
