@@ -1,12 +1,14 @@
 """Pictures of numbers. The only file that draws."""
 
+import io
 import math
-import os
 import pathlib
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 from PIL import Image
+
+from d2v_jax.data.cache import write_whole
 
 BINS = 16
 WIDTH = 40  # characters of the longest bar
@@ -15,7 +17,10 @@ COLUMNS = 6
 
 
 def counted(values: np.ndarray) -> dict[str, list[float]]:
-    """Edges of bins, one more than counts, and counts. Wide ranges have logarithmic bins."""
+    """Edges of bins, one more than counts, and counts.
+
+    Wide ranges have logarithmic bins, whole numbers whole edges: a bin is without its upper one.
+    """
     if not len(values):
         return {"edges": [], "counts": []}
     low, high = float(values.min()), float(values.max())
@@ -23,6 +28,10 @@ def counted(values: np.ndarray) -> dict[str, list[float]]:
         return {"edges": [low, high], "counts": [len(values)]}
     if low > 0 and high / low > 50:
         edges = np.geomspace(low, high, BINS + 1)
+    elif np.issubdtype(values.dtype, np.integer):
+        step = math.ceil((high - low + 1) / BINS)
+        edges = np.arange(low, high + step + 1, step)
+        high = edges[-1]
     else:
         edges = np.linspace(low, high, BINS + 1)
     edges[0], edges[-1] = low, high  # rounding must not leave the extremes out
@@ -46,7 +55,7 @@ def _short(number: float) -> str:
     return f"{number:,.0f}" if abs(number) >= 100 else f"{number:.4g}"
 
 
-def histograms(path: str | os.PathLike, title: str, values: Mapping[str, np.ndarray]) -> None:
+def histograms(path: pathlib.Path, title: str, values: Mapping[str, np.ndarray]) -> None:
     """Writes a PNG of one histogram for each name."""
     figure, axes = _figure(len(values))
     for axis, (name, some) in zip(axes, values.items()):
@@ -60,17 +69,18 @@ def histograms(path: str | os.PathLike, title: str, values: Mapping[str, np.ndar
                 axis.set_xscale("log")
         axis.set_xlabel(name)
         axis.set_ylabel("records")
-    figure.suptitle(pathlib.Path(title).name, fontsize="small")
-    figure.savefig(path, dpi=120)
+    # parse_math: a dollar sign in a name is no formula.
+    figure.suptitle(pathlib.Path(title).name, fontsize="small", parse_math=False)
+    _save(path, figure)
 
 
-def waves(path: str | os.PathLike, waves: Mapping[str, np.ndarray], rate: int = 16_000) -> None:
+def waves(path: pathlib.Path, waves: Mapping[str, np.ndarray], rate: int = 16_000) -> None:
     """Writes a PNG of recordings int16 [s] and their spectra over time."""
     figure, axes = _figure(2 * len(waves), 2)
     for row, (name, wave_s) in enumerate(waves.items()):
         at, spectrum = axes[2 * row], axes[2 * row + 1]
         at.plot(np.arange(len(wave_s)) / rate, wave_s / 32_768, linewidth=0.4)
-        at.set_title(name[-60:], fontsize="x-small")
+        at.set_title(name[-60:], fontsize="x-small", parse_math=False)
         at.set_ylim(-1, 1)
         frames = max(len(wave_s) // 160 - 2, 1)
         padded = np.pad(wave_s / 32_768, (0, max(0, 400 - len(wave_s)) + 400))
@@ -82,10 +92,10 @@ def waves(path: str | os.PathLike, waves: Mapping[str, np.ndarray], rate: int = 
         )  # fmt: skip
         spectrum.set_ylabel("kHz", fontsize="x-small")
         at.set_xlabel("s", fontsize="x-small")
-    figure.savefig(path, dpi=120)
+    _save(path, figure)
 
 
-def sheet(path: str | os.PathLike, pictures: Sequence[np.ndarray]) -> None:
+def sheet(path: pathlib.Path, pictures: Sequence[np.ndarray]) -> None:
     """Writes a PNG of pictures uint8 [y, x, 3] side by side."""
     rows = math.ceil(len(pictures) / COLUMNS)
     whole = Image.new("RGB", (TILE * min(COLUMNS, len(pictures)), TILE * rows), "white")
@@ -93,7 +103,16 @@ def sheet(path: str | os.PathLike, pictures: Sequence[np.ndarray]) -> None:
         tile = Image.fromarray(picture_yxc)
         tile.thumbnail((TILE, TILE))
         whole.paste(tile, (TILE * (place % COLUMNS), TILE * (place // COLUMNS)))
-    whole.save(path)
+    buffer = io.BytesIO()
+    whole.save(buffer, "png")
+    write_whole(path, buffer.getvalue())
+
+
+def _save(path: pathlib.Path, figure) -> None:
+    """Whole or not at all: drawing takes a while, in which one may interrupt it."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=120)
+    write_whole(path, buffer.getvalue())
 
 
 def _figure(count: int, columns: int | None = None):

@@ -1,5 +1,6 @@
 """Looking at pictures."""
 
+import array
 import io
 from typing import NamedTuple
 
@@ -8,12 +9,13 @@ from PIL import Image
 
 from d2v_jax.data import image
 from d2v_jax.data.config import ImageData
-from d2v_jax.data.findings import Findings, chosen, each, listed, spread, tally
+from d2v_jax.data.findings import Findings, chosen, each, listed, spread
 from d2v_jax.data.records import Record
 from d2v_jax.data.sources import open_images
 
 PICTURES = 36  # shown
 SHOWN_SIDE = 128  # pixels
+CHANNELS = {1: "grey", 3: "R, G, B"}
 
 
 class Seen(NamedTuple):
@@ -27,6 +29,26 @@ class Seen(NamedTuple):
     small_yxc: np.ndarray
 
 
+class Sums:
+    """What is kept of all pictures; it grows by sixteen bytes with each."""
+
+    def __init__(self, channels: int):
+        self.widths, self.heights = array.array("q"), array.array("q")
+        self.bytes = 0
+        self.kinds: dict[str, int] = {}
+        self.modes: dict[str, int] = {}
+        self.mean_c, self.square_c = np.zeros(channels), np.zeros(channels)
+
+    def add(self, one: Seen) -> None:
+        self.widths.append(one.width)
+        self.heights.append(one.height)
+        self.bytes += one.bytes
+        self.kinds[one.kind] = self.kinds.get(one.kind, 0) + 1
+        self.modes[one.mode] = self.modes.get(one.mode, 0) + 1
+        self.mean_c += one.mean_c
+        self.square_c += one.square_c
+
+
 def look(cfg: ImageData, sample: int | None) -> Findings:
     """All pictures, decoded whole: what is unreadable here is so in training."""
     source = open_images(cfg)
@@ -34,58 +56,74 @@ def look(cfg: ImageData, sample: int | None) -> Findings:
     found = Findings(cfg.source, source.fingerprint, len(source), len(numbers))
     found.bad.update(getattr(source, "faults", {}))
     shown = set(chosen(len(numbers), PICTURES))
-    seen = []
-    for place, one in enumerate(each(source, numbers, _one, found)):
+    sums = Sums(cfg.channels)
+    for place, one in enumerate(each(source, numbers, lambda r: _one(r, cfg.channels), found)):
+        sums.add(one)
         if place in shown:
             found.pictures.append(one.small_yxc)
-        seen.append(one._replace(small_yxc=np.zeros(0)))
-    _summarise(found, seen, cfg)
+    _summarise(found, sums, cfg)
     return found
 
 
-def _one(record: Record) -> Seen:
-    picture = image.decode(record.data, 3)
-    kind, mode, size = "pixels", "L" if np.ndim(record.data) == 2 else "RGB", 0
+def _one(record: Record, channels: int) -> Seen:
+    picture = image.decode(record.data, channels)
+    kind, mode = "pixels", "L" if channels_of(record.data) == 1 else "RGB"
+    size = len(record.data) if isinstance(record.data, bytes) else record.data.nbytes
     if isinstance(record.data, bytes):
         with Image.open(io.BytesIO(record.data), formats=image.FORMATS) as header:
-            kind, mode, size = str(header.format), header.mode, len(record.data)
-    pixels_yxc = np.asarray(picture, np.uint8)
-    bins = [np.bincount(pixels_yxc[:, :, c].ravel(), minlength=256) for c in range(3)]
+            kind, mode = str(header.format), header.mode
+            if "transparency" in header.info:
+                mode += " with alpha"
+    # Pillow counts without a copy of the pixels, which would take eight times their memory.
+    share_cv = np.reshape(picture.histogram(), (channels, 256)) / (picture.width * picture.height)
     levels = np.arange(256) / 255
-    share_cv = np.stack(bins) / pixels_yxc[:, :, 0].size
-    picture.thumbnail((SHOWN_SIDE, SHOWN_SIDE))
-    height, width = pixels_yxc.shape[:2]
+    small = picture.convert("RGB") if channels == 1 else picture.copy()
+    small.thumbnail((SHOWN_SIDE, SHOWN_SIDE))
     return Seen(
-        width, height, kind, mode, size, share_cv @ levels, share_cv @ levels**2,
-        np.asarray(picture, np.uint8),
+        *picture.size, kind, mode, size, share_cv @ levels, share_cv @ levels**2,
+        np.asarray(small, np.uint8),
     )  # fmt: skip
 
 
-def _summarise(found: Findings, seen: list[Seen], cfg: ImageData) -> None:
-    width, height = (np.array([getattr(one, name) for one in seen], int)
-                     for name in ("width", "height"))  # fmt: skip
+def channels_of(data: bytes | np.ndarray) -> int:
+    """Of pixels; 0 of an encoded picture."""
+    if isinstance(data, bytes):
+        return 0
+    return 1 if data.ndim == 2 else data.shape[2]
+
+
+def _summarise(found: Findings, sums: Sums, cfg: ImageData) -> None:
+    width, height = np.array(sums.widths, np.int64), np.array(sums.heights, np.int64)
+    count = len(width)
     small = int((np.minimum(width, height) < cfg.image_size).sum())
-    mean_c = np.mean([one.mean_c for one in seen], axis=0) if seen else np.zeros(3)
-    square_c = np.mean([one.square_c for one in seen], axis=0) if seen else np.zeros(3)
-    std_c = np.sqrt(np.maximum(square_c - mean_c**2, 0))
-    kinds, modes = (tally([getattr(one, name) for one in seen]) for name in ("kind", "mode"))
-    size = sum(one.bytes for one in seen)
+    # Of none there is no mean, and JSON has no NaN.
+    mean_c = sums.mean_c / count if count else np.zeros(0)
+    std_c = np.sqrt(np.maximum(sums.square_c / count - mean_c**2, 0)) if count else np.zeros(0)
+    kinds, modes = (
+        dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+        for counts in (sums.kinds, sums.modes)
+    )
     looked = f"{found.looked_at:,} of {found.records:,}" if found.looked_at < found.records \
         else f"{found.records:,}"  # fmt: skip
-    numbers = lambda values: ", ".join(f"{value:.3f}" for value in values)
+    several = lambda values: ", ".join(f"{value:.3f}" for value in values) or "-"
+    names = CHANNELS[cfg.channels]
+    megapixels = width * height / 1e6
     found.facts = {
-        "pictures": looked, "megabytes": f"{size / 1e6:,.1f}",
+        "pictures": looked, "readable": f"{count:,}", "megabytes": f"{sums.bytes / 1e6:,.1f}",
         "width": f"{spread(width)} (least / median / most)", "height": spread(height),
+        "megapixels": spread(megapixels, 3),
         "formats": listed(kinds), "modes": listed(modes),
-        f"sides below {cfg.image_size}": f"{small:,}, which crops enlarge" if small else "0",
-        "mean of R, G, B": f"{numbers(mean_c)} (each picture counts the same)",
-        "std of R, G, B": numbers(std_c),
+        f"sides below {cfg.image_size}": f"{small:,} ({small / count:.1%}), which crops enlarge"
+        if small else "0",
+        f"mean of {names}": f"{several(mean_c)} (of {count:,}, each picture counts the same)",
+        f"std of {names}": several(std_c),
     }  # fmt: skip
     found.numbers = {
-        "bytes": size, "formats": kinds, "modes": modes, "small": small,
+        "readable": count, "bytes": sums.bytes, "formats": kinds, "modes": modes, "small": small,
         "mean": mean_c.tolist(), "std": std_c.tolist(),
     }  # fmt: skip
     found.histograms = {
-        "shorter side, pixels": np.minimum(width, height),
+        "width, pixels": width, "height, pixels": height,
+        "shorter side, pixels": np.minimum(width, height), "megapixels": megapixels,
         "width / height": width / np.maximum(height, 1),
     }

@@ -1,96 +1,177 @@
 """Looking at texts."""
 
+import array
 import dataclasses
 import hashlib
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from d2v_jax.data.blocks import Blocks
+from d2v_jax.data.blocks import whole_lines
 from d2v_jax.data.config import TextData
-from d2v_jax.data.corpus import tokenize
-from d2v_jax.data.documents import whole
+from d2v_jax.data.corpus import Corpus, tokenize
+from d2v_jax.data.documents import Document, Texts
 from d2v_jax.data.findings import Findings, chosen, spread
 from d2v_jax.data.prepared import looks_prepared
+from d2v_jax.data.records import BadRecord
 from d2v_jax.data.sources import open_documents
 from d2v_jax.data.text import UNK
 from d2v_jax.data.tokenizer import tokenizer_of
-from d2v_jax.data.tokens import open_tokens
+from d2v_jax.data.tokens import RECORD, open_tokens
 
 LONGEST = 5
-CHUNK = 1 << 20  # ids looked at together
+HASH = 8  # bytes: of a billion lines two different ones agree with a chance of 3 %
 
 
 def look(cfg: TextData, sample: int | None) -> Findings:
-    """All documents, tokenised by `cfg.tokenizer`; of prepared text only the ids are known."""
-    tokenizer = tokenizer_of(cfg)
-    found = Findings(cfg.source, "", 0, 0)
+    """All documents, tokenised by `cfg.tokenizer`.
+
+    Of prepared text only the ids are known, those of its own tokenizer; `sample` does not count.
+    Ids of the others are held together, as in training.
+    """
     if looks_prepared(cfg.source):
-        corpus = open_tokens(cfg, tokenizer)
+        cfg = dataclasses.replace(cfg, tokenizer="")
+        corpus = open_tokens(cfg, tokenizer_of(cfg))
+        found = Findings(cfg.source, corpus.fingerprint, len(corpus.starts), len(corpus.starts))
     else:
-        texts = open_documents(cfg)
-        documents = whole(texts.documents())
-        if sample is not None:
-            documents = list(documents)
-            documents = [documents[number] for number in chosen(len(documents), sample)]
-        corpus = tokenize(_noted(documents, found), tokenizer, texts.class_names)
-        found.bad.update(texts.faults)
-    found.fingerprint = corpus.fingerprint
-    found.records = found.looked_at = len(corpus.starts)
+        corpus, found = _tokenised(cfg, sample)
     _summarise(found, corpus, cfg)
     return found
 
 
-def _noted(documents, found: Findings):
-    """Passes documents on; counts and compares them and their lines."""
-    first: dict[bytes, str] = {}
-    lines: set[bytes] = set()
-    found.numbers = {"lines": 0, "characters": 0, "repeated_lines": 0}
-    for document in documents:
-        if not document.lines:
-            continue
-        digest = _digest("\n".join(document.lines))
-        if digest in first:
-            found.duplicates[document.name] = first[digest]
-        first.setdefault(digest, document.name)
-        found.numbers["lines"] += len(document.lines)
-        found.numbers["characters"] += sum(map(len, document.lines))
-        for line in document.lines:
-            digest = _digest(line)
-            found.numbers["repeated_lines"] += digest in lines
-            lines.add(digest)
-        yield document
+def _tokenised(cfg: TextData, sample: int | None) -> tuple[Corpus, Findings]:
+    tokenizer = tokenizer_of(cfg)
+    texts = open_documents(cfg)
+    count, wanted = None, None
+    if sample is not None:
+        count = sum(1 for part in _filled(texts) if not part.more)
+        wanted = chosen(count, sample)
+    found = Findings(cfg.source, "", 0, 0)
+    noted = Noted(_numbered(_filled(texts), wanted))
+    corpus = tokenize(noted, tokenizer, texts.class_names)
+    found.bad.update(texts.faults)
+    found.fingerprint = corpus.fingerprint
+    found.looked_at = len(corpus.starts)
+    found.records = found.looked_at if count is None else count
+    found.numbers = noted.numbers()
+    found.duplicates = noted.duplicates(corpus)
+    return corpus, found
 
 
-def _digest(text: str) -> bytes:
-    return hashlib.blake2b(text.encode(errors="replace"), digest_size=12).digest()
+def _filled(texts: Texts) -> Iterator[Document]:
+    """Parts of the documents that have lines, as `tokenize` leaves the others out."""
+    begun = False
+    for part in texts.documents():
+        begun = begun or bool(part.lines)
+        if begun:
+            yield part
+        begun = begun and part.more
 
 
-def _summarise(found: Findings, corpus, cfg: TextData) -> None:
+def _numbered(parts: Iterable[Document], wanted: list[int] | None) -> Iterator[Document]:
+    """The parts of the documents of these numbers, in order; None: all."""
+    numbers = None if wanted is None else set(wanted)
+    number = 0
+    for part in parts:
+        if numbers is None or number in numbers:
+            yield part
+        number += not part.more
+
+
+class Noted:
+    """Passes on what documents are made of; counts it, and remembers hashes of it."""
+
+    def __init__(self, parts: Iterable[Document]):
+        self._parts = parts
+        self._lines, self._documents = array.array("Q"), array.array("Q")
+        self._characters = self._bytes = 0
+
+    def __iter__(self) -> Iterator[Document]:
+        whole = _hash()
+        for part in self._parts:
+            for line in part.lines:
+                data = line.encode(errors="replace") + b"\n"
+                own = _hash()
+                own.update(data)
+                whole.update(data)
+                self._lines.append(int.from_bytes(own.digest()))
+                self._characters += len(line)
+                self._bytes += len(data) - 1
+            if not part.more:
+                self._documents.append(int.from_bytes(whole.digest()))
+                whole = _hash()
+            yield part
+
+    def numbers(self) -> dict[str, int]:
+        """Lines, those that occurred before, characters, and bytes of UTF-8."""
+        return {
+            "lines": len(self._lines), "characters": self._characters, "bytes": self._bytes,
+            "repeated_lines": len(self._lines) - len(np.unique(np.array(self._lines))),
+        }  # fmt: skip
+
+    def duplicates(self, corpus: Corpus) -> dict[str, str]:
+        """Names of documents that repeat an earlier one, whose name it gives."""
+        hash_n = np.array(self._documents, np.uint64)
+        _, first_u, which_n = np.unique(hash_n, return_index=True, return_inverse=True)
+        first_n = first_u[which_n]
+        again = np.flatnonzero(first_n != np.arange(len(first_n)))
+        return {corpus.names[n]: corpus.names[int(first_n[n])] for n in again.tolist()}
+
+
+def _hash():
+    return hashlib.blake2b(digest_size=HASH)
+
+
+def _unknown(corpus: Corpus, found: Findings) -> int:
+    """How many ids are `<unk>`; what cannot be read goes to `found`."""
+    unknown = 0
+    for first in range(0, len(corpus.tokens), RECORD):
+        try:
+            unknown += int((corpus.tokens[first : first + RECORD] == UNK).sum())
+        except BadRecord as bad:
+            found.bad[f"tokens from {first}"] = bad.reason
+    return unknown
+
+
+def _blocks(corpus: Corpus, tokens: int) -> tuple[int, int | None]:
+    """How many blocks training would have: contiguous, and of whole documents.
+
+    None where ids that say so cannot be read.
+    """
+    room = tokens - 1
+    contiguous = len(corpus.tokens) // room
+    try:
+        return contiguous, len(whole_lines(corpus, room)[0])
+    except BadRecord:
+        return contiguous, None
+
+
+def _summarise(found: Findings, corpus: Corpus, cfg: TextData) -> None:
     tokens_n = np.asarray(corpus.ends) - np.asarray(corpus.starts)
-    unknown = sum(
-        int((corpus.tokens[first : first + CHUNK] == UNK).sum())
-        for first in range(0, len(corpus.tokens), CHUNK)
-    )
-    found.numbers |= {"documents": len(tokens_n), "tokens": len(corpus.tokens), "unknown": unknown}
-    found.facts = {"documents": f"{len(tokens_n):,}"}
+    total = len(corpus.tokens)
+    unknown = _unknown(corpus, found)
+    contiguous, documents = _blocks(corpus, cfg.tokens)
+    looked = f"{found.looked_at:,} of {found.records:,}" if found.looked_at < found.records \
+        else f"{found.records:,}"  # fmt: skip
+    found.facts = {"documents": looked}
     if "lines" in found.numbers:
         lines, again = found.numbers["lines"], found.numbers["repeated_lines"]
         found.facts |= {
             "lines": f"{lines:,}, {again:,} of them occurred before",
             "characters": f"{found.numbers['characters']:,}",
+            "megabytes": f"{found.numbers['bytes'] / 1e6:,.1f}",
         }
+    whole = "unknown" if documents is None else f"{documents:,}"
     found.facts |= {
-        "tokens": f"{len(corpus.tokens):,} of {cfg.tokenizer or 'its tokenizer'}",
-        "<unk>": f"{unknown:,}",
+        "tokens": f"{total:,} of {cfg.tokenizer or 'its own tokenizer'}",
+        "<unk>": f"{unknown:,} ({unknown / max(total, 1):.3%})",
         "tokens of a document": f"{spread(tokens_n)} (least / median / most)",
+        f"blocks of {cfg.tokens}": f"{contiguous:,} contiguous, {whole} of whole documents",
     }
-    for kind in ("contiguous", "documents"):
-        room = dataclasses.replace(cfg, blocks=kind)
-        count = len(Blocks(corpus, room)) if len(corpus.tokens) >= cfg.tokens else 0
-        found.numbers[f"blocks_{kind}"] = count
-        found.facts[f"blocks of {cfg.tokens}"] = (
-            f"{found.numbers['blocks_contiguous']:,} contiguous, {count:,} of whole documents"
-        )
+    found.numbers |= {
+        "documents": len(tokens_n), "tokens": total, "unknown": unknown,
+        "blocks_contiguous": contiguous, "blocks_documents": documents,
+    }  # fmt: skip
     longest = np.argsort(-tokens_n, kind="stable")[:LONGEST]
     found.facts["longest"] = ", ".join(f"{corpus.names[n]} ({tokens_n[n]:,})" for n in longest)
     found.histograms = {"tokens of a document": tokens_n}

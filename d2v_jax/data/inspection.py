@@ -23,16 +23,28 @@ def inspect(cfg: DataConfig, out: pathlib.Path | None, sample: int | None) -> st
     """
     if out is not None:
         out = out.expanduser()
-        if out.exists() and not out.is_dir():
-            raise UserError(f"--out {out}: is a file, not a folder")
+        _make(out)  # before the hours that reading may take
     found = [_look(one, sample) for one in each_source(cfg)]
     texts = [_text(one) for one in found]
     if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
         write_whole(out / FILE, json.dumps([_fields(one) for one in found], indent=1).encode())
         names = [name for number, one in enumerate(found) for name in _draw(one, number, out)]
         texts.append(f"{out}: {', '.join((FILE, *names))}")
-    return "\n\n".join(texts)
+    return _printable("\n\n".join(texts))
+
+
+def _make(out: pathlib.Path) -> None:
+    if out.exists() and not out.is_dir():
+        raise UserError(f"--out {out}: is a file, not a folder")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--out {out}: cannot be made ({error.strerror}); give another") from error
+
+
+def _printable(text: str) -> str:
+    """Names of files need not be UTF-8; what is not becomes question marks."""
+    return text.encode(errors="replace").decode()
 
 
 def _look(cfg: DataConfig, sample: int | None) -> Findings:
@@ -50,8 +62,8 @@ def _text(one: Findings) -> str:
     if one.classes:
         lines += ["", f"{len(one.classes):,} classes, examples of each"]
         listed = sorted(one.classes.items(), key=lambda item: -item[1])
-        ends = listed if len(listed) <= SHOWN else [*listed[: SHOWN - 3], *listed[-3:]]
-        lines += [f"  {count:8,}  {name}" for name, count in ends]
+        rows = [f"  {count:8,}  {name}" for name, count in listed]
+        lines += rows if len(rows) <= SHOWN else [*rows[: SHOWN - 3], "       ...", *rows[-3:]]
     for name, values in one.histograms.items():
         lines += ["", name, *charts.bars(values)]
     for title, entries in (("left out or unreadable", one.bad), ("duplicates", one.duplicates)):
@@ -78,10 +90,10 @@ def _draw(one: Findings, number: int, out: pathlib.Path) -> list[str]:
     names = []
     if any(len(values) for values in one.histograms.values()):
         names.append(f"{before}histograms.png")
-        charts.histograms(out / names[-1], one.source, one.histograms)
+        charts.histograms(out / names[-1], _printable(one.source), one.histograms)
     if one.waves:
         names.append(f"{before}waves.png")
-        charts.waves(out / names[-1], one.waves)
+        charts.waves(out / names[-1], {_printable(name): w for name, w in one.waves.items()})
     if one.pictures:
         names.append(f"{before}pictures.png")
         charts.sheet(out / names[-1], one.pictures)

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 
 import numpy as np
 import pytest
@@ -12,13 +13,19 @@ from sounds import encoded, tone, wav
 
 from d2v_jax import cli
 from d2v_jax.common.checks import UserError
-from d2v_jax.data import charts
+from d2v_jax.data import charts, image, inspect_text
+from d2v_jax.data.documents import Document
 from d2v_jax.data.findings import chosen
 from d2v_jax.data.inspection import inspect
 
 
 def read(out):
     return json.loads((out / "inspect.json").read_text())[0]
+
+
+def read_of(look, cfg, out, sample=None):
+    look(cfg, out, sample)
+    return read(out)
 
 
 def test_pictures(config, tmp_path, capsys):
@@ -53,6 +60,13 @@ def test_pictures(config, tmp_path, capsys):
     assert sum(counts) == 5 and counts[0] == 1 and counts[-1] == 3
     for name in ("histograms.png", "pictures.png"):
         assert Image.open(out / name).size[0] > 100
+    assert found["readable"] == 5
+    size = sum(path.stat().st_size for path in root.rglob("*.*")) - 300
+    assert found["bytes"] == size and "5 (100.0%), which crops enlarge" in said
+    megapixels = found["histograms"]["megapixels"]
+    assert sum(megapixels["counts"]) == 5 and megapixels["edges"][-1] == 60 * 40 / 1e6
+    grey = read_of(inspect, config(root, channels=1), out)
+    assert len(grey["mean"]) == len(grey["std"]) == 1 and list(grey["bad"]) == ["b/broken.jpg"]
     assert "6" in inspect(config(root), None, None)
 
 
@@ -138,3 +152,132 @@ def test_bars():
     assert sum(bins["counts"]) == 3 and bins["edges"][0] == 1 and bins["edges"][-1] == 1000
     ratios = np.diff(np.log(bins["edges"]))
     np.testing.assert_allclose(ratios, ratios[0], rtol=1e-3)
+
+
+def test_levels_of_recordings(audio, tmp_path):
+    waves = {"a.wav": [0, 16_384] * 4_000, "b.wav": [32_767, -32_768, 0, 0] * 3_000,
+             "c.wav": [-16_384] * 5_000}  # fmt: skip
+    waves = {name: np.array(wave_s, np.int16) for name, wave_s in waves.items()}
+    (tmp_path / "in").mkdir()
+    for name, wave_s in waves.items():
+        (tmp_path / "in" / name).write_bytes(wav(wave_s))
+    found = read_of(inspect, audio(tmp_path / "in"), tmp_path / "out")
+    whole_s = np.concatenate(list(waves.values())) / 32_768
+    assert found["mean"] == pytest.approx(whole_s.mean(), rel=1e-9)
+    assert found["std"] == pytest.approx(whole_s.std(), rel=1e-9)
+    # Of 12,000 samples two in four are as high or as low as they go.
+    assert found["full_scale"] == 1 and found["full_scale_share"] == 6_000 / 25_000
+    assert found["peak"] == 1 and found["largest_offset"] == 0.5 and found["silent"] == []
+    assert found["bytes"] == sum(path.stat().st_size for path in (tmp_path / "in").iterdir())
+    assert found["hours"] == 25_000 / 16_000 / 3600
+    assert (found["transcripts"], found["readable"]) == (0, 3)
+
+
+def test_blocks_are_those_of_training(text, tmp_path):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.txt").write_text("Here.\n")  # 7 ids with both ends
+    for tokens, contiguous in ((8, 1), (9, 0)):
+        cfg = text(tmp_path / "in", tokens=tokens)
+        found = read_of(inspect, cfg, tmp_path / "out")
+        assert (found["blocks_contiguous"], found["blocks_documents"]) == (contiguous, 1)
+
+
+def test_a_sample_of_texts(text, tmp_path):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.txt").write_text("\n\n".join("x" * n for n in range(1, 11)))
+    found = read_of(inspect, text(tmp_path / "in"), tmp_path / "out", 3)
+    assert (found["records"], found["looked_at"]) == (10, 3)
+    assert found["characters"] == 1 + 4 + 7 and found["bytes"] == 12  # documents 0, 3 and 6
+
+
+def test_long_documents_come_in_parts():
+    parts = [
+        Document("one", ("a", "b"), more=True), Document("one", ("c",)), Document("none", ()),
+        Document("two", ("a",), more=True), Document("two", ("b", "c"), more=True),
+        Document("two", ()), Document("three", ("a",)),
+    ]  # fmt: skip
+
+    class Texts:
+        documents = staticmethod(lambda: iter(parts))
+
+    filled = list(inspect_text._filled(Texts()))
+    assert [part.name for part in filled] == ["one", "one", *["two"] * 3, "three"]
+    chosen_ = inspect_text._numbered(filled, [0, 2])
+    assert [part.lines for part in chosen_] == [("a", "b"), ("c",), ("a",)]
+    noted = inspect_text.Noted(filled)
+    assert len(list(noted)) == 6
+    assert noted.numbers() == {"lines": 7, "characters": 7, "bytes": 7, "repeated_lines": 4}
+
+    class Corpus:
+        names = ("one", "two", "three")
+
+    assert noted.duplicates(Corpus()) == {"two": "one"}
+
+
+def test_prepared_text_has_its_own_tokenizer(text, texts, tmp_path):
+    words = ["--config.data.tokens=16"]
+    made = [str(tmp_path / name) for name in ("tokenizer", "ready")]
+    assert cli.main(["data", "train-tokenizer", str(texts), made[0], "--vocab-size", "262"]) == 0
+    words = [f"--config.data.tokenizer={made[0]}", *words]
+    assert cli.main(["data", "prepare", str(texts), made[1], *words]) == 0
+    found = read_of(inspect, text(texts, tokenizer=made[0]), tmp_path / "out")
+    assert cli.main(["data", "inspect", made[1], "--out", str(tmp_path / "out"), words[-1]]) == 0
+    ready = read(tmp_path / "out")
+    assert ready["tokens"] == found["tokens"] and ready["fingerprint"] == found["fingerprint"]
+    # Ids that cannot be read are named, and the rest is counted.
+    (shard,) = (tmp_path / "ready").glob("*.array_record")
+    data = bytearray(shard.read_bytes())
+    data[120:124] = b"\xff" * 4
+    shard.write_bytes(data)
+    broken = read_of(inspect, text(made[1]), tmp_path / "out")
+    assert list(broken["bad"]) == ["tokens from 0"] and broken["tokens"] == found["tokens"]
+
+
+def test_names_that_are_no_text(config, audio, tmp_path):
+    (tmp_path / "sounds").mkdir()
+    (tmp_path / "sounds" / "a$\\frac$.wav").write_bytes(wav(tone(8_000)))
+    inspect(audio(tmp_path / "sounds"), tmp_path / "out", None)  # TeX would refuse it
+    assert Image.open(tmp_path / "out" / "waves.png").size[0] > 100
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "a.jpg").write_bytes(jpeg(1))
+    try:
+        (tmp_path / "photos" / os.fsdecode(b"\xe9.jpg")).write_bytes(b"none")
+    except OSError:
+        pytest.skip("this file system takes only UTF-8")
+    said = inspect(config(tmp_path / "photos"), tmp_path / "out", None)
+    assert "?.jpg: not a jpeg, png or webp picture" in said
+    said.encode()
+
+
+def test_nothing_readable(config, tmp_path):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.jpg").write_bytes(b"none")
+    found = read_of(inspect, config(tmp_path / "in"), tmp_path / "out")
+    assert (found["readable"], found["mean"], list(found["bad"])) == (0, [], ["a.jpg"])
+
+
+def test_out_is_made_before_anything_is_read(config, folder, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr(image, "decode", lambda *_: pytest.fail("has read something"))
+    with pytest.raises(UserError, match="cannot be made"):
+        inspect(config(folder), tmp_path / "file" / "out", None)
+
+
+def test_interrupted(config, folder, tmp_path, monkeypatch):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(charts, "write_whole", stop)
+    with pytest.raises(KeyboardInterrupt):
+        inspect(config(folder), tmp_path / "out", None)
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["inspect.json"]
+    monkeypatch.setattr(image, "decode", stop)
+    with pytest.raises(KeyboardInterrupt):
+        inspect(config(folder), tmp_path / "new", None)
+    assert not list((tmp_path / "new").iterdir())
+
+
+def test_whole_numbers_have_whole_bins():
+    bins = charts.counted(np.array([34, 34, 36, 39]))
+    assert bins == {"edges": [34, 35, 36, 37, 38, 39, 40], "counts": [2, 0, 1, 0, 0, 1]}
+    assert len(charts.counted(np.arange(1, 41))["counts"]) <= charts.BINS
