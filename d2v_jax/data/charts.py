@@ -81,7 +81,7 @@ def waves(path: pathlib.Path, waves: Mapping[str, np.ndarray], rate: int = 16_00
         at, spectrum = axes[2 * row], axes[2 * row + 1]
         at.plot(np.arange(len(wave_s)) / rate, wave_s / 32_768, linewidth=0.4)
         at.set_title(name[-60:], fontsize="x-small", parse_math=False)
-        at.set_ylim(-1, 1)
+        at.set_ylim(-1.05, 1.05)  # full scale is seen beside the frame
         frames = max(len(wave_s) // 160 - 2, 1)
         padded = np.pad(wave_s / 32_768, (0, max(0, 400 - len(wave_s)) + 400))
         windows = np.lib.stride_tricks.sliding_window_view(padded, 400)[::160][:frames]
@@ -125,4 +125,7 @@ def _figure(count: int, columns: int | None = None):
     rows = math.ceil(count / columns)
     figure = Figure((4.5 * columns, 2.6 * rows), layout="constrained")
     FigureCanvasAgg(figure)
-    return figure, figure.subplots(rows, columns, squeeze=False).ravel()
+    axes = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axis in axes[count:]:
+        axis.set_visible(False)
+    return figure, axes

@@ -281,3 +281,12 @@ def test_whole_numbers_have_whole_bins():
     bins = charts.counted(np.array([34, 34, 36, 39]))
     assert bins == {"edges": [34, 35, 36, 37, 38, 39, 40], "counts": [2, 0, 1, 0, 0, 1]}
     assert len(charts.counted(np.arange(1, 41))["counts"]) <= charts.BINS
+
+
+def test_no_empty_frames_and_full_scale_is_seen(monkeypatch, tmp_path):
+    figures = []
+    monkeypatch.setattr(charts, "_save", lambda path, figure: figures.append(figure))
+    charts.histograms(tmp_path, "five", {str(n): np.arange(9) for n in range(5)})
+    charts.waves(tmp_path, {"loud": np.full(16_000, 32_767, np.int16)})
+    assert [axis.get_visible() for axis in figures[0].axes] == [True] * 5 + [False]
+    assert figures[1].axes[0].get_ylim()[1] > 1
