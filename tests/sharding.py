@@ -21,6 +21,7 @@ MESHES = ("data:8", "data:2,fsdp:4", "fsdp:8")
 MIB = 2**20
 MOST_MIB = 64  # of what is whole on every device
 KINDS = ("all-gather", "all-reduce", "reduce-scatter", "all-to-all", "collective-permute")
+EXPECTED = {"all-gather", "all-reduce", "reduce-scatter"}
 RESULT = re.compile(r"= (\(.*?\)|\S+) (" + "|".join(KINDS) + r")(?:-start)?\(")
 SHAPE = re.compile(r"(\w+)\[([\d,]*)\]")
 
@@ -67,24 +68,25 @@ def compiled(resolved: config.Config) -> tuple[jax.stages.Compiled, state.TrainS
 
 
 def sent(program: str) -> dict[str, list[int]]:
-    """Bytes of the result of every communication in a compiled program, by kind."""
+    """Bytes of every array that a compiled program communicates, by kind.
+
+    An all-reduce of gradients of which a device keeps its part is a reduce-scatter on
+    accelerators; the CPU's compiler does not make that of it.
+    """
     found: dict[str, list[int]] = collections.defaultdict(list)
     for result, kind in RESULT.findall(program):
-        found[kind].append(sum(
+        found[kind] += [
             plan.BYTES[letters] * math.prod(map(int, filter(None, sides.split(","))))
             for letters, sides in SHAPE.findall(result) if letters in plan.BYTES
-        ))  # fmt: skip
+        ]  # fmt: skip
     return dict(found)
 
 
-def whole_leaves(resolved: config.Config) -> dict[str, float]:
-    """MiB of every leaf of the state that is copied to all devices."""
+def largest_copied(resolved: config.Config) -> float:
+    """MiB of the largest leaf of the state that is whole on all devices."""
     grid = mesh.make_mesh(resolved.mesh)
-    shapes = jax.eval_shape(lambda: state.create(resolved))
-    return {
-        path: plan._bytes([leaf]) / MIB for path, leaf in trees.leaves(shapes)
-        if leaf.shape and not any(mesh.leaf_spec(leaf.shape, grid))
-    }  # fmt: skip
+    shapes = jax.tree.leaves(jax.eval_shape(lambda: state.create(resolved)))
+    return max(plan._bytes([x]) for x in shapes if not any(mesh.leaf_spec(x.shape, grid))) / MIB
 
 
 def report(name: str) -> bool:
@@ -99,11 +101,11 @@ def report(name: str) -> bool:
     need = program.memory_analysis()
     print(f"  state {need.argument_size_in_bytes / MIB:,.0f} MiB, the rest "
           f"{need.temp_size_in_bytes / MIB:,.0f} MiB per device")  # fmt: skip
-    copied = whole_leaves(resolved)
-    gathered = max(communicated.get("all-gather", [0])) / MIB
-    print(f"  largest whole tensor: of the state {max(copied.values()):.2f} MiB, gathered "
-          f"{gathered:.1f} MiB")  # fmt: skip
-    return max(gathered, *copied.values()) <= MOST_MIB
+    copied = largest_copied(resolved)
+    sent_most = max(max(sizes) for sizes in communicated.values()) / MIB
+    print(f"  largest tensor that is whole on each device: of the state {copied:.2f} MiB, on the "
+          f"way {sent_most:.1f} MiB")  # fmt: skip
+    return max(sent_most, copied) <= MOST_MIB and communicated.keys() <= EXPECTED
 
 
 def main(words: list[str]) -> int:
