@@ -15,7 +15,7 @@ def get_config(arg: str = "") -> config_dict.ConfigDict:
     c = text.get_config()
     c.recipe = "quickstart_text"
     c.data.source = c.data.tokenizer = "builtin:python-docs"
-    c.data.tokens = c.frontend.max_tokens = 128
+    c.data.tokens = c.frontend.max_tokens = 64
     c.frontend.vocab_size, c.frontend.mask_id = 4096, 4095
     c.frontend.dropout = c.trunk.dropout = c.trunk.attention_dropout = 0.0
     # In a table of places as large as the words', places would make up half of each target, and
@@ -23,21 +23,21 @@ def get_config(arg: str = "") -> config_dict.ConfigDict:
     c.frontend.positions, c.positions.bias = "none", "alibi"
     c.trunk.width = 128
     c.trunk.heads = 4
-    c.trunk.depth = 2
+    c.trunk.depth = 3
     c.trunk.dtype = "float32"
     c.mask.share, c.mask.views = 0.3, 2  # so small a model cannot guess more
     c.decoder.layers, c.decoder.width, c.decoder.kernel, c.decoder.hidden = 1, 128, 5, ()
     c.decoder.input_dropout = 0.0
-    c.targets.blocks = tuple(range(2))
-    # A frontend of its own, and slow: in so few steps the targets shall not lose their variety.
+    c.targets.blocks = tuple(range(3))
+    # A frontend of its own, and not too fast: the targets shall not lose their variety.
     c.teacher.sees, c.teacher.owns = "inputs", ("frontend", "trunk")
-    c.teacher.decay_start, c.teacher.decay_end, c.teacher.decay_steps = 0.9995, 0.9998, 1000
+    c.teacher.decay_start, c.teacher.decay_end, c.teacher.decay_steps = 0.999, 0.9995, 1000
     c.loss.scale = None
-    c.optimizer.learning_rate = 2e-3
+    c.optimizer.learning_rate = 3e-3
     c.optimizer.warmup_steps = 50
     c.optimizer.decays = "matrices"
-    c.train.steps = 1200
-    c.train.batch_size = 16
+    c.train.steps = 1300
+    c.train.batch_size = 32
     c.train.log_every = 10
     c.train.checkpoint_every = 200
     return base.variant(c, arg, text.smoke)

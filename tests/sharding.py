@@ -3,9 +3,12 @@
 python tests/sharding.py --write            # the tables in tests/sharding/, which a test compares
 python tests/sharding.py --compile v2_audio_large v2_image_huge14
     # compiles the whole step for eight devices (minutes, gigabytes of memory, nothing is run)
+python tests/sharding.py --scale v2_image_base:budget v2_audio_base:budget v2_text_base:budget
+    # arithmetic and bytes per device on one device and on eight
 """
 
 import collections
+import dataclasses
 import math
 import pathlib
 import re
@@ -57,14 +60,14 @@ def table(name: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def compiled(resolved: config.Config) -> tuple[jax.stages.Compiled, state.TrainState]:
-    """The step of a recipe for its mesh, and the shapes of its state."""
-    grid = mesh.make_mesh(resolved.mesh)
+def compiled(resolved: config.Config, devices: list[jax.Device] | None = None):
+    """The step of a recipe for its mesh."""
+    grid = mesh.make_mesh(resolved.mesh, devices)
     shapes = jax.eval_shape(lambda: state.create(resolved))
     spread = mesh.state_sharding(shapes, grid)
     size = resolved.train.batch_size
     batch = plan._batch(resolved, resolved.data.example_shapes[0], size)
-    return step.compile_step(resolved, grid, spread).lower(shapes, batch).compile(), spread
+    return step.compile_step(resolved, grid, spread).lower(shapes, batch).compile()
 
 
 def sent(program: str) -> dict[str, list[int]]:
@@ -92,7 +95,7 @@ def largest_copied(resolved: config.Config) -> float:
 def report(name: str) -> bool:
     """Compiles and prints; whether nothing large is whole on every device."""
     resolved = config.resolve(config.load(name, ["--config.mesh=fsdp:8"]))
-    program, _ = compiled(resolved)
+    program = compiled(resolved)
     communicated = sent(program.as_text())
     print(f"{name}, fsdp:8, {resolved.train.batch_size} examples")
     for kind, sizes in communicated.items():
@@ -108,6 +111,30 @@ def report(name: str) -> bool:
     return max(sent_most, copied) <= MOST_MIB and communicated.keys() <= EXPECTED
 
 
+def scaling(resolved: config.Config) -> dict[str, tuple[float, float, float]]:
+    """{mesh: (FLOP, bytes of the state, all other bytes) per device}, batch and recipe alike."""
+    found = {}
+    for spec in ("data:1", *MESHES):
+        devices = jax.devices()[: 1 if spec == "data:1" else 8]
+        program = compiled(dataclasses.replace(resolved, mesh=spec), devices)
+        need = program.memory_analysis()
+        flops = program.cost_analysis()["flops"]
+        found[spec] = flops, need.argument_size_in_bytes, need.temp_size_in_bytes
+    return found
+
+
+def scale(name: str) -> bool:
+    """Compiles for each mesh and prints what a device does and holds."""
+    found = scaling(config.resolve(config.load(name)))
+    whole = found["data:1"]
+    print(f"{name:24}{'GFLOP':>20}{'MiB of state':>20}{'MiB besides':>20}")
+    for spec, one in found.items():
+        cells = [f"{value / unit:12,.1f} ({value / first:.3f})".rjust(20)
+                 for value, first, unit in zip(one, whole, (1e9, MIB, MIB))]  # fmt: skip
+        print(f"  {spec:22}" + "".join(cells), flush=True)
+    return all(one[0] < 1.05 * whole[0] / 8 for spec, one in found.items() if spec != "data:1")
+
+
 def main(words: list[str]) -> int:
     if words[:1] == ["--write"]:
         FOLDER.mkdir(exist_ok=True)
@@ -116,6 +143,8 @@ def main(words: list[str]) -> int:
         return 0
     if words[:1] == ["--compile"]:
         return 0 if all([report(name) for name in words[1:]]) else 1
+    if words[:1] == ["--scale"]:
+        return 0 if all([scale(name) for name in words[1:]]) else 1
     print(__doc__)
     return 2
 

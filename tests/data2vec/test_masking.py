@@ -9,6 +9,7 @@ from d2v_jax.common import rng
 from d2v_jax.common.checks import ConfigError
 from d2v_jax.data2vec import masking
 from d2v_jax.data2vec.config import MaskConfig
+from d2v_jax.train import mesh
 
 
 def cfg(kind, share, adjust=0.0, block=1, neighbours=1, views=1):
@@ -65,6 +66,16 @@ def test_a_mask_follows_from_example_view_and_step_alone(one, tokens, _):
     assert (alone[0] != alone[1]).any(), "views of an example are alike"
     assert (among[0] != among[2]).any(), "examples are alike"
     assert (alone != draw(two, [7], tokens, step=1).hidden_nt).any(), "steps are alike"
+
+
+@pytest.mark.parametrize(("one", "tokens", "_"), PUBLISHED)
+def test_the_same_bits_on_eight_devices(one, tokens, _):
+    """Examples cut among devices, on meshes of either axis."""
+    whole = draw(one, np.arange(16), tokens)
+    cut = jax.device_put(np.arange(16), mesh.batch_sharding(mesh.make_mesh("data:2,fsdp:4")))
+    found = draw(one, cut, tokens)
+    assert len(found.hidden_nt.sharding.device_set) == 8
+    jax.tree.map(np.testing.assert_array_equal, found, whole)
 
 
 def runs(row):
