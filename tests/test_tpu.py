@@ -118,8 +118,8 @@ def test_sky_yaml():
     "extra, nodes, place",
     [
         ("tpu", "1", ["--distributed", "auto"]),
-        ("cuda", "1", ["--distributed", "off"]),
-        ("cuda", "2", ["--coordinator", "10.0.0.1:8476", "--processes", "2", "--process-id", "1"]),
+        ("cuda13", "1", ["--distributed", "off"]),
+        ("cuda13", "2", ["--coordinator", "10.0.0.1:8476", "--processes", "2", "--process-id", "1"]),
     ],
 )
 def test_sky_command(tmp_path, extra, nodes, place):

@@ -2,7 +2,7 @@
 # What happens on a machine with accelerators. vm.sh calls it on every worker; XPK and SkyPilot use
 # `setup`. Nothing here knows of a project, a zone or an account.
 #
-# usage: tpu/worker.sh setup [tpu|cuda|cuda12]   Python and this repository in .venv
+# usage: tpu/worker.sh setup [tpu|cuda13|cuda12]   Python and this repository in .venv
 #        tpu/worker.sh mount BUCKET              the bucket becomes the folder /mnt/bucket
 #        tpu/worker.sh start ARGUMENT ...        `d2v pretrain ARGUMENT ...`, out of reach of ssh's end
 #        tpu/worker.sh follow LINES              its last lines and what comes, for ten minutes at most
