@@ -119,7 +119,11 @@ def test_sky_yaml():
     [
         ("tpu", "1", ["--distributed", "auto"]),
         ("cuda13", "1", ["--distributed", "off"]),
-        ("cuda13", "2", ["--coordinator", "10.0.0.1:8476", "--processes", "2", "--process-id", "1"]),
+        (
+            "cuda13",
+            "2",
+            ["--coordinator", "10.0.0.1:8476", "--processes", "2", "--process-id", "1"],
+        ),
     ],
 )
 def test_sky_command(tmp_path, extra, nodes, place):

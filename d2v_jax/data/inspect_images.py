@@ -123,7 +123,9 @@ def _summarise(found: Findings, sums: Sums, cfg: ImageData) -> None:
         "mean": mean_c.tolist(), "std": std_c.tolist(),
     }  # fmt: skip
     found.histograms = {
-        "width, pixels": width, "height, pixels": height,
-        "shorter side, pixels": np.minimum(width, height), "megapixels": megapixels,
+        "width, pixels": width,
+        "height, pixels": height,
+        "shorter side, pixels": np.minimum(width, height),
+        "megapixels": megapixels,
         "width / height": width / np.maximum(height, 1),
     }

@@ -65,7 +65,8 @@ def test_a_run_of_text_keeps_its_tokenizer(tmp_path):
         "pretrain", "--config", "v2_text_base:smoke", "--workdir", str(tmp_path / "run"),
         f"--config.data.source={tmp_path / 'ready'}", "--config.data.tokenizer=",
         f"--config.frontend.vocab_size={size}", f"--config.frontend.mask_id={size - 1}",
-        "--config.train.steps=2", "--config.trunk.depth=1", "--config.targets.blocks=(0,)",
+        "--config.train.steps=2", "--config.optimizer.warmup_steps=1",
+        "--config.trunk.depth=1", "--config.targets.blocks=(0,)",
     ]  # fmt: skip
     assert cli.main(argv) == 0
     (tmp_path / "run").rename(tmp_path / "moved")

@@ -17,7 +17,7 @@ from d2v_jax.transfer import checkpoints, convert
 
 BUILTIN = {
     "audio": ["--config.data.source=builtin:tones", "--config.data.samples=8000",
-              "--config.data.min_samples=8000"],
+              "--config.data.min_samples=8000", "--config.data.buckets=()"],
     "image": ["--config.data.source=builtin:photos"],
     "text": ["--config.data.source=builtin:python-docs", "--config.data.tokenizer=bytes"],
 }  # fmt: skip
@@ -47,7 +47,8 @@ def begin(tmp_path, monkeypatch, one_device):
 
     def start(base, init_from, modality, *more):
         seen = []
-        monkeypatch.setattr(pretrain, "_train", lambda *args: seen.append(args[-2]) or 0)
+        states = lambda args: [each for each in args if isinstance(each, state.TrainState)]
+        monkeypatch.setattr(pretrain, "_train", lambda *args: seen.extend(states(args)) or 0)
         words = ["pretrain", "--config", str(base), "--workdir", str(tmp_path / "w"),
                  *SHORT, *BUILTIN[modality]]  # fmt: skip
         words += [f"--config.init_from={init_from}"] if init_from else []

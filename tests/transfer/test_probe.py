@@ -58,7 +58,7 @@ def test_sound(heard, capsys):
         assert f"{task['linear']['student']:.3f}" in said
     assert record["linear"] == record["tasks"]["voice"]["linear"]
     assert record["knn"] == record["tasks"]["voice"]["knn"]
-    assert "voice: 16 classes, 40 utterances" in said and "word: " in said
+    assert "voice: 14 classes, 40 utterances" in said and "word: " in said
 
 
 def test_text(written, capsys):
