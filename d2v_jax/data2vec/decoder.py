@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from d2v_jax.data2vec import masking
 from d2v_jax.data2vec.config import DecoderConfig
 from d2v_jax.nn import initializers
+from d2v_jax.nn.activation import gelu
 from d2v_jax.nn.conv import ConvLayer
 
 
@@ -51,7 +52,7 @@ class Decoder(nn.Module):
         widths = (*cfg.hidden, self.out_width)
         for i, width in enumerate(widths):
             if i:
-                x_nud = jax.nn.gelu(x_nud, approximate=False)
+                x_nud = gelu(x_nud)
             x_nud = self._dense(width, x_nud.shape[-1], f"proj_{i:02d}")(x_nud)
         return x_nud.astype(jnp.promote_types(self.dtype, jnp.float32))
 

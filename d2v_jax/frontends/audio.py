@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from d2v_jax.common.rng import Keys
 from d2v_jax.nn import initializers
+from d2v_jax.nn.activation import gelu
 from d2v_jax.nn.norm import LayerNorm, standardize
 
 ConvLayers = tuple[tuple[int, int, int], ...]  # (width, kernel, stride) each
@@ -41,6 +42,19 @@ def prepare(cfg: AudioFrontend, batch: Mapping[str, jax.Array]) -> jax.Array:
 def token_count(cfg: AudioFrontend, example_shape: tuple[int, ...]) -> int:
     """Frames of a wave of this many samples."""
     return frame_count(example_shape[0], cfg.conv_layers)
+
+
+def multiply_adds(
+    cfg: AudioFrontend, example_shape: tuple[int, ...], width: int
+) -> tuple[int, int]:
+    """Of matrix products for one wave: forwards, and backwards; samples need no gradient."""
+    (samples,), channels, each = example_shape, 1, []
+    for out, kernel, stride in cfg.conv_layers:
+        samples = (samples - kernel) // stride + 1
+        each.append(samples * kernel * channels * out)
+        channels = out
+    each.append(samples * channels * width)
+    return sum(each), 2 * sum(each) - each[0]
 
 
 def padding(
@@ -80,7 +94,7 @@ class WaveConv(nn.Module):
             dimension_numbers=("NWC", "WIO", "NWC"),
         )  # fmt: skip
         x_btc = (standardize(x_btc, -1) * scale + bias).astype(self.dtype)
-        return jax.nn.gelu(x_btc, approximate=False)
+        return gelu(x_btc)
 
 
 class WaveEncoder(nn.Module):

@@ -46,6 +46,14 @@ def token_count(cfg: ImageFrontend, example_shape: tuple[int, ...]) -> int:
     return math.prod(side // cfg.patch_size for side in example_shape[:2])
 
 
+def multiply_adds(
+    cfg: ImageFrontend, example_shape: tuple[int, ...], width: int
+) -> tuple[int, int]:
+    """Of matrix products for one picture: forwards, and backwards; pixels need no gradient."""
+    once = token_count(cfg, example_shape) * cfg.patch_size**2 * example_shape[2] * width
+    return once, once
+
+
 def padding(cfg: ImageFrontend, image_byxc: jax.Array, lengths_b: jax.Array | None) -> None:
     """Pictures have none."""
     del cfg, image_byxc, lengths_b

@@ -47,6 +47,12 @@ def token_count(cfg: TextFrontend, example_shape: tuple[int, ...]) -> int:
     return example_shape[0]
 
 
+def multiply_adds(cfg: TextFrontend, example_shape: tuple[int, ...], width: int) -> tuple[int, int]:
+    """None: tables are looked up."""
+    del cfg, example_shape, width
+    return 0, 0
+
+
 def padding(cfg: TextFrontend, ids_bt: jax.Array, lengths_b: jax.Array | None) -> jax.Array:
     """Where the id is that of padding."""
     del lengths_b

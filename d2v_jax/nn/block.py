@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from d2v_jax.common.rng import Keys
 from d2v_jax.nn import initializers
+from d2v_jax.nn.activation import gelu
 from d2v_jax.nn.attention import Attention
 from d2v_jax.nn.dropout import drop_path, dropout
 from d2v_jax.nn.norm import LayerNorm
@@ -51,7 +52,7 @@ class Mlp(nn.Module):
         dense = lambda features, init, name: nn.Dense(
             features, dtype=self.dtype, kernel_init=init, name=name
         )
-        x_ntf = jax.nn.gelu(dense(self.hidden, self.kernel_init, "fc1")(x_ntd), approximate=False)
+        x_ntf = gelu(dense(self.hidden, self.kernel_init, "fc1")(x_ntd))
         return dense(x_ntd.shape[-1], self.out_init, "fc2")(x_ntf)
 
 

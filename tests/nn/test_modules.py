@@ -1,5 +1,7 @@
 """Building blocks against numbers worked out elsewhere."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,7 +9,7 @@ import pytest
 
 from d2v_jax.common import rng
 from d2v_jax.frontends import audio, text
-from d2v_jax.nn import block, conv, dropout, initializers, norm, positions, trunk
+from d2v_jax.nn import activation, block, conv, dropout, initializers, norm, positions, trunk
 from d2v_jax.nn.attention import Attention
 
 
@@ -70,6 +72,19 @@ def test_grouped_conv_equals_torch_padding(monkeypatch, backend, window, groups)
     trimmed = whole[(slice(None), *(slice(0, size) for size in space))]
     ours = jax.jit(lambda *a: conv.grouped_conv(*a, groups))(x, kernel)
     np.testing.assert_allclose(ours, trimmed, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_gelu_is_the_exact_one(dtype):
+    x = jnp.linspace(-9, 9, 2001).astype(dtype)
+    wide = np.asarray(x, np.float64)
+    normal = np.array([0.5 * math.erfc(-each / math.sqrt(2)) for each in wide])
+    slope = normal + wide * np.exp(-(wide**2) / 2) / math.sqrt(2 * math.pi)
+    near = {"float32": 1e-6, "bfloat16": 2**-8}[dtype]
+    y, pull = jax.jit(lambda x: jax.vjp(activation.gelu, x))(x)
+    np.testing.assert_allclose(y.astype(float), wide * normal, rtol=near, atol=1e-6)
+    np.testing.assert_allclose(pull(jnp.ones_like(x))[0].astype(float), slope, rtol=near, atol=1e-6)
+    assert y.dtype == dtype
 
 
 def test_standardize_is_accurate_far_from_zero():
