@@ -2,6 +2,7 @@
 
 import argparse
 import errno
+import json
 import logging
 import os
 import pathlib
@@ -38,7 +39,7 @@ def main(argv: list[str] | None = None) -> int:
     logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax narrates every file it opens
     parser = _parser()
     args, rest = parser.parse_known_args(argv)
-    if rest and not (args.task in ("pretrain", "data") or getattr(args, "plan", False)):
+    if rest and not (args.task in ("pretrain", "data", "bench") or getattr(args, "plan", False)):
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     try:
         code = args.run(args, rest)
@@ -144,6 +145,22 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--to", default="run", choices=("run", "safetensors", "hf"),
                      help="default %(default)s; hf: data2vec 1.0 only")  # fmt: skip
 
+    jobs = task("bench", _bench, "how fast a recipe's step runs on this machine").add_subparsers(
+        dest="job", required=True, metavar="job"
+    )
+    words = ("time, arithmetic, memory and compilation of a recipe's step on random examples; "
+             "fields are set with --config.section.field=value")  # fmt: skip
+    sub = jobs.add_parser("step", help=words, description=words, allow_abbrev=False)
+    sub.add_argument("config", metavar="RECIPE", help="a recipe or a run folder; "
+                     "--config.train.batch_size=2 makes a published one small")  # fmt: skip
+    sub.add_argument("--seconds", type=float, default=30, metavar="S",
+                     help="of measuring; default %(default)g")  # fmt: skip
+    sub.add_argument("--compare", nargs="+", metavar="FIELD=VALUE", default=(),
+                     help="measure with this too, in turn, as in trunk.remat=blocks")  # fmt: skip
+    sub.add_argument("--parts", action="store_true",
+                     help="where the time goes: leave out one part after the other")  # fmt: skip
+    sub.add_argument("--json", type=pathlib.Path, metavar="FILE", help="the figures as JSON too")
+
     cli_data.add(task("data", _data, "look at a source of examples, prepare it, measure it"))
     return parser
 
@@ -162,10 +179,11 @@ def _resolved(spec: str, overrides: list[str]):
 
 
 def _pretrain(args: argparse.Namespace, overrides: list[str]) -> int:
-    from d2v_jax.train import launch, run
+    from d2v_jax.train import compile_cache, launch, run
     from d2v_jax.train.pretrain import pretrain
     from d2v_jax.transfer import checkpoints
 
+    compile_cache.enable()
     if args.config:
         resolved = _resolved(args.config, overrides)
     elif (args.workdir / run.FILE).exists() and not overrides:
@@ -194,15 +212,19 @@ def _pretrain(args: argparse.Namespace, overrides: list[str]) -> int:
 
 
 def _probe(args: argparse.Namespace, _: list[str]) -> int:
+    from d2v_jax.train import compile_cache
     from d2v_jax.transfer import probe
 
+    compile_cache.enable()
     print(probe.probe_run(args.checkpoint, args.source, args.examples, args.layer))
     return 0
 
 
 def _features(args: argparse.Namespace, _: list[str]) -> int:
+    from d2v_jax.train import compile_cache
     from d2v_jax.transfer import features
 
+    compile_cache.enable()
     options = features.Options(
         args.layer, args.teacher, args.frames, args.max_seconds, args.tokenizer
     )
@@ -239,6 +261,25 @@ def _convert(args: argparse.Namespace, _: list[str]) -> int:
     from d2v_jax.transfer import convert
 
     print(convert.convert(args.source, args.out, args.to))
+    return 0
+
+
+def _bench(args: argparse.Namespace, overrides: list[str]) -> int:
+    from d2v_jax.data.cache import write_whole
+    from d2v_jax.train import bench, bench_table
+
+    if args.seconds <= 0:
+        raise UserError(f"--seconds {args.seconds:g}: must be positive")
+    resolved = _resolved(args.config, overrides)
+    other = None
+    if args.compare:
+        more = [f"--config.{word}" for word in args.compare]
+        other = _resolved(args.config, [*overrides, *more]), tuple(args.compare)
+    result = bench.bench(resolved, args.seconds, other, args.parts)
+    if args.json:
+        text = json.dumps(bench_table.record(resolved, result), indent=1)
+        write_whole(args.json.expanduser(), text.encode())
+    print(bench_table.table(resolved, result))
     return 0
 
 

@@ -7,6 +7,8 @@ import jax
 import pytest
 from systems import smoke
 
+from d2v_jax.train import mesh
+
 jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_default_matmul_precision", "highest")
@@ -22,3 +24,10 @@ jax.config.update("jax_disable_most_optimizations", True)
 def tiny():
     """The quickstart recipe, shrunk: resolved, float32, seconds to compile."""
     return smoke("quickstart_image")
+
+
+@pytest.fixture
+def one_device(monkeypatch):
+    """Half the time to compile a step."""
+    whole = mesh.make_mesh
+    monkeypatch.setattr(mesh, "make_mesh", lambda spec: whole(spec, jax.devices()[:1]))

@@ -66,7 +66,7 @@ def compiled(resolved: config.Config, devices: list[jax.Device] | None = None):
     shapes = jax.eval_shape(lambda: state.create(resolved))
     spread = mesh.state_sharding(shapes, grid)
     size = resolved.train.batch_size
-    batch = plan._batch(resolved, resolved.data.example_shapes[0], size)
+    batch = plan.abstract_batch(resolved, resolved.data.example_shapes[0], size)
     return step.compile_step(resolved, grid, spread).lower(shapes, batch).compile()
 
 

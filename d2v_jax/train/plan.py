@@ -10,7 +10,8 @@ import jax
 import numpy as np
 
 from d2v_jax.common.checks import ConfigError
-from d2v_jax.data.config import AudioData, ImageData, batch_sizes
+from d2v_jax.data import synthetic
+from d2v_jax.data.config import batch_sizes
 from d2v_jax.train import mesh as meshes
 from d2v_jax.train import state, step
 from d2v_jax.train.config import Config
@@ -40,7 +41,7 @@ def plan(config: Config) -> str:
     shapes = jax.eval_shape(lambda: state.create(config))
     spread = meshes.state_sharding(shapes, mesh)
     train_step = step.compile_step(config, mesh, spread)
-    batches = [_batch(config, shape, size)
+    batches = [abstract_batch(config, shape, size)
                for shape, size in zip(config.data.example_shapes, sizes)]  # fmt: skip
     compiled = [train_step.lower(shapes, batch).compile() for batch in batches]
     needs = [one.memory_analysis() for one in compiled]
@@ -81,17 +82,10 @@ def plan(config: Config) -> str:
     return "\n".join(lines)
 
 
-def _batch(config: Config, shape: tuple[int, ...], size: int) -> dict[str, Any]:
+def abstract_batch(config: Config, shape: tuple[int, ...], size: int) -> dict[str, Any]:
     """The shapes of a batch as the loader delivers it."""
-    of = lambda kind, *sides: jax.ShapeDtypeStruct((size, *sides), kind)
-    ids = {"example_id": of(np.int32)}
-    match config.data:
-        case ImageData():
-            return {"inputs": of(np.uint8, *shape), **ids}
-        case AudioData():
-            floats = {name: of(np.float32) for name in ("offset", "scale")}
-            return {"inputs": of(np.int16, *shape), **floats, **ids}
-    return {"inputs": of(np.int32, *shape), **ids}
+    forms = synthetic.form(config.data, shape, size)
+    return {name: jax.ShapeDtypeStruct(*one) for name, one in forms.items()}
 
 
 def _held(shapes: Any, shardings: Any) -> int:

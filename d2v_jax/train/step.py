@@ -24,7 +24,9 @@ TrainStep = Callable[[TrainState, Batch], tuple[TrainState, Metrics]]
 
 
 def make_train_step(
-    config: Config, gather: Callable[[Tree], Tree] = lambda tree: tree
+    config: Config,
+    gather: Callable[[Tree], Tree] = lambda tree: tree,
+    kind: type[Model] = Model,
 ) -> TrainStep:
     """Returns `(state, batch) -> (state, metrics)`, pure and unjitted.
 
@@ -33,7 +35,7 @@ def make_train_step(
     that are spread over devices. Where the loss or a gradient is not finite, nothing but `step`
     moves, and `bad_leaf` counts where (`trees.leaves`, the loss behind them).
     """
-    model = Model(config.model)
+    model = kind(config.model)
     optimizer = make_optimizer(config)
     follow = config.model.teacher
     decay = schedules.linear_ramp(follow.decay_start, follow.decay_end, follow.decay_steps)
@@ -165,12 +167,14 @@ def _every_nth(x: jax.Array, parts: int) -> Any:
     return jnp.swapaxes(x.reshape(-1, parts, *x.shape[1:]), 0, 1)
 
 
-def compile_step(config: Config, mesh: Mesh, shardings: TrainState) -> TrainStep:
+def compile_step(
+    config: Config, mesh: Mesh, shardings: TrainState, kind: type[Model] = Model
+) -> TrainStep:
     """The step jitted over `mesh`: examples split, state cut as in `shardings` and donated."""
     whole, split = meshes.replicated(mesh), meshes.batch_sharding(mesh)
     gather = lambda tree: jax.lax.with_sharding_constraint(tree, whole)
     return jax.jit(
-        make_train_step(config, gather),
+        make_train_step(config, gather, kind),
         in_shardings=(shardings, split),
         out_shardings=(shardings, whole),
         donate_argnums=0,

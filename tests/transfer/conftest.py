@@ -8,7 +8,7 @@ import pytest
 from recorded import checkpoint
 
 from d2v_jax.common import trees
-from d2v_jax.train import config, mesh
+from d2v_jax.train import config
 from d2v_jax.transfer import checkpoints, encoder
 
 
@@ -16,13 +16,6 @@ from d2v_jax.transfer import checkpoints, encoder
 def load():
     """case -> its encoder."""
     return functools.cache(lambda case: encoder.load(checkpoint(case)))
-
-
-@pytest.fixture
-def one_device(monkeypatch):
-    """Half the time to compile a step."""
-    whole = mesh.make_mesh
-    monkeypatch.setattr(mesh, "make_mesh", lambda spec: whole(spec, jax.devices()[:1]))
 
 
 @pytest.fixture(scope="session")

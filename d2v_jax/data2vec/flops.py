@@ -1,0 +1,78 @@
+"""The arithmetic of one update, counted by hand: what a device that only multiplied would do."""
+
+from typing import NamedTuple
+
+from d2v_jax.data2vec import masking
+from d2v_jax.data2vec.config import ModelConfig
+from d2v_jax.data2vec.model import Model, frontend_of
+
+
+class Flops(NamedTuple):
+    """Floating-point operations of matrix products for one example, two to a multiply-add.
+
+    Forwards and backwards together; nothing that rematerialisation computes again, no element-wise
+    work, no masks. The teacher has no way back.
+    """
+
+    frontend: float
+    teacher: float
+    student: float
+    decoder: float
+
+    @property
+    def total(self) -> float:
+        return sum(self)
+
+
+def of_example(cfg: ModelConfig, example_shape: tuple[int, ...]) -> Flops:
+    """The parts of an update that one example of this shape needs."""
+    trunk, room = cfg.trunk, frontend_of(cfg.modality)
+    tokens = Model(cfg).token_count(example_shape)
+    hidden = masking.hidden_most(cfg.mask, tokens)
+    visible = tokens - hidden if cfg.mask.hide == "remove" else tokens
+    forwards, backwards = room.multiply_adds(cfg.frontend, example_shape, trunk.width)
+    positions = tokens * _conv_positions(cfg)
+    views = cfg.mask.views
+    own = 0 if cfg.teacher.sees == "tokens" else forwards
+    return Flops(
+        frontend=2 * (forwards + backwards),
+        teacher=2 * (own + positions + _blocks(cfg, tokens)),
+        student=2 * 3 * views * (positions + _blocks(cfg, visible)),
+        decoder=2 * 3 * views * _decoder(cfg, tokens, hidden),
+    )
+
+
+def of_update(student: int, teacher: int) -> float:
+    """Element-wise operations of the optimiser and of the teacher that follows, for so many
+    parameters: norm and clipping 3, moments 7, step 6, decay 2, and 3 for the average.
+    """
+    return 18.0 * student + 3.0 * teacher
+
+
+def _blocks(cfg: ModelConfig, tokens: int) -> int:
+    """Multiply-adds of prenet and trunk for one row of so many tokens and the prefix."""
+    trunk, rows = cfg.trunk, tokens + cfg.trunk.prefix_tokens
+    attention = 4 * rows * trunk.width**2 + 2 * rows**2 * trunk.width
+    mlp = 2 * rows * trunk.width * trunk.hidden
+    return (trunk.prenet_depth + trunk.depth) * (attention + mlp)
+
+
+def _conv_positions(cfg: ModelConfig) -> int:
+    """Multiply-adds per token."""
+    place, width = cfg.positions, cfg.trunk.width
+    if place.add != "conv":
+        return 0
+    return place.conv_layers * place.conv_kernel * width**2 // place.conv_groups
+
+
+def _decoder(cfg: ModelConfig, tokens: int, hidden: int) -> int:
+    """Multiply-adds of one view: convolutions everywhere, projections at the hidden places."""
+    decoder, width, total = cfg.decoder, cfg.trunk.width, 0
+    window = decoder.kernel ** (2 if cfg.frontend.grid else 1)
+    for _ in range(decoder.layers):
+        total += tokens * window * width * decoder.width // decoder.groups
+        width = decoder.width
+    for out in (*decoder.hidden, cfg.trunk.width):
+        total += hidden * width * out
+        width = out
+    return total
