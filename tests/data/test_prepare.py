@@ -309,7 +309,7 @@ def test_killed_in_the_middle(folder, tmp_path, small, monkeypatch, number):
     children = pathlib.Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     assert len(children) >= 2  # workers, and Python's resource tracker
     process.send_signal(number)
-    _, said = process.communicate(timeout=20)
+    _, said = process.communicate(timeout=120)
     assert process.returncode == (-9 if number == signal.SIGKILL else 130)
     if number == signal.SIGINT:
         assert b"interrupted" in said and b"Traceback" not in said

@@ -31,7 +31,7 @@ def together(count, work):
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(30)
+        thread.join(120)
     return results
 
 
@@ -84,7 +84,7 @@ def test_who_is_lost_is_named_to_all(port, lost):
         peers = Peers("localhost", port, 3, index, 10, end=note)
         peers.agree("step", 1, 10)
         peers.watch()
-        heard.wait(10)
+        heard.wait(120)
         if index == lost:
             peers._closing = True  # the dead tell nothing
             for line in peers._lines.values():  # what the system does for a killed process

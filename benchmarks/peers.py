@@ -1,0 +1,216 @@
+"""One training step beside those of others, in turn, in one run, on this machine.
+
+    python benchmarks/peers.py v2_image_base --batch 2 --fairseq CHECKOUT --fairseq-python PYTHON
+    python benchmarks/peers.py v1_audio_base --batch 1 --torch-python PYTHON
+    python benchmarks/peers.py quickstart_text --before OLDER_CHECKOUT_OF_D2V_JAX
+
+Each contestant is a process of its own with its own interpreter; one works while the others wait.
+"""
+
+import argparse
+import datetime
+import json
+import os
+import pathlib
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from typing import Any
+
+HERE = pathlib.Path(__file__).resolve().parent
+ROOT = HERE.parent
+PAUSE_S = 0.3  # threads of the one before come to rest
+COMPARED = ("student", "teacher", "examples", "tokens", "hidden", "views")
+FAR = 0.02
+
+
+class Failed(Exception):
+    """A contestant could not go on."""
+
+
+class Contestant:
+    """A worker behind two pipes."""
+
+    def __init__(self, name: str, python: str, script: str, spec: dict[str, Any], path: str = ""):
+        self.name, self.turns = name, []
+        argv = [python, str(HERE / "workers" / script), json.dumps(spec)]
+        env = {**os.environ, "PYTHONPATH": path}
+        self._errors = tempfile.TemporaryFile("w+")
+        try:
+            self._process = subprocess.Popen(
+                argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors,
+                text=True, env=env,
+            )  # fmt: skip
+        except OSError as error:
+            raise Failed(f"{name}: {python} cannot be run: {error.strerror}") from error
+
+    def ready(self) -> dict[str, Any]:
+        """Waits until it has warmed up; what it says of itself."""
+        self.facts = self._answer()["ready"]
+        return self.facts
+
+    def turn(self) -> None:
+        self._process.stdin.write("step\n")
+        self._process.stdin.flush()
+        self.turns.append(self._answer()["seconds"])
+
+    def close(self) -> None:
+        self._process.stdin.close()
+        self._process.wait()
+        self._errors.close()
+
+    def _answer(self) -> dict[str, Any]:
+        line = self._process.stdout.readline()
+        answer = json.loads(line) if line else {}
+        if not line or "error" in answer:
+            self._errors.seek(0)
+            said = [text for text in self._errors.read().splitlines() if text.strip()][-3:]
+            why = answer.get("error") or "ended without an answer\n  " + "\n  ".join(said)
+            raise Failed(f"{self.name}: {why}")
+        return answer
+
+
+def main(argv: list[str] | None = None) -> int:
+    args = _parser().parse_args(argv)
+    contestants: list[Contestant] = []
+    try:
+        contestants.append(_ours("ours", args, ROOT))
+        facts = _ready(contestants[0])
+        spec = {"recipe": args.recipe, **facts}
+        if args.before:
+            contestants.append(_ours("before", args, args.before.resolve()))
+        if args.torch_python:
+            contestants.append(Contestant("transformers", args.torch_python,
+                                          "transformers_v1.py", spec))  # fmt: skip
+        if args.fairseq:
+            spec["checkout"] = str(args.fairseq.resolve())
+            contestants.append(Contestant("fairseq", args.fairseq_python, "original.py", spec))
+        for one in contestants[1:]:
+            _ready(one)
+        for number in range(args.rounds):
+            for one in contestants:
+                time.sleep(PAUSE_S)
+                one.turn()
+            print(
+                f"round {number + 1}/{args.rounds}: "
+                + ", ".join(f"{one.name} {one.turns[-1]:.3f} s" for one in contestants),
+                file=sys.stderr,
+            )
+    except Failed as failure:
+        print(f"peers: {failure}", file=sys.stderr)
+        return 2
+    finally:
+        for one in contestants:
+            one.close()
+    record = _record(args, contestants)
+    if args.json:
+        args.json.write_text(json.dumps(record, indent=1) + "\n")
+    print(_table(record))
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("recipe", help="of ours, as in v2_image_base")
+    parser.add_argument("--batch", type=int, help="examples of a step; default the recipe's")
+    parser.add_argument("--rounds", type=int, default=7, help="default %(default)s")
+    parser.add_argument("--seconds-of-sound", type=float, default=10, metavar="S",
+                        help="of each example; default %(default)g")  # fmt: skip
+    parser.add_argument("--before", type=pathlib.Path, metavar="CHECKOUT",
+                        help="an older d2v_jax, with this interpreter")  # fmt: skip
+    parser.add_argument("--torch-python", metavar="PYTHON",
+                        help="one with torch and transformers, for recipes of 1.0")  # fmt: skip
+    parser.add_argument("--fairseq", type=pathlib.Path, metavar="CHECKOUT")
+    parser.add_argument("--fairseq-python", metavar="PYTHON", default=sys.executable,
+                        help="one with torch, hydra-core and omegaconf")  # fmt: skip
+    parser.add_argument("--json", type=pathlib.Path, metavar="FILE")
+    return parser
+
+
+def _ours(name: str, args: argparse.Namespace, checkout: pathlib.Path) -> Contestant:
+    fields = []
+    if not args.recipe.startswith("quickstart"):
+        fields = ["trunk.dtype=float32", "train.micro_batches=1"]
+        if "audio" in args.recipe:
+            samples = int(16_000 * args.seconds_of_sound)
+            fields += ["data.buckets=()", f"data.samples={samples}",
+                       f"data.min_samples={min(samples, 32_000)}"]  # fmt: skip
+    if args.batch:
+        fields.append(f"train.batch_size={args.batch}")
+    spec = {"recipe": args.recipe, "fields": fields}
+    return Contestant(name, sys.executable, "ours.py", spec, str(checkout))
+
+
+def _ready(one: Contestant) -> dict[str, Any]:
+    print(f"{one.name}: building and warming up ...", file=sys.stderr)
+    return one.ready()
+
+
+def _record(args: argparse.Namespace, contestants: list[Contestant]) -> dict[str, Any]:
+    ours = contestants[0].turns
+    return {
+        "recipe": args.recipe,
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "machine": _machine(),
+        "contestants": {
+            one.name: {
+                "facts": one.facts,
+                "seconds": one.turns,
+                "median_s": statistics.median(one.turns),
+                # By round: a machine that changes its speed changes it for all.
+                "times_ours": _quartiles([a / b for a, b in zip(one.turns, ours)]),
+            }
+            for one in contestants
+        },
+    }
+
+
+def _between(quartiles: list[float]) -> str:
+    return f"{quartiles[0]:.2f} to {quartiles[2]:.2f}"
+
+
+def _machine() -> str:
+    cpuinfo = pathlib.Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return f"{len(names)} x {names[0]}" if names else platform.processor()
+
+
+def _quartiles(values: list[float]) -> list[float]:
+    if len(values) == 1:
+        return values * 3
+    return statistics.quantiles(values, n=4, method="inclusive")
+
+
+def _table(record: dict[str, Any]) -> str:
+    contestants = record["contestants"]
+    lines = [f"{record['recipe']} on {record['machine']}, {record['date'][:10]}", ""]
+    lines.append(f"{'':14}" + "".join(f"{name:>16}" for name in contestants))
+    for fact in COMPARED:
+        values = [one["facts"].get(fact) for one in contestants.values()]
+        first = values[0]
+        far = any(isinstance(v, (int, float)) and abs(v / first - 1) > FAR for v in values)
+        row = "".join(f"{v:>16,.10g}" if v is not None else f"{'-':>16}" for v in values)
+        lines.append(f"{fact:14}{row}" + ("   differs" if far else ""))
+    lines.append(
+        f"{'a step, s':14}" + "".join(f"{one['median_s']:16.3f}" for one in contestants.values())
+    )
+    lines.append(
+        f"{'times ours':14}"
+        + "".join(f"{one['times_ours'][1]:16.2f}" for one in contestants.values())
+    )
+    lines.append(
+        f"{'  half of them':14}"
+        + "".join(f"{_between(one['times_ours']):>16}" for one in contestants.values())
+    )
+    for name, one in contestants.items():
+        words = ", ".join(f"{key} {value}" for key, value in one["facts"]["versions"].items())
+        lines.append(f"{name}: {words}")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,48 @@
+"""What every contestant says and hears: JSON lines over its own pipes."""
+
+import json
+import math
+import os
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+BURST_S = 0.25  # a turn takes at least so long
+WARM_UP = 2
+
+Step = Callable[[], float]  # one whole update; returns the loss
+
+
+def serve(build: Callable[[dict[str, Any]], tuple[Step, dict[str, Any]]]) -> None:
+    """Runs `build(spec)`'s step whenever a line comes in, until there are no more.
+
+    Answers {"ready": facts} once, then {"seconds": per step} each time. Whatever libraries print
+    goes to standard error.
+    """
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+
+    def answer(**fields: Any) -> None:
+        answers.write(json.dumps(fields) + "\n")
+        answers.flush()
+
+    try:
+        step, facts = build(json.loads(sys.argv[1]))
+        first = step()
+        for _ in range(WARM_UP):
+            took = _timed(step, 1)
+        count = max(1, math.ceil(BURST_S / took))
+    except Exception as error:
+        answer(error=f"{type(error).__name__}: {error}".partition("\n")[0])
+        raise SystemExit(1) from error
+    answer(ready={**facts, "first_loss": first, "steps_per_turn": count})
+    for _ in sys.stdin:
+        answer(seconds=_timed(step, count) / count)
+
+
+def _timed(step: Step, count: int) -> float:
+    began = time.perf_counter()
+    for _ in range(count):
+        step()
+    return time.perf_counter() - began
