@@ -46,7 +46,10 @@ class Attention(nn.Module):
                 self.param(name, nn.initializers.zeros, (width,)) for name in ("q_bias", "v_bias")
             )
             qkv = qkv + jnp.concatenate([q_bias, jnp.zeros(width), v_bias]).astype(qkv.dtype)
-        q_nhtk, k_nhtk, v_nhtk = rearrange(qkv, "n t (i h k) -> i n h t k", i=3, h=self.heads)
+        q_nhtk, k_nhtk, v_nhtk = (
+            rearrange(one_ntd, "n t (h k) -> n h t k", h=self.heads)
+            for one_ntd in jnp.split(qkv, 3, -1)
+        )
         q_nhtk = q_nhtk * (width // self.heads) ** -0.5
         logits_nhtt = jnp.einsum("nhtk,nhsk->nhts", q_nhtk, k_nhtk).astype(jnp.float32)
         if self.relative_grid:

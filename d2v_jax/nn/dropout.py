@@ -7,19 +7,28 @@ from d2v_jax.common.rng import Keys
 
 
 def dropout(x: jax.Array, rate: float, keys: Keys | None) -> jax.Array:
-    """Zeroes entries of x [n, ...] with probability `rate`, the others divided by 1 - rate."""
-    return _drop(x, rate, keys, x.shape[1:])
+    """Zeroes entries of x [n, ...] with probability `rate`, the others divided by 1 - rate.
+
+    Two entries share the bits of one draw, whose price is most of dropout's: rates are rounded
+    to 1 / 65536.
+    """
+    if keys is None or rate == 0:
+        return x
+    *sides, last = x.shape[1:]
+    below = max(round((1 - rate) * 2**16), 1)
+
+    def kept(key: jax.Array) -> jax.Array:
+        bits = jax.random.bits(key, (*sides, -(-last // 2)))
+        halves = jnp.concatenate([bits & 0xFFFF, bits >> 16], -1)[..., :last]
+        return halves < below
+
+    return jnp.where(jax.vmap(kept)(keys.each_n), x * (2**16 / below), 0)
 
 
 def drop_path(x: jax.Array, rate: float | jax.Array, keys: Keys | None) -> jax.Array:
     """The same for whole rows of x [n, ...]; the rate may be an array [] too."""
-    return _drop(x, rate, keys, (1,) * (x.ndim - 1))
-
-
-def _drop(
-    x: jax.Array, rate: float | jax.Array, keys: Keys | None, shape: tuple[int, ...]
-) -> jax.Array:
     if keys is None or (not isinstance(rate, jax.Array) and rate == 0):
         return x
+    shape = (1,) * (x.ndim - 1)
     kept = jax.vmap(lambda key: jax.random.bernoulli(key, 1 - rate, shape))(keys.each_n)
     return jnp.where(kept, x / (1 - rate), 0)

@@ -98,8 +98,13 @@ def test_standardize_is_accurate_far_from_zero():
 def test_dropout_scales_and_belongs_to_the_row():
     x = jnp.ones((4, 50, 40))
     out = np.asarray(dropout.dropout(x, 0.3, keys(4)))
-    assert set(np.unique(out)) <= {0.0, np.float32(1 / 0.7)}
+    zero, kept = np.unique(out)
+    assert zero == 0 and kept == pytest.approx(1 / 0.7, rel=2**-15)
     assert abs((out == 0).mean() - 0.3) < 0.02
+    halves = out[:, :, :20], out[:, :, 20:]  # share their draws
+    assert abs(np.corrcoef(*(half.ravel() for half in halves))[0, 1]) < 0.05
+    odd = np.asarray(dropout.dropout(x[:, :, :7], 0.3, keys(4)))
+    assert odd.shape == (4, 50, 7) and (odd == 0).any()
     assert (out[0] != out[1]).any()
     alone = rng.Keys(keys(4).all, keys(4).each_n[2:3])
     np.testing.assert_array_equal(dropout.dropout(x[2:3], 0.3, alone)[0], out[2])
