@@ -8,6 +8,7 @@ Each contestant is a process of its own with its own interpreter; one works whil
 """
 
 import argparse
+import contextlib
 import datetime
 import json
 import os
@@ -53,12 +54,15 @@ class Contestant:
         return self.facts
 
     def turn(self) -> None:
-        self._process.stdin.write("step\n")
-        self._process.stdin.flush()
+        # One that has ended is noticed by its silence.
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.write("step\n")
+            self._process.stdin.flush()
         self.turns.append(self._answer()["seconds"])
 
     def close(self) -> None:
-        self._process.stdin.close()
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.close()
         self._process.wait()
         self._errors.close()
 
@@ -76,20 +80,23 @@ class Contestant:
 def main(argv: list[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     contestants: list[Contestant] = []
+
+    def enter(one: Contestant) -> dict[str, Any]:
+        """One after the other: each warms up alone."""
+        contestants.append(one)
+        print(f"{one.name}: building and warming up ...", file=sys.stderr)
+        return one.ready()
+
     try:
-        contestants.append(_ours("ours", args, ROOT))
-        facts = _ready(contestants[0])
+        facts = enter(_ours("ours", args, ROOT))
         spec = {"recipe": args.recipe, **facts}
         if args.before:
-            contestants.append(_ours("before", args, args.before.resolve()))
+            enter(_ours("before", args, args.before.resolve()))
         if args.torch_python:
-            contestants.append(Contestant("transformers", args.torch_python,
-                                          "transformers_v1.py", spec))  # fmt: skip
+            enter(Contestant("transformers", args.torch_python, "transformers_v1.py", spec))
         if args.fairseq:
             spec["checkout"] = str(args.fairseq.resolve())
-            contestants.append(Contestant("fairseq", args.fairseq_python, "original.py", spec))
-        for one in contestants[1:]:
-            _ready(one)
+            enter(Contestant("fairseq", args.fairseq_python, "original.py", spec))
         for number in range(args.rounds):
             for one in contestants:
                 time.sleep(PAUSE_S)
@@ -102,6 +109,8 @@ def main(argv: list[str] | None = None) -> int:
     except Failed as failure:
         print(f"peers: {failure}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        return 130
     finally:
         for one in contestants:
             one.close()
@@ -119,7 +128,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--rounds", type=int, default=7, help="default %(default)s")
     parser.add_argument("--seconds-of-sound", type=float, default=10, metavar="S",
                         help="of each example; default %(default)g")  # fmt: skip
-    parser.add_argument("--before", type=pathlib.Path, metavar="CHECKOUT",
+    parser.add_argument("--before", "--ours", type=pathlib.Path, metavar="CHECKOUT",
                         help="an older d2v_jax, with this interpreter")  # fmt: skip
     parser.add_argument("--torch-python", metavar="PYTHON",
                         help="one with torch and transformers, for recipes of 1.0")  # fmt: skip
@@ -140,13 +149,16 @@ def _ours(name: str, args: argparse.Namespace, checkout: pathlib.Path) -> Contes
                        f"data.min_samples={min(samples, 32_000)}"]  # fmt: skip
     if args.batch:
         fields.append(f"train.batch_size={args.batch}")
-    spec = {"recipe": args.recipe, "fields": fields}
+    spec = {"recipe": args.recipe, "commit": _commit(checkout), "fields": fields}
     return Contestant(name, sys.executable, "ours.py", spec, str(checkout))
 
 
-def _ready(one: Contestant) -> dict[str, Any]:
-    print(f"{one.name}: building and warming up ...", file=sys.stderr)
-    return one.ready()
+def _commit(checkout: pathlib.Path) -> str:
+    """Of what is measured; of a folder outside git its name."""
+    command = ["git", "--no-optional-locks", "-C", str(checkout), "describe", "--always", "--dirty"]
+    with contextlib.suppress(OSError, subprocess.CalledProcessError):
+        return subprocess.check_output(command, stderr=subprocess.DEVNULL, text=True).strip()
+    return checkout.name
 
 
 def _record(args: argparse.Namespace, contestants: list[Contestant]) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Iterable
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -11,6 +12,7 @@ def prepare() -> None:
     """As many threads as there are cores; the same numbers each time."""
     torch.set_num_threads(len(os.sched_getaffinity(0)))
     torch.manual_seed(0)
+    np.random.seed(0)
 
 
 def adam(parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
@@ -34,8 +36,9 @@ def update(
 
 
 def mover(student: nn.Module, teacher: nn.Module, decay: float = 0.999) -> Callable[[], None]:
-    """teacher = decay * teacher + (1 - decay) * student, all parameters in one call."""
-    ours, theirs = list(student.parameters()), list(teacher.parameters())
+    """teacher = decay * teacher + (1 - decay) * student, all that it owns in one call."""
+    pairs = zip(student.parameters(), teacher.parameters())
+    ours, theirs = zip(*[(one, other) for one, other in pairs if one is not other])
 
     @torch.no_grad()
     def move() -> None:

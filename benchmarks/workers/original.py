@@ -26,6 +26,8 @@ PUBLISHED = {
 
 def build(spec: dict[str, Any]) -> tuple[Step, dict[str, Any]]:
     """spec: `recipe`, `checkout`, and the sizes of our own step."""
+    if spec["recipe"] not in PUBLISHED:
+        raise ValueError(f"has {', '.join(PUBLISHED)}, not {spec['recipe']}")
     shim.install(spec["checkout"])
     prepare()
     yaml = f"{spec['checkout']}/examples/data2vec/config/{PUBLISHED[spec['recipe']]}"
@@ -38,32 +40,27 @@ def build(spec: dict[str, Any]) -> tuple[Step, dict[str, Any]]:
     views = published.model.get("clone_batch", 1)
     inputs = _inputs(spec, views)
     done = 0
-    seen: dict[str, Any] = {}
+    facts = {
+        "versions": {"torch": torch.__version__, "python": sys.version.split()[0]},
+        "student": count(model),
+        "teacher": _owned(model),
+        "examples": spec["examples"],
+        "tokens": spec["tokens"],
+        "views": views,
+    }
 
     def one() -> float:
         nonlocal done
         result = model(**inputs)
         size = result["sample_size"]
-        seen.update(size=int(size))
+        facts["hidden"] = int(size) / spec["examples"] / views
         loss = sum(term.float().sum() for term in result["losses"].values()) / size
         loss = update(loss, optimizer, clip)
         done += 1
         model.set_num_updates(done)
         return loss
 
-    one()
-    teacher = _teacher(model)
-    return one, {
-        "versions": {"torch": torch.__version__, "python": sys.version.split()[0]},
-        "student": count(model),
-        "teacher": count(teacher),
-        "examples": spec["examples"],
-        "tokens": spec["tokens"],
-        # Of version 1 with all channels of a place.
-        "hidden": seen["size"] / spec["examples"] / views
-        / (1 if spec["recipe"].startswith("v2") else 768),
-        "views": views,
-    }  # fmt: skip
+    return one, facts
 
 
 class Words:
@@ -131,24 +128,27 @@ def _unnamed(fields: DictConfig) -> dict[str, Any]:
     return strip(plain)
 
 
-def _teacher(model: nn.Module) -> nn.Module:
-    return (model if hasattr(model, "ema") else model.encoder).ema.model
+def _owned(model: nn.Module) -> int:
+    """Parameters that the teacher averages; the others it copies in every step."""
+    ema = (model if hasattr(model, "ema") else model.encoder).ema
+    named = ema.model.named_parameters()
+    return sum(one.numel() for name, one in named if name not in ema.skip_keys)
 
 
 def _inputs(spec: dict[str, Any], views: int) -> dict[str, Any]:
-    """Masks of 2.0 come with the batch, as from its data loader, and hide as many as ours."""
+    """Masks come with the batch and hide as many as ours; only text of 2.0 draws its own."""
     size, shape = spec["examples"], spec["example_shape"]
-    mask = torch.rand(size * views, spec["tokens"]).argsort(1) < spec["hidden"]
+    mask = torch.rand(size * views, spec["tokens"]).argsort(1) < round(spec["hidden"])
     made = {"precomputed_mask": mask.to(torch.uint8)}
     match spec["recipe"].split("_")[1]:
         case "image":
             return {"source": torch.randn(size, 3, *shape[:2]), **made}
         case "audio":
             waves = {"source": torch.randn(size, *shape)}
-            return {**waves, **made} if spec["recipe"].startswith("v2") else waves
+            return {**waves, **(made if spec["recipe"][:2] == "v2" else {"mask_indices": mask})}
     ids = torch.randint(4, 50_000, (size, *shape))
     if spec["recipe"].startswith("v2"):
-        return {"source": ids, **made}
+        return {"source": ids}
     pad = torch.full_like(ids, 1)
     return {"src_tokens": ids.masked_fill(mask, 50_264), "target_tokens": ids.where(mask, pad)}
 

@@ -1,7 +1,9 @@
 """The step of a checkout of d2v_jax, this one or an older: what is on PYTHONPATH."""
 
 import importlib.metadata
+import importlib.util
 import pathlib
+import sys
 from typing import Any
 
 import jax
@@ -10,12 +12,16 @@ from protocol import Step, serve
 
 
 def build(spec: dict[str, Any]) -> tuple[Step, dict[str, Any]]:
-    """spec: `recipe` and `fields`, words such as "train.batch_size=2"."""
-    import d2v_jax
+    """spec: `recipe`, `commit`, and `fields`, words such as "train.batch_size=2".
+
+    Fields that an older checkout does not have yet are left out.
+    """
+    _own_recipes()
     from d2v_jax.train import config as recipes
     from d2v_jax.train import mesh, state, step
 
-    words = [f"--config.{word}" for word in spec["fields"]]
+    published = recipes.load(spec["recipe"])
+    words = [f"--config.{word}" for word in spec["fields"] if _has(published, word)]
     config = recipes.resolve(recipes.load(spec["recipe"], words))
     grid = mesh.make_mesh(config.mesh)
     shapes = jax.eval_shape(lambda: state.create(config))
@@ -23,34 +29,50 @@ def build(spec: dict[str, Any]) -> tuple[Step, dict[str, Any]]:
     train_step = step.compile_step(config, grid, spread)
     batch = jax.device_put(_batch(config), mesh.batch_sharding(grid))
     held = jax.jit(lambda: state.create(config), out_shardings=spread)()
+    count = lambda tree: sum(x.size for x in jax.tree.leaves(tree))
+    facts = {
+        "versions": {"d2v_jax": spec["commit"], "jax": importlib.metadata.version("jax")},
+        "student": count(shapes.student),
+        "teacher": count(shapes.teacher),
+        "clip": config.optimizer.clip,
+        **_sizes(config),
+    }
 
     def one() -> float:
         nonlocal held
         held, metrics = train_step(held, batch)
         jax.block_until_ready(held)
+        if "hidden" not in facts:  # of some kinds of mask the number varies
+            facts["hidden"] = round(float(metrics["hidden_share"][0]) * facts["tokens"], 1)
         return float(metrics["loss"][0])
 
-    count = lambda tree: sum(x.size for x in jax.tree.leaves(tree))
-    return one, {
-        "code": str(pathlib.Path(d2v_jax.__file__).parents[1]),
-        "versions": {"jax": importlib.metadata.version("jax")},
-        "student": count(shapes.student),
-        "teacher": count(shapes.teacher),
-        **_sizes(config),
-    }
+    return one, facts
+
+
+def _own_recipes() -> None:
+    """`d2v_jax.configs` of the same checkout: an installed one would come from elsewhere."""
+    checkout = pathlib.Path(importlib.util.find_spec("d2v_jax").origin).parents[1]
+    found = importlib.util.spec_from_file_location(
+        "d2v_jax.configs",
+        checkout / "configs" / "__init__.py",
+        submodule_search_locations=[str(checkout / "configs")],
+    )
+    sys.modules[found.name] = importlib.util.module_from_spec(found)
+
+
+def _has(recipe: Any, word: str) -> bool:
+    section, _, name = word.partition("=")[0].partition(".")
+    return name in recipe[section]
 
 
 def _sizes(config: Any) -> dict[str, Any]:
-    from d2v_jax.data2vec import masking
     from d2v_jax.data2vec.model import Model
 
     model = config.model
-    tokens = Model(model).token_count(config.data.example_shape)
     return {
         "examples": config.train.batch_size,
         "example_shape": config.data.example_shape,
-        "tokens": tokens,
-        "hidden": masking.hidden_most(model.mask, tokens),
+        "tokens": Model(model).token_count(config.data.example_shape),
         "views": model.mask.views,
         "target_blocks": len(model.targets.blocks),
     }

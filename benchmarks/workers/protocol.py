@@ -17,8 +17,8 @@ Step = Callable[[], float]  # one whole update; returns the loss
 def serve(build: Callable[[dict[str, Any]], tuple[Step, dict[str, Any]]]) -> None:
     """Runs `build(spec)`'s step whenever a line comes in, until there are no more.
 
-    Answers {"ready": facts} once, then {"seconds": per step} each time. Whatever libraries print
-    goes to standard error.
+    Answers {"ready": facts} once, then {"seconds": per step} each time. The first step may add to
+    the facts. Whatever libraries print goes to standard error.
     """
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
@@ -33,12 +33,12 @@ def serve(build: Callable[[dict[str, Any]], tuple[Step, dict[str, Any]]]) -> Non
         for _ in range(WARM_UP):
             took = _timed(step, 1)
         count = max(1, math.ceil(BURST_S / took))
+        answer(ready={**facts, "first_loss": first, "steps_per_turn": count})
+        for _ in sys.stdin:
+            answer(seconds=_timed(step, count) / count)
     except Exception as error:
         answer(error=f"{type(error).__name__}: {error}".partition("\n")[0])
         raise SystemExit(1) from error
-    answer(ready={**facts, "first_loss": first, "steps_per_turn": count})
-    for _ in sys.stdin:
-        answer(seconds=_timed(step, count) / count)
 
 
 def _timed(step: Step, count: int) -> float:

@@ -1,10 +1,12 @@
 """data2vec 1.0 with the encoders of Hugging Face transformers: a whole update in torch.
 
 The student sees a masked input and learns; the teacher, a copy without gradient, sees all of it;
-the targets are the mean of its last blocks, normalised; Adam; the teacher follows.
+the targets are the mean of its last blocks, normalised; Adam; the teacher follows. Dropouts,
+targets, losses and clipping are those of our recipes.
 """
 
 import copy
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -14,11 +16,15 @@ from learning import adam, count, mover, prepare, update
 from protocol import Step, serve
 from torch import nn
 
+WIDTH = 768
+
 
 def build(spec: dict[str, Any]) -> tuple[Step, dict[str, Any]]:
     """spec: `recipe`, and the sizes of our own step: `examples`, `example_shape`, `hidden`,
-    `tokens`, `target_blocks`.
+    `tokens`, `target_blocks`, `clip`.
     """
+    if spec["recipe"] not in LEARNERS:
+        raise ValueError(f"has {', '.join(LEARNERS)}, not {spec['recipe']}")
     prepare()
     learner = LEARNERS[spec["recipe"]](spec)
     learner.train()
@@ -26,18 +32,19 @@ def build(spec: dict[str, Any]) -> tuple[Step, dict[str, Any]]:
     move = mover(learner.followed, learner.teacher)
 
     def one() -> float:
-        loss = update(learner.loss(), optimizer)
+        loss = update(learner.loss(), optimizer, spec["clip"])
         move()
         return loss
 
     versions = {"torch": torch.__version__, "transformers": transformers.__version__}
     return one, {
         "versions": versions,
-        "student": count(learner) - count(learner.teacher),
-        "teacher": count(learner.teacher),
+        "attention": learner.student.config._attn_implementation,
+        "student": count(learner.student) + count(learner.head),
+        "teacher": sum(x.numel() for x in learner.teacher.parameters() if not x.requires_grad),
         "examples": spec["examples"],
-        "tokens": spec["tokens"],
-        "hidden": spec["hidden"],
+        "tokens": learner.mask.shape[1],
+        "hidden": learner.mask.sum().item() / spec["examples"],
         "views": 1,
     }
 
@@ -48,20 +55,21 @@ class Learner(nn.Module):
     def __init__(self, spec: dict[str, Any], student: nn.Module, head: nn.Module):
         super().__init__()
         self.student, self.head = student, head
-        self.teacher = copy.deepcopy(self.followed).eval().requires_grad_(False)
+        self.teacher = copy.deepcopy(self.followed).requires_grad_(False)
         self.states: list[torch.Tensor] = []
-        blocks = (
-            self.teacher.layers if hasattr(self.teacher, "layers") else (self.teacher.encoder.layer)
-        )
-        for block in blocks[-spec["target_blocks"] :]:
-            block.register_forward_hook(self._keep)
+        for site in list(self.sites())[-spec["target_blocks"] :]:
+            site.register_forward_hook(self._keep)
         places = torch.rand(spec["examples"], spec["tokens"]).argsort(1)
-        self.mask = places < spec["hidden"]
+        self.mask = places < round(spec["hidden"])
 
     @property
     def followed(self) -> nn.Module:
         """What the teacher is a copy of."""
         return self.student
+
+    def sites(self) -> Iterable[nn.Module]:
+        """Modules of the teacher, one per block, whose outputs become targets."""
+        raise NotImplementedError
 
     def train(self, mode: bool = True) -> "Learner":
         super().train(mode)
@@ -72,27 +80,32 @@ class Learner(nn.Module):
         self.states.append(out[0] if isinstance(out, tuple) else out)
 
     @torch.no_grad()
-    def targets(self, teachers_input: torch.Tensor, instance: bool) -> torch.Tensor:
-        """Mean of the last blocks' outputs, each normalised over time or over channels."""
+    def targets(self, teachers_input: torch.Tensor, instance: bool = False) -> torch.Tensor:
+        """Mean of the last blocks' answers, each normalised over time or over channels."""
         self.states.clear()
         self.teacher(teachers_input)
-        axis, total = 1 if instance else 2, 0
-        for state in self.states:
-            state = state - state.mean(axis, keepdim=True)
-            total = total + state * (state.square().mean(axis, keepdim=True) + 1e-5).rsqrt()
-        return total / len(self.states)
+        turn = (lambda x: x.transpose(1, 2)) if instance else (lambda x: x)
+        normed = [F.layer_norm(turn(x), turn(x).shape[2:]) for x in self.states]
+        return turn(sum(normed) / len(normed))
 
 
 class Audio(Learner):
     def __init__(self, spec: dict[str, Any]):
-        config = transformers.Data2VecAudioConfig(layerdrop=0.05, attn_implementation="sdpa")
+        config = transformers.Data2VecAudioConfig(
+            layerdrop=0.05, activation_dropout=0.0, attn_implementation="sdpa"
+        )
         student = transformers.Data2VecAudioModel(config)
-        super().__init__(spec, student, nn.Linear(768, 768))
+        student.feature_extractor._requires_grad = False  # or the wave gets a gradient too
+        super().__init__(spec, student, nn.Linear(WIDTH, WIDTH))
+        self.teacher.pos_conv_embed = student.encoder.pos_conv_embed  # borrowed
         self.wave = torch.randn(spec["examples"], *spec["example_shape"])
 
     @property
     def followed(self) -> nn.Module:
         return self.student.encoder  # the frontend is borrowed
+
+    def sites(self) -> Iterable[nn.Module]:
+        return (block.feed_forward.output_dense for block in self.teacher.layers)
 
     def loss(self) -> torch.Tensor:
         student = self.student
@@ -101,22 +114,25 @@ class Audio(Learner):
         targets = self.targets(tokens.detach(), instance=True)[self.mask]
         hidden = student._mask_hidden_states(tokens.clone(), mask_time_indices=self.mask)
         answers = self.head(student.encoder(hidden).last_hidden_state[self.mask])
-        return F.mse_loss(answers, targets) * 768**-0.5
+        return F.mse_loss(answers, targets, reduction="sum") / len(targets) * WIDTH**-0.5
 
 
 class Image(Learner):
     def __init__(self, spec: dict[str, Any]):
-        # `sdpa` cannot return what BEiT's relative positions need in all versions; transformers
-        # chooses.
         config = transformers.Data2VecVisionConfig(
-            use_mask_token=True, use_shared_relative_position_bias=True, drop_path_rate=0.25
-        )
+            use_mask_token=True, use_shared_relative_position_bias=True, use_mean_pooling=False,
+            layer_scale_init_value=1e-4, drop_path_rate=0.25, attention_probs_dropout_prob=0.05,
+            attn_implementation="sdpa",
+        )  # fmt: skip
         student = transformers.Data2VecVisionModel(config, add_pooling_layer=False)
-        super().__init__(spec, student, nn.Linear(768, 768))
-        self.pixels = torch.randn(spec["examples"], 3, 224, 224)
+        super().__init__(spec, student, nn.Linear(WIDTH, WIDTH))
+        self.pixels = torch.randn(spec["examples"], 3, *spec["example_shape"][:2])
+
+    def sites(self) -> Iterable[nn.Module]:
+        return self.teacher.encoder.layer
 
     def loss(self) -> torch.Tensor:
-        targets = self.targets(self.pixels, instance=False)[:, 1:][self.mask]
+        targets = F.layer_norm(self.targets(self.pixels)[:, 1:][self.mask], (WIDTH,))
         out = self.student(self.pixels, bool_masked_pos=self.mask).last_hidden_state
         return F.smooth_l1_loss(self.head(out[:, 1:][self.mask]), targets, beta=2.0)
 
@@ -125,18 +141,35 @@ class Text(Learner):
     def __init__(self, spec: dict[str, Any]):
         config = transformers.Data2VecTextConfig(
             vocab_size=50_265, max_position_embeddings=514, type_vocab_size=1, pad_token_id=1,
-            attn_implementation="sdpa",
+            layer_norm_eps=1e-5, attn_implementation="sdpa",
         )  # fmt: skip
         student = transformers.Data2VecTextModel(config, add_pooling_layer=False)
-        head = nn.Sequential(nn.Linear(768, 1536), nn.GELU(), nn.Linear(1536, 768))
+        head = nn.Sequential(
+            nn.Linear(WIDTH, 2 * WIDTH), nn.GELU(), nn.Linear(2 * WIDTH, WIDTH)
+        )  # fmt: skip
         super().__init__(spec, student, head)
         self.ids = torch.randint(4, 50_000, (spec["examples"], *spec["example_shape"]))
 
+    @property
+    def followed(self) -> nn.Module:
+        return self.student.encoder  # the embeddings are borrowed
+
+    def sites(self) -> Iterable[nn.Module]:
+        return (block.output.dense for block in self.teacher.layer)
+
+    @torch.no_grad()
+    def embedded(self) -> torch.Tensor:
+        """The whole text, without dropout."""
+        table = self.student.embeddings.eval()
+        tokens = table(self.ids)
+        table.train()
+        return tokens
+
     def loss(self) -> torch.Tensor:
-        targets = self.targets(self.ids, instance=False)[self.mask]
+        targets = self.targets(self.embedded())[self.mask]
         shown = self.ids.masked_fill(self.mask, 50_264)
-        out = self.student(shown).last_hidden_state
-        return F.smooth_l1_loss(self.head(out[self.mask]), targets, beta=4.0)
+        answers = self.head(self.student(shown).last_hidden_state[self.mask])
+        return F.smooth_l1_loss(answers, targets, beta=4.0, reduction="sum") / len(targets)
 
 
 LEARNERS = {"v1_audio_base": Audio, "v1_image_base": Image, "v1_text_base": Text}
