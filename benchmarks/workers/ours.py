@@ -17,6 +17,10 @@ def build(spec: dict[str, Any]) -> tuple[Step, dict[str, Any]]:
     Fields that an older checkout does not have yet are left out.
     """
     _own_recipes()
+    if importlib.util.find_spec("d2v_jax.train.allocator"):
+        from d2v_jax.train import allocator
+
+        allocator.keep_freed_memory()
     from d2v_jax.train import config as recipes
     from d2v_jax.train import mesh, state, step
 

@@ -11,6 +11,7 @@ from d2v_jax.data2vec.config import DecoderConfig
 from d2v_jax.nn import initializers
 from d2v_jax.nn.activation import gelu
 from d2v_jax.nn.conv import ConvLayer
+from d2v_jax.nn.dense import Dense
 
 
 def fill(x_nvd: jax.Array, mask: masking.Mask, keys_n: jax.Array, noise_std: float) -> jax.Array:
@@ -56,11 +57,11 @@ class Decoder(nn.Module):
             x_nud = self._dense(width, x_nud.shape[-1], f"proj_{i:02d}")(x_nud)
         return x_nud.astype(jnp.promote_types(self.dtype, jnp.float32))
 
-    def _dense(self, width: int, fan_in: int, name: str) -> nn.Dense:
+    def _dense(self, width: int, fan_in: int, name: str) -> Dense:
         if self.cfg.init == "torch":
             kernel_init = bias_init = initializers.torch_default(fan_in)
         else:
             kernel_init, bias_init = initializers.NAMED[self.cfg.init], nn.initializers.zeros
-        return nn.Dense(
+        return Dense(
             width, dtype=self.dtype, kernel_init=kernel_init, bias_init=bias_init, name=name
         )

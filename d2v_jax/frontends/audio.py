@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from d2v_jax.common.rng import Keys
 from d2v_jax.nn import initializers
 from d2v_jax.nn.activation import gelu
+from d2v_jax.nn.dense import Dense
 from d2v_jax.nn.norm import LayerNorm, standardize
 
 ConvLayers = tuple[tuple[int, int, int], ...]  # (width, kernel, stride) each
@@ -112,7 +113,7 @@ class WaveEncoder(nn.Module):
         ]
         self.norm = LayerNorm(self.norm_eps, self.dtype)
         init = initializers.torch_default(self.conv_layers[-1][0])
-        self.proj = nn.Dense(self.width, dtype=self.dtype, kernel_init=init, bias_init=init)
+        self.proj = Dense(self.width, dtype=self.dtype, kernel_init=init, bias_init=init)
 
     def __call__(self, wave_bs: jax.Array, random: Keys | None = None) -> jax.Array:
         del random  # nothing is dropped here

@@ -7,6 +7,7 @@ from einops import rearrange
 
 from d2v_jax.common.rng import Keys
 from d2v_jax.nn import initializers
+from d2v_jax.nn.dense import Dense
 from d2v_jax.nn.dropout import dropout
 from d2v_jax.nn.positions import RelativeBias
 
@@ -38,7 +39,7 @@ class Attention(nn.Module):
         keys: Keys | None = None,
     ) -> jax.Array:
         width = x_ntd.shape[-1]
-        qkv = nn.Dense(
+        qkv = Dense(
             3 * width, self.key_bias, self.dtype, kernel_init=self.kernel_init, name="qkv"
         )(x_ntd)  # fmt: skip
         if not self.key_bias:
@@ -62,6 +63,6 @@ class Attention(nn.Module):
         weights_nhtt = jax.nn.softmax(logits_nhtt).astype(self.dtype)
         weights_nhtt = dropout(weights_nhtt, self.dropout, keys)
         mixed_nhtk = jnp.einsum("nhts,nhsk->nhtk", weights_nhtt, v_nhtk)
-        return nn.Dense(width, dtype=self.dtype, kernel_init=self.out_init, name="out")(
+        return Dense(width, dtype=self.dtype, kernel_init=self.out_init, name="out")(
             rearrange(mixed_nhtk, "n h t k -> n t (h k)")
         )

@@ -12,6 +12,7 @@ from d2v_jax.common.rng import Keys
 from d2v_jax.nn import initializers
 from d2v_jax.nn.activation import gelu
 from d2v_jax.nn.attention import Attention
+from d2v_jax.nn.dense import Dense
 from d2v_jax.nn.dropout import drop_path, dropout
 from d2v_jax.nn.norm import LayerNorm
 
@@ -49,7 +50,7 @@ class Mlp(nn.Module):
 
     @nn.compact
     def __call__(self, x_ntd: jax.Array) -> jax.Array:
-        dense = lambda features, init, name: nn.Dense(
+        dense = lambda features, init, name: Dense(
             features, dtype=self.dtype, kernel_init=init, name=name
         )
         x_ntf = gelu(dense(self.hidden, self.kernel_init, "fc1")(x_ntd))
