@@ -15,6 +15,7 @@ ROOMS = {
     "frontends": {"common", "nn"},
     "data2vec": {"common", "nn", "frontends"},
     "data": {"common"},
+    "decoding": {"common"},
     "interop": {"common", "nn", "frontends", "data2vec", "configs"},
     "train": {"common", "nn", "frontends", "data2vec", "data", "configs"},
     "transfer": {"common", "nn", "frontends", "data2vec", "data", "train", "interop"},
