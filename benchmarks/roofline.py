@@ -18,9 +18,10 @@ import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
-from d2v_jax.data2vec import flops, masking
+from d2v_jax.data2vec import flops
 from d2v_jax.data2vec.model import Model
-from d2v_jax.train import config as recipes
+from d2v_jax.encoder import masking
+from d2v_jax.train.recipe import resolve as recipes
 
 RECIPES = ("v1_audio_base", "v1_image_base", "v1_text_base", "v2_audio_base", "v2_image_base",
            "v2_text_base", "v2_image_large")  # fmt: skip

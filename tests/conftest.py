@@ -7,7 +7,7 @@ import jax
 import pytest
 from systems import smoke
 
-from d2v_jax.train import mesh
+from d2v_jax.train.machine import mesh
 
 jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", 8)

@@ -8,10 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from d2v_jax.data2vec import masking
 from d2v_jax.data2vec.model import Encoded, Inputs, Model, Network, Tokens
-from d2v_jax.interop import hf_read
-from d2v_jax.train import config as configs
+from d2v_jax.encoder import masking
+from d2v_jax.interop.huggingface import hf_read
+from d2v_jax.train.recipe import resolve as configs
 from d2v_jax.transfer import heads
 
 IGNORED = -100  # a label that is none

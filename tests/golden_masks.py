@@ -11,8 +11,8 @@ import numpy as np
 from scipy import ndimage
 
 from d2v_jax.common import rng
-from d2v_jax.data2vec import masking
-from d2v_jax.data2vec.config import MaskConfig
+from d2v_jax.encoder import masking
+from d2v_jax.encoder.config import MaskConfig
 
 LAGS = 32  # of joint probabilities
 SLACK = 2.5  # times the difference of two independent sets of the originals

@@ -10,11 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from d2v_jax.common import rng, trees
-from d2v_jax.data2vec import masking, objective, targets, teacher
+from d2v_jax.data2vec import objective, targets, teacher
 from d2v_jax.data2vec.decoder import fill
 from d2v_jax.data2vec.model import Inputs, Model, Network, Tokens
-from d2v_jax.interop import fairseq
-from d2v_jax.train import config as configs
+from d2v_jax.encoder import masking
+from d2v_jax.interop.fairseq import reader
+from d2v_jax.train.recipe import resolve as configs
 
 # What the originals call the main term of the loss.
 TERM = {"v1_audio": "regression", "v1_text": "main", "v1_vision": "smooth_l1",
@@ -26,7 +27,7 @@ def recompute(folder: pathlib.Path, case: dict, recorded: dict[str, np.ndarray])
     """-> (arrays by recorded name, {prefix: (our leaves, their leaves)})."""
     system = case["case"]
     inputs = read_inputs(system, recorded)
-    imported = fairseq.read_fairseq(
+    imported = reader.read_fairseq(
         folder / "checkpoint.pt", images_per_device=len(inputs.values)
     )  # fmt: skip
     model = Model(configs.resolve(imported.config).model)

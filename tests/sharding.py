@@ -17,7 +17,10 @@ import sys
 import jax
 
 from d2v_jax.common import trees
-from d2v_jax.train import config, mesh, plan, state, step
+from d2v_jax.measure import plan
+from d2v_jax.train import state, step
+from d2v_jax.train.machine import mesh
+from d2v_jax.train.recipe import resolve
 
 FOLDER = pathlib.Path(__file__).parent / "sharding"
 MESHES = ("data:8", "data:2,fsdp:4", "fsdp:8")
@@ -31,13 +34,13 @@ SHAPE = re.compile(r"(\w+)\[([\d,]*)\]")
 
 def names() -> list[str]:
     """Published recipes."""
-    root = pathlib.Path(config.__file__).parents[2] / "configs"
+    root = pathlib.Path(resolve.__file__).parents[2] / "configs"
     return sorted(path.stem for path in root.glob("v[12]_*.py"))
 
 
 def table(name: str) -> str:
     """Bytes per device on each mesh, and the cut of every leaf; blocks are alike."""
-    resolved = config.resolve(config.load(name))
+    resolved = resolve.resolve(resolve.load(name))
     shapes = jax.eval_shape(lambda: state.create(resolved))
     lines = [f"{'MiB per device':24}{'student':>10}{'teacher':>10}{'optimiser':>11}"]
     for spec in MESHES:
@@ -60,7 +63,7 @@ def table(name: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def compiled(resolved: config.Config, devices: list[jax.Device] | None = None):
+def compiled(resolved: resolve.Config, devices: list[jax.Device] | None = None):
     """The step of a recipe for its mesh."""
     grid = mesh.make_mesh(resolved.mesh, devices)
     shapes = jax.eval_shape(lambda: state.create(resolved))
@@ -85,7 +88,7 @@ def sent(program: str) -> dict[str, list[int]]:
     return dict(found)
 
 
-def largest_copied(resolved: config.Config) -> float:
+def largest_copied(resolved: resolve.Config) -> float:
     """MiB of the largest leaf of the state that is whole on all devices."""
     grid = mesh.make_mesh(resolved.mesh)
     shapes = jax.tree.leaves(jax.eval_shape(lambda: state.create(resolved)))
@@ -94,7 +97,7 @@ def largest_copied(resolved: config.Config) -> float:
 
 def report(name: str) -> bool:
     """Compiles and prints; whether nothing large is whole on every device."""
-    resolved = config.resolve(config.load(name, ["--config.mesh=fsdp:8"]))
+    resolved = resolve.resolve(resolve.load(name, ["--config.mesh=fsdp:8"]))
     program = compiled(resolved)
     communicated = sent(program.as_text())
     print(f"{name}, fsdp:8, {resolved.train.batch_size} examples")
@@ -111,7 +114,7 @@ def report(name: str) -> bool:
     return max(sent_most, copied) <= MOST_MIB and communicated.keys() <= EXPECTED
 
 
-def scaling(resolved: config.Config) -> dict[str, tuple[float, float, float]]:
+def scaling(resolved: resolve.Config) -> dict[str, tuple[float, float, float]]:
     """{mesh: (FLOP, bytes of the state, all other bytes) per device}, batch and recipe alike."""
     found = {}
     for spec in ("data:1", *MESHES):
@@ -125,7 +128,7 @@ def scaling(resolved: config.Config) -> dict[str, tuple[float, float, float]]:
 
 def scale(name: str) -> bool:
     """Compiles for each mesh and prints what a device does and holds."""
-    found = scaling(config.resolve(config.load(name)))
+    found = scaling(resolve.resolve(resolve.load(name)))
     whole = found["data:1"]
     print(f"{name:24}{'GFLOP':>20}{'MiB of state':>20}{'MiB besides':>20}")
     for spec, one in found.items():

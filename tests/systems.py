@@ -5,8 +5,8 @@ import functools
 
 import numpy as np
 
-from d2v_jax.train import config as recipes
-from d2v_jax.train.config import Config
+from d2v_jax.train.recipe import resolve as recipes
+from d2v_jax.train.recipe.resolve import Config
 
 NAMES = ("v1_audio_base", "v1_image_base", "v1_text_base",
          "v2_audio_base", "v2_image_base", "v2_text_base")  # fmt: skip

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 import d2v_jax as d2v
-from d2v_jax import cli
+from d2v_jax.cli import main
 from d2v_jax.common.checks import UserError
 
 SMOKE = ["--config", "quickstart_image:smoke", "--config.train.steps=8",
@@ -21,7 +21,7 @@ SMOKE = ["--config", "quickstart_image:smoke", "--config.train.steps=8",
 def run(tmp_path_factory):
     """A finished run of the smoke recipe."""
     workdir = tmp_path_factory.mktemp("run") / "smoke"
-    assert cli.main(["pretrain", *SMOKE, "--workdir", str(workdir)]) == 0
+    assert main.main(["pretrain", *SMOKE, "--workdir", str(workdir)]) == 0
     return workdir
 
 
@@ -39,7 +39,7 @@ def pictures(tmp_path):
 
 
 def fails(capsys, *words):
-    code = cli.main(list(map(str, words)))
+    code = main.main(list(map(str, words)))
     err = capsys.readouterr().err
     assert code == 2 and "Traceback" not in err, err
     return err
@@ -61,18 +61,18 @@ def test_a_run_holds_what_the_readme_says(run):
 
 def test_a_trace_of_chosen_steps(tmp_path):
     argv = ["pretrain", *SMOKE, "--workdir", str(tmp_path), "--config.profile=steps:3..4"]
-    assert cli.main(argv) == 0
+    assert main.main(argv) == 0
     assert len(list((tmp_path / "profile").rglob("*.xplane.pb"))) == 1
 
 
 def test_a_finished_run_stays_finished(run, caplog):
     caplog.set_level("INFO", "d2v")
-    assert cli.main(["pretrain", "--workdir", str(run)]) == 0
+    assert main.main(["pretrain", "--workdir", str(run)]) == 0
     assert "is complete at step 8" in caplog.text
 
 
 def test_probe_writes_its_table(run, capsys):
-    assert cli.main(["probe", str(run), "--examples", "96"]) == 0
+    assert main.main(["probe", str(run), "--examples", "96"]) == 0
     table = capsys.readouterr().out
     scores = json.loads((run / "probe.json").read_text())
     for probe in ("linear", "knn"):
@@ -84,7 +84,7 @@ def test_probe_writes_its_table(run, capsys):
 def test_probe_on_own_class_folders(run, pictures, capsys):
     copy = pictures.parent / "copy"
     shutil.copytree(run, copy)
-    assert cli.main(["probe", str(copy), "--source", str(pictures)]) == 0
+    assert main.main(["probe", str(copy), "--source", str(pictures)]) == 0
     assert "2 classes" in capsys.readouterr().out
     assert json.loads((copy / "probe.json").read_text())["linear"]["pixels"] > 0.8
 
@@ -92,7 +92,7 @@ def test_probe_on_own_class_folders(run, pictures, capsys):
 def test_features_of_a_folder(run, pictures, tmp_path, capsys):
     (pictures / "a" / "broken.jpg").write_text("not a picture")
     out = tmp_path / "f.npz"
-    assert cli.main(["features", str(run), str(pictures), "--out", str(out)]) == 0
+    assert main.main(["features", str(run), str(pictures), "--out", str(out)]) == 0
     saved = np.load(out)
     assert saved["features"].shape == (40, 32) and len(set(saved["names"])) == 40
     assert "40 images" in capsys.readouterr().out
@@ -117,7 +117,7 @@ def test_load_gives_the_pure_tree_and_features(run):
 
 
 def test_inspect_shows_the_tree(run, capsys):
-    assert cli.main(["inspect", str(run)]) == 0
+    assert main.main(["inspect", str(run)]) == 0
     out = capsys.readouterr().out
     assert "trunk/block_00/mlp/fc1/kernel" in out and "owned" in out and '"steps": 8' in out
 
@@ -125,7 +125,7 @@ def test_inspect_shows_the_tree(run, capsys):
 def test_convert_then_probe_as_any_run(tmp_path, capsys):
     case = pathlib.Path(__file__).parent / "golden" / "v2_image"
     out = tmp_path / "imported"
-    assert cli.main(["convert", str(case / "checkpoint.pt"), str(out)]) == 0
+    assert main.main(["convert", str(case / "checkpoint.pt"), str(out)]) == 0
     assert "largest difference after reading them back: 0" in capsys.readouterr().out
     encoder = d2v.load(out)
     assert sum(x.size for x in _leaves(encoder.params)) == 65_152
@@ -186,7 +186,7 @@ def test_a_damaged_checkpoint(run, tmp_path, capsys):
     assert "checkpoints/8 cannot be read" in err and "continues from step 4" in err
     assert "cannot be read" in fails(capsys, "probe", copy)
     shutil.move(copy / "checkpoints" / "8", copy / "moved")
-    assert cli.main(["pretrain", "--workdir", str(copy)]) == 0
+    assert main.main(["pretrain", "--workdir", str(copy)]) == 0
 
 
 def test_hostile_and_foreign_files(tmp_path, capsys):

@@ -13,8 +13,8 @@ from nbclient import NotebookClient
 
 from d2v_jax.common import trees
 from d2v_jax.common.checks import ConfigError, UserError
-from d2v_jax.train import config as configs
 from d2v_jax.train import state
+from d2v_jax.train.recipe import resolve as configs
 from d2v_jax.transfer import encoder
 
 ROOT = pathlib.Path(__file__).parents[1]

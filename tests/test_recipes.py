@@ -10,9 +10,10 @@ import pytest
 from d2v_jax.common import trees
 from d2v_jax.common.checks import ConfigError
 from d2v_jax.data.config import batch_sizes
-from d2v_jax.data2vec import masking
 from d2v_jax.data2vec.model import Model
-from d2v_jax.train import config, state
+from d2v_jax.encoder import masking
+from d2v_jax.train import state
+from d2v_jax.train.recipe import resolve
 
 FOLDER = pathlib.Path(__file__).parents[1] / "configs"
 RECIPES = sorted(p.stem for p in FOLDER.glob("*_*.py") if not p.stem.startswith("_"))
@@ -48,18 +49,18 @@ TEACHERS = {
 @pytest.mark.parametrize("variant", ["", ":smoke"])
 @pytest.mark.parametrize("name", RECIPES)
 def test_builds(name, variant):
-    resolved = config.resolve(config.load(name + variant))
+    resolved = resolve.resolve(resolve.load(name + variant))
     shapes = jax.eval_shape(lambda: state.create(resolved))
     assert resolved.recipe == name
     assert trees.count(shapes.student) > 0
     assert set(shapes.teacher) == set(resolved.model.teacher.owns)
-    again = config.resolve(config.to_fields(resolved))
+    again = resolve.resolve(resolve.to_fields(resolved))
     assert again == resolved
 
 
 @pytest.mark.parametrize("name", sorted(SIZES))
 def test_sizes_equal_the_papers(name):
-    resolved = config.resolve(config.load(name))
+    resolved = resolve.resolve(resolve.load(name))
     shapes = jax.eval_shape(lambda: state.create(resolved))
     decoder = trees.count(shapes.student["decoder"])
     tokens = Model(resolved.model).token_count(resolved.data.example_shape)
@@ -75,13 +76,13 @@ def test_every_published_recipe_has_its_size():
 
 @pytest.mark.parametrize("name", sorted(SIZES))
 def test_a_budget_sees_the_same_data(name):
-    whole = config.resolve(config.load(name))
+    whole = resolve.resolve(resolve.load(name))
     text = (FOLDER / f"{name}.py").read_text()
     if "budget" not in text:
         with pytest.raises(ConfigError, match="has no variant 'budget'; there is ':smoke'$"):
-            config.load(f"{name}:budget")
+            resolve.load(f"{name}:budget")
         return
-    small = config.resolve(config.load(f"{name}:budget"))
+    small = resolve.resolve(resolve.load(f"{name}:budget"))
     shrink = whole.train.batch_size // small.train.batch_size
     assert shrink > 1 or small.train.micro_batches > 1
     assert small.train.batch_size * small.train.steps == whole.train.batch_size * whole.train.steps
@@ -106,7 +107,7 @@ def test_a_budget_sees_the_same_data(name):
 @pytest.mark.parametrize("system", ["v1_audio", "v1_image", "v1_text",
                                     "v2_audio", "v2_image", "v2_text"])  # fmt: skip
 def test_every_system_has_a_budget(system):
-    assert config.load(f"{system}_base:budget").train.micro_batches > 0
+    assert resolve.load(f"{system}_base:budget").train.micro_batches > 0
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -118,4 +119,4 @@ def test_says_what_it_costs(name):
 
 def test_unknown_variant_is_refused():
     with pytest.raises(ConfigError, match="no variant 'smok'.*':smoke'"):
-        config.load("v2_image_base:smok")
+        resolve.load("v2_image_base:smok")

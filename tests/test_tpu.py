@@ -19,7 +19,7 @@ import time
 import pytest
 import yaml
 
-from d2v_jax.train import config
+from d2v_jax.train.recipe import resolve
 
 ROOT = pathlib.Path(__file__).parents[1]
 TPU = ROOT / "tpu"
@@ -545,7 +545,7 @@ def test_costs_follow_the_recipes():
     for name, flop in found.items():
         text = (costs.FOLDER / f"{name}.py").read_text()
         each = re.search(r"about ([\d.]+) TFLOP\s+per (?:example|image)", text)
-        resolved = config.resolve(config.load(name))
+        resolved = resolve.resolve(resolve.load(name))
         if each and not name.startswith(("v1_audio", "v2_audio")):
             total = float(each[1]) * 1e12 * resolved.train.batch_size * resolved.train.steps
             assert flop == pytest.approx(total, rel=0.1), name

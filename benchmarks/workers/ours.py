@@ -17,12 +17,13 @@ def build(spec: dict[str, Any]) -> tuple[Step, dict[str, Any]]:
     Fields that an older checkout does not have yet are left out.
     """
     _own_recipes()
-    if importlib.util.find_spec("d2v_jax.train.allocator"):
-        from d2v_jax.train import allocator
+    if importlib.util.find_spec("d2v_jax.train.machine"):
+        from d2v_jax.train.machine import allocator
 
         allocator.keep_freed_memory()
-    from d2v_jax.train import config as recipes
-    from d2v_jax.train import mesh, state, step
+    from d2v_jax.train import state, step
+    from d2v_jax.train.machine import mesh
+    from d2v_jax.train.recipe import resolve as recipes
 
     published = recipes.load(spec["recipe"])
     words = [f"--config.{word}" for word in spec["fields"] if _has(published, word)]

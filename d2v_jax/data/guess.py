@@ -7,8 +7,8 @@ import os
 import pathlib
 
 from d2v_jax.common.checks import UserError
-from d2v_jax.data.folder import IMAGES, SOUNDS, TEXTS
 from d2v_jax.data.sources import JOIN
+from d2v_jax.data.stores.folder import IMAGES, SOUNDS, TEXTS
 
 BUILTIN = {
     "builtin:photos": "image", "builtin:tones": "audio", "builtin:speech": "audio",

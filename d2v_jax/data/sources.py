@@ -8,24 +8,28 @@ from collections.abc import Callable
 import numpy as np
 
 from d2v_jax.common.checks import UserError
-from d2v_jax.data import audio, image, manifest, pydocs, shards, text, tfds_source
-from d2v_jax.data.blocks import Blocks
+from d2v_jax.data.audio import manifest, waves
+from d2v_jax.data.audio.recordings import Sounds, long_enough
+from d2v_jax.data.audio.remembered import Remembered
+from d2v_jax.data.audio.tfds_audio import TfdsAudio
+from d2v_jax.data.builtin import pydocs
+from d2v_jax.data.builtin.photos import PhotoWindows
+from d2v_jax.data.builtin.speech import open_speech
+from d2v_jax.data.builtin.tones import Tones
 from d2v_jax.data.config import AudioData, DataConfig, ImageData, TextData
-from d2v_jax.data.corpus import tokenize
-from d2v_jax.data.documents import Texts
-from d2v_jax.data.folder import IMAGES, SOUNDS, TEXTS, Folder, Kind
-from d2v_jax.data.photos import PhotoWindows
-from d2v_jax.data.prepared import Prepared, looks_prepared
+from d2v_jax.data.image import pictures
 from d2v_jax.data.records import Concatenated, Example, Record, Source
-from d2v_jax.data.remembered import Remembered
-from d2v_jax.data.sounds import Sounds, long_enough
-from d2v_jax.data.speech import open_speech
-from d2v_jax.data.textfiles import TextFiles
-from d2v_jax.data.tfds_audio import TfdsAudio
-from d2v_jax.data.tfds_text import TfdsText
-from d2v_jax.data.tokenizer import tokenizer_of
-from d2v_jax.data.tokens import open_tokens
-from d2v_jax.data.tones import Tones
+from d2v_jax.data.stores import shards, tfds_source
+from d2v_jax.data.stores.folder import IMAGES, SOUNDS, TEXTS, Folder, Kind
+from d2v_jax.data.stores.prepared import Prepared, looks_prepared
+from d2v_jax.data.text import rows
+from d2v_jax.data.text.blocks import Blocks
+from d2v_jax.data.text.corpus import tokenize
+from d2v_jax.data.text.documents import Texts
+from d2v_jax.data.text.stored_ids import open_tokens
+from d2v_jax.data.text.textfiles import TextFiles
+from d2v_jax.data.text.tfds_text import TfdsText
+from d2v_jax.data.text.tokenizer import tokenizer_of
 
 JOIN = " + "
 BUILTIN_PREFIX = "builtin:"
@@ -63,7 +67,7 @@ def open_data(cfg: DataConfig) -> Data:
             lengths = np.concatenate([source.lengths for source in sources])
             sources = [Remembered(source) for source in sources]
             buckets = buckets_of(lengths, cfg.buckets or (cfg.samples,))
-            cut, follows = audio.random_crop, ("audio", cfg.samples, cfg.buckets)
+            cut, follows = waves.random_crop, ("audio", cfg.samples, cfg.buckets)
         case ImageData():
             sources = [open_images(one) for one in each_source(cfg)]
             follows = (
@@ -71,11 +75,11 @@ def open_data(cfg: DataConfig) -> Data:
                 cfg.flip, cfg.jitter, cfg.resize,
             )  # fmt: skip
             buckets = None
-            cut = functools.partial(image.example, cfg=cfg)
+            cut = functools.partial(pictures.example, cfg=cfg)
         case TextData():
             sources = [open_text(one) for one in each_source(cfg)]
             buckets = None
-            cut, follows = text.padded, ("text", cfg.tokens)
+            cut, follows = rows.padded, ("text", cfg.tokens)
     sizes = tuple(map(len, sources))
     if buckets is None:
         buckets = ((cfg.example_shape[0], np.arange(sum(sizes))),)

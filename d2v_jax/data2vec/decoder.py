@@ -6,8 +6,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from d2v_jax.data2vec import masking
 from d2v_jax.data2vec.config import DecoderConfig
+from d2v_jax.encoder import masking
 from d2v_jax.nn import initializers
 from d2v_jax.nn.activation import gelu
 from d2v_jax.nn.conv import ConvLayer

@@ -2,9 +2,9 @@
 
 from typing import NamedTuple
 
-from d2v_jax.data2vec import masking
 from d2v_jax.data2vec.config import ModelConfig
 from d2v_jax.data2vec.model import Model, frontend_of
+from d2v_jax.encoder import masking
 
 
 class Flops(NamedTuple):

@@ -12,10 +12,10 @@ import jax.numpy as jnp
 from d2v_jax.common.checks import ConfigError
 from d2v_jax.common.rng import Keys, keys
 from d2v_jax.common.trees import Tree
-from d2v_jax.data2vec import masking, parts
 from d2v_jax.data2vec.config import ModelConfig
 from d2v_jax.data2vec.decoder import Decoder, fill
-from d2v_jax.data2vec.masking import Mask
+from d2v_jax.encoder import masking, parts
+from d2v_jax.encoder.masking import Mask
 from d2v_jax.frontends import audio, image, text
 from d2v_jax.nn.block import BlockSpec
 from d2v_jax.nn.dropout import dropout

@@ -4,11 +4,12 @@ import jax
 import jax.numpy as jnp
 
 from d2v_jax.common.trees import Tree
-from d2v_jax.data2vec import loss, masking, teacher
+from d2v_jax.data2vec import loss, teacher
 from d2v_jax.data2vec.loss import Mean
-from d2v_jax.data2vec.masking import Mask
 from d2v_jax.data2vec.model import Inputs, Model, Predictions, Tokens
 from d2v_jax.data2vec.targets import make_targets
+from d2v_jax.encoder import masking
+from d2v_jax.encoder.masking import Mask
 
 
 def teacher_targets(

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from d2v_jax.interop.tensors import DTYPES, MAX_DIMS, tensor
+from d2v_jax.interop.pickles.tensors import DTYPES, MAX_DIMS, tensor
 
 
 class Namespace(dict):

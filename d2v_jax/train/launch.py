@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax.sharding import NamedSharding, PartitionSpec
 
 from d2v_jax.common.checks import UserError, require
-from d2v_jax.train import mesh as meshes
+from d2v_jax.train.machine import mesh as meshes
 from d2v_jax.train.peers import Peers
 
 log = logging.getLogger("d2v")

@@ -11,7 +11,7 @@ from typing import Any
 
 import jax
 
-from d2v_jax.train import metrics as metric
+from d2v_jax.train.report import metrics as metric
 from d2v_jax.train.state import TrainState
 from d2v_jax.train.step import TrainStep
 

@@ -13,17 +13,19 @@ import numpy as np
 from d2v_jax.common import trees
 from d2v_jax.common.checks import UserError
 from d2v_jax.common.trees import Tree
-from d2v_jax.data import tokenizer
 from d2v_jax.data.config import TextData, batch_sizes
 from d2v_jax.data.loader import Batches, open_batches
 from d2v_jax.data.quarantine import Quarantine
 from d2v_jax.data.sources import Data, open_data
-from d2v_jax.train import allocator, loop, metrics, run, state, step
-from d2v_jax.train import mesh as meshes
+from d2v_jax.data.text import tokenizer
+from d2v_jax.train import loop, run, state, step
 from d2v_jax.train.checkpoint import Checkpoints
-from d2v_jax.train.config import Config, to_fields
-from d2v_jax.train.goodput import Goodput, Profile
+from d2v_jax.train.machine import allocator
+from d2v_jax.train.machine import mesh as meshes
 from d2v_jax.train.peers import Peers
+from d2v_jax.train.recipe.resolve import Config, to_fields
+from d2v_jax.train.report import metrics
+from d2v_jax.train.report.goodput import Goodput, Profile
 
 log = logging.getLogger("d2v")
 

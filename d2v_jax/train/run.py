@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from d2v_jax.common.checks import UserError
-from d2v_jax.train.config import Config, completed, resolve, to_fields
+from d2v_jax.train.recipe.resolve import Config, completed, resolve, to_fields
 
 FILE = "config.json"
 TOKENIZER = "tokenizer"  # folder with a copy of its files, where it has any

@@ -10,8 +10,8 @@ import optax
 from d2v_jax.common import rng
 from d2v_jax.data2vec import teacher
 from d2v_jax.data2vec.model import Model
-from d2v_jax.train.config import Config
 from d2v_jax.train.optimizer import make_optimizer
+from d2v_jax.train.recipe.resolve import Config
 
 
 @flax.struct.dataclass

@@ -13,9 +13,9 @@ from d2v_jax.common.trees import Tree
 from d2v_jax.data2vec import objective, teacher
 from d2v_jax.data2vec.loss import Mean
 from d2v_jax.data2vec.model import Model
-from d2v_jax.train import mesh as meshes
-from d2v_jax.train.config import Config
+from d2v_jax.train.machine import mesh as meshes
 from d2v_jax.train.optimizer import learning_rate, make_optimizer
+from d2v_jax.train.recipe.resolve import Config
 from d2v_jax.train.state import TrainState
 
 Batch = dict[str, jax.Array]

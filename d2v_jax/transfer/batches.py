@@ -7,10 +7,10 @@ import jax
 import numpy as np
 
 from d2v_jax.common.checks import UserError
-from d2v_jax.data import audio, text, tokenizer
 from d2v_jax.data.config import AudioData, ImageData, TextData
+from d2v_jax.data.text import rows, tokenizer
 from d2v_jax.data2vec.model import Model
-from d2v_jax.train.config import Config
+from d2v_jax.train.recipe.resolve import Config
 
 SHORTEST = 16_000  # samples that the shortest batch of waves is padded to
 
@@ -102,7 +102,7 @@ def _waves(
             raise UserError(f"wave {i} holds NaN or infinity")
         if len(wave_s) < least:
             raise UserError(f"wave {i} has {len(wave_s)} samples; one frame needs {least}")
-        ready.append(audio.standardise(wave_s) if standardise else np.float32(wave_s))
+        ready.append(waves.standardise(wave_s) if standardise else np.float32(wave_s))
     for length, order in _by_length([len(w) for w in ready], SHORTEST).items():
         size = max(1, samples // length)
         for start in range(0, len(order), size):
@@ -131,7 +131,7 @@ def _texts(recipe: Config, texts: Sequence[Any], count: int) -> Iterator[Batch]:
             lines = [line.strip() for line in words.splitlines() if line.strip()]
             if not lines:
                 raise UserError(f"text {i} is empty; leave it out")
-            words = np.concatenate([[text.BOS], known.encode(lines)])
+            words = np.concatenate([[rows.BOS], known.encode(lines)])
         ids_t = np.asarray(words)
         if ids_t.ndim != 1 or ids_t.dtype.kind not in "iu" or not len(ids_t):
             raise UserError(f"text {i} is neither a string nor a row of integer ids")

@@ -13,15 +13,17 @@ import numpy as np
 from d2v_jax.common import rng, trees
 from d2v_jax.common.checks import UserError
 from d2v_jax.common.trees import Tree
-from d2v_jax.data import tokenizer
 from d2v_jax.data.config import TextData
+from d2v_jax.data.text import tokenizer
 from d2v_jax.data2vec import teacher as teachers
 from d2v_jax.data2vec.config import ModelConfig
 from d2v_jax.data2vec.model import Model
-from d2v_jax.interop import fairseq, hf_read, safetensors_io
+from d2v_jax.interop.fairseq import reader
+from d2v_jax.interop.huggingface import hf_read
+from d2v_jax.interop.ours import safetensors_io
 from d2v_jax.train import checkpoint, run, state
-from d2v_jax.train import config as configs
-from d2v_jax.train.config import Config
+from d2v_jax.train.recipe import resolve as configs
+from d2v_jax.train.recipe.resolve import Config
 
 log = logging.getLogger("d2v")
 
@@ -70,7 +72,7 @@ def _read(path: pathlib.Path) -> Loaded:
             raise UserError(f"{path} is part of a checkpoint; give the folder {path.parent}")
         if (path.parent / run.FILE).is_file() and path.name.startswith("pytorch_model"):
             raise UserError(f"{path} is part of a checkpoint; give the folder {path.parent}")
-        return _imported(fairseq.read_fairseq(path))
+        return _imported(reader.read_fairseq(path))
     if (path / checkpoint.FOLDER).is_dir():
         return _run(path)
     if not (path / run.FILE).is_file():
@@ -145,7 +147,7 @@ def _run(path: pathlib.Path) -> Loaded:
     return _with_tokenizer(loaded, path / run.TOKENIZER)
 
 
-def _imported(imported: fairseq.Imported) -> Loaded:
+def _imported(imported: reader.Imported) -> Loaded:
     recipe = configs.resolve(imported.config)
     # A teacher can own no part that a model of these fields does not have.
     exist = shapes_of(recipe)

@@ -11,8 +11,10 @@ import jax.numpy as jnp
 from d2v_jax.common import trees
 from d2v_jax.common.checks import UserError
 from d2v_jax.data2vec import teacher as teachers
-from d2v_jax.interop import hf_write, safetensors_io
-from d2v_jax.train import checkpoint, config, optimizer, run, state
+from d2v_jax.interop.huggingface import hf_write
+from d2v_jax.interop.ours import safetensors_io
+from d2v_jax.train import checkpoint, optimizer, run, state
+from d2v_jax.train.recipe import resolve
 from d2v_jax.transfer import checkpoints
 from d2v_jax.transfer.checkpoints import Loaded
 
@@ -50,7 +52,7 @@ def convert(source: pathlib.Path, out: pathlib.Path, to: str = "run") -> str:
 
 def _write(loaded: Loaded, out: pathlib.Path, to: str, origin: str) -> list[str]:
     """Returns the paths of the leaves for which the format has no place."""
-    fields = config.to_fields(loaded.recipe)
+    fields = resolve.to_fields(loaded.recipe)
     match to:
         case "run":
             _write_run(loaded, out, origin)
@@ -95,7 +97,7 @@ def _write_run(loaded: Loaded, out: pathlib.Path, origin: str) -> None:
             opt_state=adam,
         ),
         {"next_batch": 0, "fingerprint": None},
-        config.to_fields(recipe),
+        resolve.to_fields(recipe),
     )
     saver.wait()
     saver.close()

@@ -15,9 +15,10 @@ from d2v_jax.common.checks import UserError
 from d2v_jax.common.trees import Tree
 from d2v_jax.data2vec.config import ModelConfig
 from d2v_jax.data2vec.model import Encoded, Inputs, Model, Tokens
-from d2v_jax.interop import hf_files, safetensors_io
-from d2v_jax.train import config as configs
-from d2v_jax.train.config import Config
+from d2v_jax.interop.huggingface import hf_files
+from d2v_jax.interop.ours import safetensors_io
+from d2v_jax.train.recipe import resolve as configs
+from d2v_jax.train.recipe.resolve import Config
 from d2v_jax.transfer import batches, checkpoints, heads
 
 PADDING = ("independent", "original")

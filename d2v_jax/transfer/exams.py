@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from d2v_jax.common.checks import UserError
-from d2v_jax.data.audio import standardise
+from d2v_jax.data.audio.waves import standardise
 from d2v_jax.data.config import AudioData, ImageData, TextData
-from d2v_jax.data.labelled import labelled_images
-from d2v_jax.data.labelled_audio import LabelledWaves, labelled_waves
-from d2v_jax.data.labelled_text import labelled_texts
+from d2v_jax.data.labelled.images import labelled_images
+from d2v_jax.data.labelled.sounds import LabelledWaves, labelled_waves
+from d2v_jax.data.labelled.texts import labelled_texts
 from d2v_jax.data.sources import JOIN
-from d2v_jax.train.config import Config
+from d2v_jax.train.recipe.resolve import Config
 from d2v_jax.transfer import baselines, batches
 from d2v_jax.transfer.encoder import Encoder
 

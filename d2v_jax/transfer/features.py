@@ -11,10 +11,10 @@ from typing import NamedTuple
 import numpy as np
 
 from d2v_jax.common.checks import UserError
-from d2v_jax.data.audio import RATE
+from d2v_jax.data.audio.waves import RATE
 from d2v_jax.data.config import AudioData, ImageData, TextData
-from d2v_jax.data.labelled import folder_images
-from d2v_jax.data.named import folder_waves, text_documents
+from d2v_jax.data.inputs import folder_waves, text_documents
+from d2v_jax.data.labelled.images import folder_images
 from d2v_jax.transfer import batches, encoder
 from d2v_jax.transfer.encoder import Encoder
 

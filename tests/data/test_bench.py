@@ -8,18 +8,19 @@ import pytest
 from PIL import Image
 from sounds import encoded, tone
 
-from d2v_jax.cli import main
+from d2v_jax.cli.main import main
 from d2v_jax.common.checks import UserError
-from d2v_jax.data import audio as sound
-from d2v_jax.data import bench, image, plain_loops
+from d2v_jax.data.audio import waves as sound
+from d2v_jax.data.image import pictures
 from d2v_jax.data.records import BadRecord, Record
 from d2v_jax.data.sources import Data, open_data
+from d2v_jax.measure import data_bench, plain_loops
 
 
 @pytest.fixture
 def alone(monkeypatch):
     """No worker processes, which take seconds to begin."""
-    monkeypatch.setattr(bench, "WORKERS", ())
+    monkeypatch.setattr(data_bench, "WORKERS", ())
 
 
 def measured(source, tmp_path, *options: str) -> dict:
@@ -44,9 +45,11 @@ NAMES = ["read, random order", "decode + cut, one core", "batches, 0 threads", "
 
 def test_images(folder, tmp_path, capsys, monkeypatch):
     opened = []
-    open_batches = bench.open_batches
+    open_batches = data_bench.open_batches
     monkeypatch.setattr(
-        bench, "open_batches", lambda cfg, **rest: opened.append(cfg) or open_batches(cfg, **rest)
+        data_bench,
+        "open_batches",
+        lambda cfg, **rest: opened.append(cfg) or open_batches(cfg, **rest),
     )
     (folder / "cats" / "00.jpg").write_bytes(b"none")
     small = ["--config.data.image_size=112", "--config.data.threads=2"]
@@ -69,7 +72,7 @@ def test_images(folder, tmp_path, capsys, monkeypatch):
 
 def test_grey_pixels_without_files(alone, config, tmp_path):
     cfg = config("builtin:photos", channels=1, jitter=0.4)
-    said = bench.bench(cfg, 0.1, tmp_path / "x" / "bench.json")
+    said = data_bench.bench(cfg, 0.1, tmp_path / "x" / "bench.json")
     found = json.loads((tmp_path / "x" / "bench.json").read_text())
     assert len(found["stages"]) == 4 and len(found["beside"]) == 2
     assert found["beside"][0]["difference"] < 0.5
@@ -126,7 +129,7 @@ def test_the_plain_picture_is_of_the_same_place(folder, config):
     cfg = config(folder, image_size=24, flip=0.0)
     data = (folder / "cats" / "03.jpg").read_bytes()
     for seed in range(5):
-        mine = image.augment(Record(data, None, ""), cfg, np.random.default_rng(seed))
+        mine = pictures.augment(Record(data, None, ""), cfg, np.random.default_rng(seed))
         plain = plain_loops.plain_picture(data, cfg, np.random.default_rng(seed))
         assert mine.shape == plain.shape and np.abs(mine.astype(int) - plain).max() <= 2
     pixels = np.asarray(Image.open(io.BytesIO(data)))
@@ -145,11 +148,11 @@ def test_the_plain_sound_is_of_the_same_place():
 
 
 def test_nothing_readable(config, folder, monkeypatch):
-    monkeypatch.setattr(bench, "BAD_IN_A_ROW", 30)
+    monkeypatch.setattr(data_bench, "BAD_IN_A_ROW", 30)
     for path in folder.glob("*/*.jpg"):
         path.write_bytes(b"none")
     with pytest.raises(UserError, match=r"30 records in a row are unreadable, the last: \w+/\d+"):
-        bench.bench(config(folder), 0.1, None)
+        data_bench.bench(config(folder), 0.1, None)
 
 
 def test_the_bad_are_skipped_in_every_stage(config, folder):
@@ -167,5 +170,5 @@ def test_the_bad_are_skipped_in_every_stage(config, folder):
 
     skipped: dict[str, str] = {}
     other = Data(Failing(), (20,), data.buckets, data.cut, ())
-    kept = bench._kept(other, skipped)
+    kept = data_bench._kept(other, skipped)
     assert len(kept) == 10 and len(skipped) == 10 and skipped["record 3"] == "gone"

@@ -4,7 +4,7 @@ import pathlib
 
 import pytest
 
-from d2v_jax.data.cache import cache_folder, write_whole
+from d2v_jax.common.files import cache_folder, write_whole
 
 
 def test_where_it_is(monkeypatch, tmp_path):

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from sounds import encoded, tone, wav
 
-from d2v_jax.data.audio import _stored_crop, random_crop
+from d2v_jax.data.audio.remembered import Remembered
+from d2v_jax.data.audio.waves import _stored_crop, random_crop
 from d2v_jax.data.loader import open_batches
 from d2v_jax.data.records import BadRecord, Concatenated, Record
-from d2v_jax.data.remembered import Remembered
 from d2v_jax.data.sources import open_audio, open_data
 
 

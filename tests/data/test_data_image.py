@@ -7,8 +7,15 @@ import pytest
 from pictures import encoded, jpeg, ramp
 from PIL import Image
 
-from d2v_jax.data import photos
-from d2v_jax.data.image import augment, central, decode, jitter, random_resized_crop_box, resize
+from d2v_jax.data.builtin import photos
+from d2v_jax.data.image.pictures import (
+    augment,
+    central,
+    decode,
+    jitter,
+    random_resized_crop_box,
+    resize,
+)
 from d2v_jax.data.records import BadRecord, Record
 
 RGB = Image.fromarray(ramp())

@@ -8,14 +8,16 @@ import numpy as np
 import pytest
 
 from d2v_jax.common.checks import UserError
-from d2v_jax.data import corpus, progress, pydocs
-from d2v_jax.data.blocks import Blocks
-from d2v_jax.data.corpus import tokenize
-from d2v_jax.data.documents import Document
+from d2v_jax.data import progress
+from d2v_jax.data.builtin import pydocs
 from d2v_jax.data.loader import open_batches
 from d2v_jax.data.sources import open_data, open_text
-from d2v_jax.data.textfiles import TextFiles
-from d2v_jax.data.tokenizer import Bytes
+from d2v_jax.data.text import corpus
+from d2v_jax.data.text.blocks import Blocks
+from d2v_jax.data.text.corpus import tokenize
+from d2v_jax.data.text.documents import Document
+from d2v_jax.data.text.textfiles import TextFiles
+from d2v_jax.data.text.tokenizer import Bytes
 
 
 def spelled(ids) -> str:

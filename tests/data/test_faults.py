@@ -9,7 +9,7 @@ from PIL import Image
 from sounds import encoded as sound
 from sounds import tone, wav
 
-from d2v_jax import cli
+from d2v_jax.cli import main
 from d2v_jax.data.loader import open_batches
 from d2v_jax.data.quarantine import read
 
@@ -79,7 +79,7 @@ def test_a_run_on_pictures_names_what_is_broken(tmp_path):
         "pretrain", "--config", "quickstart_image:smoke", "--workdir", str(workdir),
         f"--config.data.source={tmp_path / 'x'}", "--config.train.batch_size=16",
     ]  # fmt: skip
-    assert cli.main(argv) == 0  # 480 examples of 400
+    assert main.main(argv) == 0  # 480 examples of 400
     faults = read(workdir / "quarantine.jsonl")
     assert sorted(fault["name"] for fault in faults) == names
     assert all(fault["reason"] for fault in faults)

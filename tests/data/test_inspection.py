@@ -11,12 +11,13 @@ from pictures import jpeg
 from PIL import Image
 from sounds import encoded, tone, wav
 
-from d2v_jax import cli
+from d2v_jax.cli import main
 from d2v_jax.common.checks import UserError
-from d2v_jax.data import charts, image, inspect_text
-from d2v_jax.data.documents import Document
-from d2v_jax.data.findings import chosen
-from d2v_jax.data.inspection import inspect
+from d2v_jax.data.image import pictures
+from d2v_jax.data.inspect import charts, texts
+from d2v_jax.data.inspect.findings import chosen
+from d2v_jax.data.inspect.inspection import inspect
+from d2v_jax.data.text.documents import Document
 
 
 def read(out):
@@ -39,7 +40,7 @@ def test_pictures(config, tmp_path, capsys):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_bytes(data)
     out = tmp_path / "out"
-    assert cli.main(["data", "inspect", str(root), "--out", str(out)]) == 0
+    assert main.main(["data", "inspect", str(root), "--out", str(out)]) == 0
     said = capsys.readouterr().out
     found = read(out)
     assert found["records"] == found["looked_at"] == 6
@@ -82,7 +83,7 @@ def test_recordings(audio, sounds, tmp_path, capsys):
     out = tmp_path / "out"
     fields = ["--config.data.samples=4000", "--config.data.min_samples=2000",
               "--config.data.buckets=()"]  # fmt: skip
-    assert cli.main(["data", "inspect", str(sounds), "--out", str(out), *fields]) == 0
+    assert main.main(["data", "inspect", str(sounds), "--out", str(out), *fields]) == 0
     said = capsys.readouterr().out
     found = read(out)
     assert found["records"] == 18
@@ -108,7 +109,7 @@ def test_texts(text, texts, tmp_path, capsys):
     (texts / "bad.txt").write_bytes(b"caf\xe9")
     out = tmp_path / "out"
     fields = ["--config.data.tokens=16", "--config.data.max_bad_share=0.5"]
-    assert cli.main(["data", "inspect", str(texts), "--out", str(out), *fields]) == 0
+    assert main.main(["data", "inspect", str(texts), "--out", str(out), *fields]) == 0
     said = capsys.readouterr().out
     found = read(out)
     assert found["documents"] == 5 and found["lines"] == 8 and found["repeated_lines"] == 3
@@ -122,8 +123,8 @@ def test_texts(text, texts, tmp_path, capsys):
     # What is prepared tells no lines, but the same tokens.
     ready = tmp_path / "ready"
     bytes_ = "--config.data.tokenizer=bytes"
-    assert cli.main(["data", "prepare", str(texts), str(ready), bytes_, *fields]) == 0
-    assert cli.main(["data", "inspect", str(ready), "--out", str(out), *fields]) == 0
+    assert main.main(["data", "prepare", str(texts), str(ready), bytes_, *fields]) == 0
+    assert main.main(["data", "inspect", str(ready), "--out", str(out), *fields]) == 0
     again = read(out)
     same = ("documents", "tokens", "unknown", "blocks_contiguous", "blocks_documents",
             "histograms", "fingerprint")  # fmt: skip
@@ -141,7 +142,7 @@ def test_a_sample_and_several_sources(config, folder, tmp_path, capsys):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="is a file, not a folder"):
         inspect(config(folder), tmp_path / "file", None)
-    assert cli.main(["data", "inspect", str(folder), "--sample", "0"]) == 2
+    assert main.main(["data", "inspect", str(folder), "--sample", "0"]) == 2
     assert "--sample 0: must be positive" in capsys.readouterr().err
 
 
@@ -200,11 +201,11 @@ def test_long_documents_come_in_parts():
     class Texts:
         documents = staticmethod(lambda: iter(parts))
 
-    filled = list(inspect_text._filled(Texts()))
+    filled = list(texts._filled(Texts()))
     assert [part.name for part in filled] == ["one", "one", *["two"] * 3, "three"]
-    chosen_ = inspect_text._numbered(filled, [0, 2])
+    chosen_ = texts._numbered(filled, [0, 2])
     assert [part.lines for part in chosen_] == [("a", "b"), ("c",), ("a",)]
-    noted = inspect_text.Noted(filled)
+    noted = texts.Noted(filled)
     assert len(list(noted)) == 6
     assert noted.numbers() == {"lines": 7, "characters": 7, "bytes": 7, "repeated_lines": 4}
 
@@ -217,11 +218,11 @@ def test_long_documents_come_in_parts():
 def test_prepared_text_has_its_own_tokenizer(text, texts, tmp_path):
     words = ["--config.data.tokens=16"]
     made = [str(tmp_path / name) for name in ("tokenizer", "ready")]
-    assert cli.main(["data", "train-tokenizer", str(texts), made[0], "--vocab-size", "262"]) == 0
+    assert main.main(["data", "train-tokenizer", str(texts), made[0], "--vocab-size", "262"]) == 0
     words = [f"--config.data.tokenizer={made[0]}", *words]
-    assert cli.main(["data", "prepare", str(texts), made[1], *words]) == 0
+    assert main.main(["data", "prepare", str(texts), made[1], *words]) == 0
     found = read_of(inspect, text(texts, tokenizer=made[0]), tmp_path / "out")
-    assert cli.main(["data", "inspect", made[1], "--out", str(tmp_path / "out"), words[-1]]) == 0
+    assert main.main(["data", "inspect", made[1], "--out", str(tmp_path / "out"), words[-1]]) == 0
     ready = read(tmp_path / "out")
     assert ready["tokens"] == found["tokens"] and ready["fingerprint"] == found["fingerprint"]
     # Ids that cannot be read are named, and the rest is counted.
@@ -258,7 +259,7 @@ def test_nothing_readable(config, tmp_path):
 
 def test_out_is_made_before_anything_is_read(config, folder, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
-    monkeypatch.setattr(image, "decode", lambda *_: pytest.fail("has read something"))
+    monkeypatch.setattr(pictures, "decode", lambda *_: pytest.fail("has read something"))
     with pytest.raises(UserError, match="cannot be made"):
         inspect(config(folder), tmp_path / "file" / "out", None)
 
@@ -271,7 +272,7 @@ def test_interrupted(config, folder, tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         inspect(config(folder), tmp_path / "out", None)
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["inspect.json"]
-    monkeypatch.setattr(image, "decode", stop)
+    monkeypatch.setattr(pictures, "decode", stop)
     with pytest.raises(KeyboardInterrupt):
         inspect(config(folder), tmp_path / "new", None)
     assert not list((tmp_path / "new").iterdir())

@@ -7,8 +7,9 @@ import pytest
 from pictures import encoded, ramp
 from PIL import Image
 
-from d2v_jax.data import jpeg, photos
-from d2v_jax.data.image import augment, decode
+from d2v_jax.data.builtin import photos
+from d2v_jax.data.image import jpeg
+from d2v_jax.data.image.pictures import augment, decode
 from d2v_jax.data.records import BadRecord, Record
 
 

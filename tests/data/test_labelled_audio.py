@@ -7,9 +7,9 @@ import pytest
 from sounds import tone, wav
 
 from d2v_jax.common.checks import UserError
-from d2v_jax.data import labelled_audio
-from d2v_jax.data.labelled_audio import labelled_waves
-from d2v_jax.data.tones import Tones
+from d2v_jax.data.builtin.tones import Tones
+from d2v_jax.data.labelled import sounds
+from d2v_jax.data.labelled.sounds import labelled_waves
 
 
 def both(cfg, count=1000, seed=0):
@@ -43,7 +43,7 @@ def test_words_lie_where_they_are_said(audio):
 
 def test_long_utterances_are_cut_with_their_words(audio, monkeypatch):
     whole, _ = both(audio("builtin:tones"), 8)
-    monkeypatch.setattr(labelled_audio, "LONGEST", 20_000)
+    monkeypatch.setattr(sounds, "LONGEST", 20_000)
     cut, _ = both(audio("builtin:tones"), 8)
     assert max(map(len, whole.waves)) > max(map(len, cut.waves)) == 20_000
     for words, fewer in zip(whole.words, cut.words):

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 from d2v_jax.common.checks import UserError
-from d2v_jax.data import labelled_text, sources
-from d2v_jax.data.documents import Document
-from d2v_jax.data.labelled_text import labelled_texts
-from d2v_jax.data.text import BOS, EOS
+from d2v_jax.data import sources
+from d2v_jax.data.labelled import texts
+from d2v_jax.data.labelled.texts import labelled_texts
+from d2v_jax.data.text.documents import Document
+from d2v_jax.data.text.rows import BOS, EOS
 
 SOURCE = "builtin:python-docs"
 
@@ -53,7 +54,7 @@ def test_the_seed_picks(text, documents):
 def test_real_documentation(text):
     train, test = labelled_texts(text(SOURCE, tokens=256), 10_000, 0)
     assert len(train.texts) > 1_000 and len(test.texts) > 300
-    assert len(set(train.labels)) == labelled_text.CLASSES
+    assert len(set(train.labels)) == texts.CLASSES
     lines = lambda part: {line.tobytes() for ids_t in part.texts
                           for line in np.split(ids_t[1:], np.flatnonzero(ids_t[1:] == EOS) + 1)
                           if len(line)}  # fmt: skip

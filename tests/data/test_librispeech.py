@@ -6,7 +6,7 @@ import pathlib
 import pytest
 from sounds import encoded, tone
 
-from d2v_jax.data.librispeech import speakers
+from d2v_jax.data.audio.librispeech import speakers
 from d2v_jax.data.sources import open_audio
 
 UTTERANCES = {

@@ -15,7 +15,7 @@ from sounds import tone, wav
 
 from d2v_jax.common.checks import UserError
 from d2v_jax.data import loader
-from d2v_jax.data.image import augment
+from d2v_jax.data.image.pictures import augment
 from d2v_jax.data.loader import open_batches
 from d2v_jax.data.sources import Data, open_data, open_images
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from d2v_jax.common.checks import UserError
-from d2v_jax.data import photos
+from d2v_jax.data.builtin import photos
 from d2v_jax.data.sources import open_images
 
 

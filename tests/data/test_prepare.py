@@ -16,11 +16,12 @@ from PIL import Image
 from sounds import encoded as sound
 from sounds import tone, wav
 
-from d2v_jax.cli import main
+from d2v_jax.cli.main import main
 from d2v_jax.common.checks import UserError
-from d2v_jax.data import image, prepare, processes, stored, write_shard
-from d2v_jax.data.audio import decode, random_crop, utterance
+from d2v_jax.data.audio.waves import decode, random_crop, utterance
+from d2v_jax.data.image import pictures
 from d2v_jax.data.loader import open_batches
+from d2v_jax.data.prepare import examples, prepare, processes, write_shard
 from d2v_jax.data.records import BadRecord, Record
 from d2v_jax.data.sources import open_audio, open_images, open_text
 
@@ -143,12 +144,12 @@ def test_texts(text, texts, tmp_path, capsys):
 def test_labels_texts_and_arrays_are_stored():
     pixels = ramp()
     for channels, array in ((3, pixels), (1, pixels[:, :, 0])):
-        data, samples = stored.picture_example(Record(array, None, "x"), None)
+        data, samples = examples.picture_example(Record(array, None, "x"), None)
         assert b"PNG" in data and samples == 0
-        whole = image.decode(stored._picture(array, None), channels)
+        whole = pictures.decode(examples._picture(array, None), channels)
         assert np.array_equal(np.asarray(whole), array)
     wave_s = (tone(5_000) * 20_000).astype(np.int16)
-    data, samples = stored.sound_example(Record(wave_s, 0, "x"))
+    data, samples = examples.sound_example(Record(wave_s, 0, "x"))
     assert samples == 5_000 and b"fLaC" in data
 
 

@@ -12,11 +12,11 @@ from sounds import encoded, tone
 from tensorflow_datasets.proto import tf_example_pb2
 
 from d2v_jax.common.checks import UserError
-from d2v_jax.data.audio import decode, random_crop, utterance
+from d2v_jax.data.audio.waves import decode, random_crop, utterance
 from d2v_jax.data.loader import open_batches
-from d2v_jax.data.prepared import looks_prepared, read_index
 from d2v_jax.data.records import BadRecord
 from d2v_jax.data.sources import open_audio, open_images
+from d2v_jax.data.stores.prepared import looks_prepared, read_index
 
 LISTS = {bytes: "bytes_list", int: "int64_list", float: "float_list"}
 

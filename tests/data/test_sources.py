@@ -11,7 +11,7 @@ from PIL import Image
 from tensorflow_datasets.proto import tf_example_pb2
 
 from d2v_jax.common.checks import UserError
-from d2v_jax.data.image import decode
+from d2v_jax.data.image.pictures import decode
 from d2v_jax.data.records import BadRecord
 from d2v_jax.data.sources import open_images
 

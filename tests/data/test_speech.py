@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from d2v_jax.common.checks import UserError
-from d2v_jax.data import espeak, speech
-from d2v_jax.data.audio import decode
+from d2v_jax.data.audio.waves import decode
+from d2v_jax.data.builtin import espeak, speech
 from d2v_jax.data.loader import open_batches
 from d2v_jax.data.sources import open_audio
 

@@ -12,9 +12,9 @@ import tensorflow_datasets as tfds
 from pyarrow import parquet
 
 from d2v_jax.common.checks import UserError
-from d2v_jax.data import textfiles
-from d2v_jax.data.documents import Document, whole
 from d2v_jax.data.sources import open_documents, open_text
+from d2v_jax.data.text import textfiles
+from d2v_jax.data.text.documents import Document, whole
 
 ROWS = ["First line.\nSecond line.", "Another one.", "", "Grüße\r\n\r\nwörld"]
 FOUND = [("First line.", "Second line."), ("Another one.",), (), ("Grüße", "wörld")]

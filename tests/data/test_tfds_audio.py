@@ -12,11 +12,11 @@ import tensorflow_datasets as tfds
 from sounds import encoded, tone
 
 from d2v_jax.common.checks import UserError
-from d2v_jax.data.audio import decode, utterance
+from d2v_jax.data.audio.waves import decode, utterance
 from d2v_jax.data.loader import open_batches
 from d2v_jax.data.records import BadRecord
 from d2v_jax.data.sources import open_audio
-from d2v_jax.data.tfds_folder import find
+from d2v_jax.data.stores.tfds_folder import find
 
 COUNT = 20
 AUDIO = "tensorflow_datasets.core.features.audio_feature.Audio"
@@ -161,7 +161,7 @@ def test_labels_and_splits(audio, described):
 def test_lengths_are_kept(audio, described, tmp_path, monkeypatch):
     described("ints")
     first = open_audio(audio("tfds:speech"))
-    monkeypatch.setattr("d2v_jax.data.tfds_audio.TfdsAudio._measure", None)
+    monkeypatch.setattr("d2v_jax.data.audio.tfds_audio.TfdsAudio._measure", None)
     again = open_audio(audio("tfds:speech"))
     assert np.array_equal(first.lengths, again.lengths) and first.class_names == again.class_names
     assert first.fingerprint == again.fingerprint

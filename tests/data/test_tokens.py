@@ -8,20 +8,21 @@ import numpy as np
 import pytest
 
 from d2v_jax.common.checks import UserError
-from d2v_jax.data import corpus, tokens, write_tokens
 from d2v_jax.data.loader import open_batches
+from d2v_jax.data.prepare import write_ids
 from d2v_jax.data.records import BadRecord
 from d2v_jax.data.sources import open_text
-from d2v_jax.data.tokenizer import vocab_size
+from d2v_jax.data.text import corpus, stored_ids
+from d2v_jax.data.text.tokenizer import vocab_size
 
 
 @pytest.fixture
 def books(tmp_path, monkeypatch):
     """Three files of some thousand words; chunks, records and shards are small."""
     monkeypatch.setattr(corpus, "CHUNK", 600)
-    for module in (tokens, write_tokens):
+    for module in (stored_ids, write_ids):
         monkeypatch.setattr(module, "RECORD", 100)
-    monkeypatch.setattr(write_tokens, "MEGABYTE", 5_000)
+    monkeypatch.setattr(write_ids, "MEGABYTE", 5_000)
     rng = np.random.default_rng(0)
     words = ["low", "lower", "tower", "on", "a"]
     root = tmp_path / "books"
@@ -35,7 +36,7 @@ def books(tmp_path, monkeypatch):
 
 @pytest.fixture
 def small_bpe(tmp_path, text, books):
-    from d2v_jax.data.train_tokenizer import train_tokenizer
+    from d2v_jax.data.text.train_tokenizer import train_tokenizer
 
     train_tokenizer(text(books), tmp_path / "bpe", 270)
     return tmp_path / "bpe"
@@ -53,7 +54,7 @@ def same(one, two) -> None:
 def test_blocks_are_the_same(text, books, tmp_path, request, ids, blocks):
     tokenizer = "bytes" if ids == "bytes" else str(request.getfixturevalue("small_bpe"))
     plain = text(books, tokenizer=tokenizer, blocks=blocks, tokens=130)
-    index = write_tokens.write_tokens(plain, tmp_path / "out", 1)
+    index = write_ids.write_tokens(plain, tmp_path / "out", 1)
     assert len(index["shards"]) > 2 and index["documents"] == 51
     assert index["tokens"] == sum(shard["tokens"] for shard in index["shards"])
     names = {path.name for path in (tmp_path / "out").iterdir()}
@@ -77,7 +78,7 @@ def test_blocks_are_the_same(text, books, tmp_path, request, ids, blocks):
 
 def test_labels_and_classes(text, tmp_path):
     plain = text("builtin:python-docs", tokens=500, blocks="documents")
-    write_tokens.write_tokens(plain, tmp_path / "out", 1)
+    write_ids.write_tokens(plain, tmp_path / "out", 1)
     prepared = open_text(text(tmp_path / "out", tokens=500, blocks="documents"))
     assert prepared.class_names == open_text(plain).class_names
     same(open_text(plain), prepared)
@@ -90,8 +91,8 @@ class Interrupted(Exception):
 @pytest.mark.parametrize("whole", [0, 1, 3])
 def test_it_goes_on_where_it_was_interrupted(text, books, tmp_path, monkeypatch, caplog, whole):
     plain = text(books)
-    expected = write_tokens.write_tokens(plain, tmp_path / "straight", 1)
-    write_whole, written = write_tokens.write_whole, []
+    expected = write_ids.write_tokens(plain, tmp_path / "straight", 1)
+    write_whole, written = write_ids.write_whole, []
 
     def stop(path, data):
         if path.name.endswith(f"{whole:05d}.json"):
@@ -99,28 +100,28 @@ def test_it_goes_on_where_it_was_interrupted(text, books, tmp_path, monkeypatch,
         written.append(path.name)
         write_whole(path, data)
 
-    monkeypatch.setattr(write_tokens, "write_whole", stop)
+    monkeypatch.setattr(write_ids, "write_whole", stop)
     with pytest.raises(Interrupted):
-        write_tokens.write_tokens(plain, tmp_path / "out", 1)
+        write_ids.write_tokens(plain, tmp_path / "out", 1)
     with pytest.raises(UserError, match=r"no prepared\.json.*d2v data prepare"):
         open_text(text(tmp_path / "out"))
     if whole == 3:  # a whole shard that was damaged since is written again, the others are not
-        path = tmp_path / "out" / write_tokens.SHARD.format(1)
+        path = tmp_path / "out" / write_ids.SHARD.format(1)
         path.write_bytes(path.read_bytes()[:-1] + b"x")
     written.clear()
     monkeypatch.setattr(
-        write_tokens, "write_whole", lambda p, d: (written.append(p.name), write_whole(p, d))
+        write_ids, "write_whole", lambda p, d: (written.append(p.name), write_whole(p, d))
     )
     with caplog.at_level(logging.WARNING, "d2v"):
-        again = write_tokens.write_tokens(plain, tmp_path / "out", 1)
+        again = write_ids.write_tokens(plain, tmp_path / "out", 1)
     assert again == expected and {p.name for p in (tmp_path / "out").iterdir()} == {
         p.name for p in (tmp_path / "straight").iterdir()
     }
-    done = {write_tokens.DONE.format(n) for n in range(len(expected["shards"]))}
-    kept = {write_tokens.DONE.format(n) for n in range(whole)}
+    done = {write_ids.DONE.format(n) for n in range(len(expected["shards"]))}
+    kept = {write_ids.DONE.format(n) for n in range(whole)}
     if whole == 3:
         assert "is damaged and written again" in caplog.text
-        kept = {write_tokens.DONE.format(0)}
+        kept = {write_ids.DONE.format(0)}
     assert set(written) == done - kept
 
 
@@ -128,27 +129,27 @@ def test_another_plan_is_refused(text, books, tmp_path, monkeypatch):
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "mine.txt").write_text("x")
     with pytest.raises(UserError, match="not empty; give a new folder"):
-        write_tokens.write_tokens(text(books), tmp_path / "full", 1)
+        write_ids.write_tokens(text(books), tmp_path / "full", 1)
     with pytest.raises(UserError, match="holds no text"):
         (tmp_path / "empty").mkdir()
         (tmp_path / "empty" / "a.txt").write_text("\n")
-        write_tokens.write_tokens(text(tmp_path / "empty"), tmp_path / "none", 1)
+        write_ids.write_tokens(text(tmp_path / "empty"), tmp_path / "none", 1)
 
     def stop(*args):
         raise Interrupted
 
-    monkeypatch.setattr(write_tokens._Shards, "_write", stop)
+    monkeypatch.setattr(write_ids._Shards, "_write", stop)
     with pytest.raises(Interrupted):
-        write_tokens.write_tokens(text(books), tmp_path / "out", 1)
+        write_ids.write_tokens(text(books), tmp_path / "out", 1)
     with pytest.raises(UserError, match=r"was begun with shard_mb=1, and now it is 2"):
-        write_tokens.write_tokens(text(books), tmp_path / "out", 2)
+        write_ids.write_tokens(text(books), tmp_path / "out", 2)
     (books / "d.txt").write_text("more")
     with pytest.raises(UserError, match=r"was begun with source_fingerprint="):
-        write_tokens.write_tokens(text(books), tmp_path / "out", 1)
+        write_ids.write_tokens(text(books), tmp_path / "out", 1)
 
 
 def test_the_tokenizer_must_be_the_same(text, books, small_bpe, tmp_path):
-    write_tokens.write_tokens(text(books, tokenizer=str(small_bpe)), tmp_path / "out", 1)
+    write_ids.write_tokens(text(books, tokenizer=str(small_bpe)), tmp_path / "out", 1)
     with pytest.raises(UserError, match=r"another tokenizer than data\.tokenizer='bytes'; give"):
         open_text(text(tmp_path / "out"))
     with pytest.raises(UserError, match=r"'gpt2'.*was prepared with lies in it: data\.tokenizer="):
@@ -157,7 +158,7 @@ def test_the_tokenizer_must_be_the_same(text, books, small_bpe, tmp_path):
 
 
 def test_damaged_folders(text, books, tmp_path):
-    index = write_tokens.write_tokens(text(books), tmp_path / "out", 1)
+    index = write_ids.write_tokens(text(books), tmp_path / "out", 1)
     shard = tmp_path / "out" / index["shards"][1]["file"]
     sound = shard.read_bytes()
     shard.write_bytes(sound[:300] + bytes(50) + sound[350:])  # the ids of one record
@@ -188,7 +189,7 @@ def test_damaged_folders(text, books, tmp_path):
 
 
 def test_a_tokenizer_of_ones_own(text, books, tmp_path):
-    from d2v_jax.data.train_tokenizer import train_tokenizer
+    from d2v_jax.data.text.train_tokenizer import train_tokenizer
 
     said = train_tokenizer(text(books), tmp_path / "tok", 280)
     assert (

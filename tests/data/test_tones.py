@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from d2v_jax.common.checks import UserError
+from d2v_jax.data.builtin.tones import UTTERANCES, VOICES, WORDS, Tones
 from d2v_jax.data.sources import open_audio
-from d2v_jax.data.tones import UTTERANCES, VOICES, WORDS, Tones
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +70,7 @@ def test_words_sound_alike_and_differ(tones):
 
 
 def test_pulses_are_harmonics_of_the_pitch(tones):
-    from d2v_jax.data.tones import _pulses
+    from d2v_jax.data.builtin.tones import _pulses
 
     pulses_s = _pulses(np.full(16_000, 200.0, np.float32))
     power = np.abs(np.fft.rfft(pulses_s)) ** 2

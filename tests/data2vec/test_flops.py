@@ -9,8 +9,9 @@ import pytest
 import systems
 
 from d2v_jax.data2vec import flops
-from d2v_jax.train import config as recipes
-from d2v_jax.train import plan, state, step
+from d2v_jax.measure import plan
+from d2v_jax.train import state, step
+from d2v_jax.train.recipe import resolve as recipes
 
 COSTS = pathlib.Path(__file__).parents[2] / "tpu" / "costs.py"
 

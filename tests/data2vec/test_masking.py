@@ -7,9 +7,9 @@ import pytest
 
 from d2v_jax.common import rng
 from d2v_jax.common.checks import ConfigError
-from d2v_jax.data2vec import masking
-from d2v_jax.data2vec.config import MaskConfig
-from d2v_jax.train import mesh
+from d2v_jax.encoder import masking
+from d2v_jax.encoder.config import MaskConfig
+from d2v_jax.train.machine import mesh
 
 
 def cfg(kind, share, adjust=0.0, block=1, neighbours=1, views=1):

@@ -7,8 +7,8 @@ import numpy as np
 from torch_files import zip_file
 
 from d2v_jax.common import trees
-from d2v_jax.interop import fairseq
-from d2v_jax.interop.torch_pickle import read
+from d2v_jax.interop.fairseq import reader
+from d2v_jax.interop.pickles.torch_pickle import read
 
 GOLDEN = pathlib.Path(__file__).parents[1] / "golden"
 # Case -> our name of the system, where their teacher lies.
@@ -33,14 +33,14 @@ def arrays(case: str, prefix: str) -> dict[str, np.ndarray]:
     return {k.removeprefix(prefix): recorded[k] for k in recorded.files if k.startswith(prefix)}
 
 
-def imported(case: str) -> fairseq.Imported:
+def imported(case: str) -> reader.Imported:
     """A golden file as it is."""
-    return fairseq.read_fairseq(GOLDEN / case / "checkpoint.pt", images_per_device=2)
+    return reader.read_fairseq(GOLDEN / case / "checkpoint.pt", images_per_device=2)
 
 
-def load(tmp_path: pathlib.Path, content: Any, **options: Any) -> fairseq.Imported:
+def load(tmp_path: pathlib.Path, content: Any, **options: Any) -> reader.Imported:
     """Writes what a file shall hold and reads it."""
-    return fairseq.read_fairseq(zip_file(tmp_path / "f.pt", content), **options)
+    return reader.read_fairseq(zip_file(tmp_path / "f.pt", content), **options)
 
 
 def student(content: dict[str, Any]) -> dict[str, np.ndarray]:

@@ -7,8 +7,8 @@ import pytest
 from cases import SYSTEMS, checkpoint, imported, load, student, teacher
 
 from d2v_jax.common.checks import UserError
-from d2v_jax.interop import original, v1_config, v2_config
-from d2v_jax.train.config import resolve
+from d2v_jax.interop.fairseq import original, v1_config, v2_config
+from d2v_jax.train.recipe.resolve import resolve
 
 WAVE = ((24, 10, 5), *((24, 3, 2),) * 4, (24, 2, 2), (24, 2, 2))
 NO_DROPOUT = {"input_dropout": 0.0, "dropout": 0.0, "attention_dropout": 0.0, "drop_path": 0.0,

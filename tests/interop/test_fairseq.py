@@ -24,9 +24,10 @@ from torch_files import Ops
 from d2v_jax.common import trees
 from d2v_jax.common.checks import UserError
 from d2v_jax.data2vec.model import Model
-from d2v_jax.interop import fairseq, keymap
-from d2v_jax.interop.inert import UnsafeCheckpoint
-from d2v_jax.train.config import resolve
+from d2v_jax.interop import keymap
+from d2v_jax.interop.fairseq import reader
+from d2v_jax.interop.pickles.inert import UnsafeCheckpoint
+from d2v_jax.train.recipe.resolve import resolve
 
 CASES = pytest.mark.parametrize("case", SYSTEMS)
 # Keys of theirs that are no parameters of ours.
@@ -281,7 +282,7 @@ def test_a_hostile_checkpoint_stays_unsafe(tmp_path):
 def test_the_key_map_of_any_recipe_leads_out():
     """What the layout needs is in the recipe alone."""
     got = imported("v2_audio")
-    rules = fairseq.layout("v2_audio", got.config)
+    rules = reader.layout("v2_audio", got.config)
     same(rules.convert_student(keymap.invert(got.student, rules.student)), got.student)
     tree = {**got.student, "prenet": {}}
     with pytest.raises(UserError, match=r"2 missing: prenet/norm/scale, prenet/norm/bias"):

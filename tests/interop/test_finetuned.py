@@ -8,7 +8,7 @@ from cases import SYSTEMS, checkpoint, imported, load, same, student
 
 from d2v_jax.common.checks import UserError
 from d2v_jax.interop import keymap
-from d2v_jax.train.config import resolve
+from d2v_jax.train.recipe.resolve import resolve
 
 RANDOM = np.random.default_rng(0)
 CTC, INSIDE, TASK = "w2v_encoder.w2v_model.", "model.", "classification_heads.sst."

@@ -13,7 +13,7 @@ from torch_files import zip_file
 from d2v_jax.common import trees
 from d2v_jax.common.checks import UserError
 from d2v_jax.interop import keymap
-from d2v_jax.interop.hf_read import SET_ASIDE, read_hf
+from d2v_jax.interop.huggingface.hf_read import SET_ASIDE, read_hf
 
 GOLDEN = pathlib.Path(__file__).parents[1] / "golden"
 CASES = sorted(GOLDEN.glob("hf_*"))

@@ -9,9 +9,9 @@ import pathlib
 import numpy as np
 import pytest
 
-from d2v_jax.interop.fairseq import read_fairseq
-from d2v_jax.interop.hf_read import read_hf
-from d2v_jax.interop.hf_write import write_hf
+from d2v_jax.interop.fairseq.reader import read_fairseq
+from d2v_jax.interop.huggingface.hf_read import read_hf
+from d2v_jax.interop.huggingface.hf_write import write_hf
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")

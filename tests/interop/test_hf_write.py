@@ -11,10 +11,10 @@ from safetensors.numpy import load_file
 
 from d2v_jax.common import trees
 from d2v_jax.common.checks import UserError
-from d2v_jax.interop import hf_files
-from d2v_jax.interop.fairseq import read_fairseq
-from d2v_jax.interop.hf_read import read_hf
-from d2v_jax.interop.hf_write import write_hf
+from d2v_jax.interop.fairseq.reader import read_fairseq
+from d2v_jax.interop.huggingface import hf_files
+from d2v_jax.interop.huggingface.hf_read import read_hf
+from d2v_jax.interop.huggingface.hf_write import write_hf
 
 GOLDEN = pathlib.Path(__file__).parents[1] / "golden"
 CASES = sorted(GOLDEN.glob("hf_*"))

@@ -15,8 +15,8 @@ import torch_files
 from torch_files import Ops, legacy_file, name, text, zip_file
 
 from d2v_jax.common.checks import UserError
-from d2v_jax.interop.inert import UnsafeCheckpoint
-from d2v_jax.interop.torch_pickle import read
+from d2v_jax.interop.pickles.inert import UnsafeCheckpoint
+from d2v_jax.interop.pickles.torch_pickle import read
 
 MARKER = "touch-me-not"  # what a payload would create in the current folder
 TOUCH = text(f"touch {MARKER}")

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from d2v_jax.common.checks import UserError
-from d2v_jax.interop import keymap, original, specs
+from d2v_jax.interop import keymap
+from d2v_jax.interop.fairseq import original, specs
 from d2v_jax.interop.keymap import Constant
 from d2v_jax.interop.layout import rename
 from d2v_jax.interop.sections import Section

@@ -10,8 +10,9 @@ from safetensors.numpy import load_file, save_file
 
 from d2v_jax.common import trees
 from d2v_jax.common.checks import UserError
-from d2v_jax.interop import hf_files, safetensors_io
-from d2v_jax.interop.fairseq import read_fairseq
+from d2v_jax.interop.fairseq.reader import read_fairseq
+from d2v_jax.interop.huggingface import hf_files
+from d2v_jax.interop.ours import safetensors_io
 
 GOLDEN = pathlib.Path(__file__).parents[1] / "golden"
 SYSTEMS = ("v1_audio", "v1_text", "v1_vision", "v2_audio", "v2_image", "v2_text")

@@ -5,7 +5,7 @@ from cases import checkpoint, load
 from d2v_jax.configs import audio, v1_audio_base
 
 from d2v_jax.common.checks import UserError
-from d2v_jax.train.config import resolve
+from d2v_jax.train.recipe.resolve import resolve
 
 COSINE = {"_name": "cosine", "warmup_updates": 100, "min_lr": 1e-5}
 ADAM = {"_name": "adam", "adam_betas": "(0.9, 0.95)", "adam_eps": 1e-6, "weight_decay": 0.02}

@@ -16,7 +16,7 @@ import torch_files
 from torch_files import STORAGES, Ops, View, legacy_file, name, text, zip_file
 
 from d2v_jax.common.checks import UserError
-from d2v_jax.interop.torch_pickle import read
+from d2v_jax.interop.pickles.torch_pickle import read
 
 GOLDEN = pathlib.Path(__file__).parents[1] / "golden"
 BOTH = pytest.mark.parametrize("write", [zip_file, legacy_file], ids=["zip", "legacy"])

@@ -3,11 +3,11 @@
 import pytest
 
 from d2v_jax.common.checks import ConfigError
-from d2v_jax.train import config
+from d2v_jax.train.recipe import resolve as recipes
 
 
 def resolve(*overrides, name="v2_image_base"):
-    return config.resolve(config.load(name, overrides))
+    return recipes.resolve(recipes.load(name, overrides))
 
 
 BAD = {
@@ -106,14 +106,14 @@ def test_good_values_pass():
 
 def test_recipe_by_name_file_or_not_at_all(tmp_path):
     with pytest.raises(ConfigError, match="did you mean 'v2_image_base'"):
-        config.load("v2_image_bse")
+        recipes.load("v2_image_bse")
     own = tmp_path / "mine.py"
     own.write_text("from d2v_jax.configs import v2_image_base\n"
                    "def get_config(arg=''):\n"
                    "    c = v2_image_base.get_config()\n"
                    "    c.train.batch_size = 64\n"
                    "    return c\n")  # fmt: skip
-    assert config.resolve(config.load(str(own))).train.batch_size == 64
+    assert recipes.resolve(recipes.load(str(own))).train.batch_size == 64
     for body, words in (
         ("def get_config(arg=''): return 3", "returned int"),
         ("def get_config(arg='')\n", "mine.py"),
@@ -122,24 +122,24 @@ def test_recipe_by_name_file_or_not_at_all(tmp_path):
     ):
         own.write_text(body)
         with pytest.raises(ConfigError, match=words):
-            config.load(str(own))
+            recipes.load(str(own))
 
 
 def test_fields_added_or_lost_in_python_are_named():
-    fields = config.to_fields(resolve())
+    fields = recipes.to_fields(resolve())
     fields["train"]["step"] = 5
     with pytest.raises(ConfigError, match="train has no field 'step'; did you mean 'steps'"):
-        config.resolve(fields)
-    fields = config.to_fields(resolve())
+        recipes.resolve(fields)
+    fields = recipes.to_fields(resolve())
     del fields["mask"]["views"]
     with pytest.raises(ConfigError, match="mask lacks views"):
-        config.resolve(fields)
-    fields = config.to_fields(resolve())
+        recipes.resolve(fields)
+    fields = recipes.to_fields(resolve())
     fields["trunk"]["depth"] = True
     with pytest.raises(ConfigError, match="trunk.depth=True must be of type int"):
-        config.resolve(fields)
+        recipes.resolve(fields)
 
 
 def test_leftover_words_are_refused():
     with pytest.raises(ConfigError, match="unexpected argument 'extra'"):
-        config.load("v2_image_base", ["extra"])
+        recipes.load("v2_image_base", ["extra"])

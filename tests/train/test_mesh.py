@@ -7,7 +7,9 @@ from jax.sharding import PartitionSpec
 
 from d2v_jax.common import trees
 from d2v_jax.common.checks import ConfigError
-from d2v_jax.train import config, mesh, state
+from d2v_jax.train import state
+from d2v_jax.train.machine import mesh
+from d2v_jax.train.recipe import resolve
 
 
 @pytest.mark.parametrize(
@@ -53,7 +55,7 @@ BYTES = {"v2_audio_base": (1479.6, 186.8), "v2_image_base": (1401.4, 177.0),
 
 @pytest.mark.parametrize("name", sorted(BYTES))
 def test_bytes_per_device(name):
-    shapes = jax.eval_shape(lambda: state.create(config.resolve(config.load(name))))
+    shapes = jax.eval_shape(lambda: state.create(resolve.resolve(resolve.load(name))))
     for spec, expected in zip(("data:8", "fsdp:8"), BYTES[name]):
         grid = mesh.make_mesh(spec)
         held = jax.tree.map(
@@ -65,7 +67,7 @@ def test_bytes_per_device(name):
 
 def test_twins_lie_beside_each_other():
     """Student, teacher and both moments of Adam are cut alike, leaf by leaf."""
-    shapes = jax.eval_shape(lambda: state.create(config.resolve(config.load("v2_image_large"))))
+    shapes = jax.eval_shape(lambda: state.create(resolve.resolve(resolve.load("v2_image_large"))))
     grid = mesh.make_mesh("data:2,fsdp:4")
     student, teacher = (dict(trees.leaves(tree)) for tree in (
         mesh.state_sharding(shapes.student, grid), mesh.state_sharding(shapes.teacher, grid)

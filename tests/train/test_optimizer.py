@@ -9,11 +9,12 @@ import optax
 import systems
 
 from d2v_jax.common import trees
-from d2v_jax.train import config, optimizer, state
+from d2v_jax.train import optimizer, state
+from d2v_jax.train.recipe import resolve
 
 
 def test_update_equals_the_formula():
-    resolved = config.resolve(config.load("v2_image_base"))
+    resolved = resolve.resolve(resolve.load("v2_image_base"))
     opt = dataclasses.replace(resolved.optimizer, warmup_steps=2, eps=1e-3, clip=1.0)
     resolved = dataclasses.replace(resolved, optimizer=opt)
     transform = optimizer.make_optimizer(resolved)

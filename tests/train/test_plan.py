@@ -7,7 +7,7 @@ import pytest
 import systems
 
 from d2v_jax.common.checks import ConfigError
-from d2v_jax.train import plan
+from d2v_jax.measure import plan
 
 
 def table(config):

@@ -13,7 +13,9 @@ import time
 import pytest
 
 from d2v_jax.common.checks import UserError
-from d2v_jax.train import config, metrics, pretrain, run
+from d2v_jax.train import pretrain, run
+from d2v_jax.train.recipe import resolve
+from d2v_jax.train.report import metrics
 
 STEPS = 24
 RECIPE = ["--config", "quickstart_image:smoke", f"--config.train.steps={STEPS}",
@@ -110,14 +112,14 @@ def test_history_never_holds_a_step_twice(tmp_path):
 
 
 def test_another_recipe_is_refused(tmp_path):
-    smoke = config.resolve(config.load("quickstart_image:smoke"))
+    smoke = resolve.resolve(resolve.load("quickstart_image:smoke"))
     run.write_config(tmp_path, smoke)
     run.continue_or_refuse(tmp_path, smoke)
-    free = config.load("quickstart_image:smoke", ["--config.train.log_every=7"])
-    run.continue_or_refuse(tmp_path, config.resolve(free))
-    other = config.load("quickstart_image:smoke", ["--config.optimizer.learning_rate=0.5"])
+    free = resolve.load("quickstart_image:smoke", ["--config.train.log_every=7"])
+    run.continue_or_refuse(tmp_path, resolve.resolve(free))
+    other = resolve.load("quickstart_image:smoke", ["--config.optimizer.learning_rate=0.5"])
     with pytest.raises(UserError, match=r"(?s)another recipe.*learning_rate: 0.01 there, 0.5"):
-        run.continue_or_refuse(tmp_path, config.resolve(other))
+        run.continue_or_refuse(tmp_path, resolve.resolve(other))
 
 
 def test_a_damaged_config_is_named(tmp_path):

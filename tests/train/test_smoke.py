@@ -8,9 +8,9 @@ import pytest
 import systems
 
 import d2v_jax
-from d2v_jax import cli
-from d2v_jax.data import tokenizer
-from d2v_jax.train import mesh
+from d2v_jax.cli import main
+from d2v_jax.data.text import tokenizer
+from d2v_jax.train.machine import mesh
 
 
 @pytest.mark.parametrize("name", systems.NAMES)
@@ -18,7 +18,7 @@ def test_learns_and_resumes_exactly(name, tmp_path, monkeypatch, caplog):
     whole = mesh.make_mesh
     monkeypatch.setattr(mesh, "make_mesh", lambda spec: whole(spec, jax.devices()[:1]))
     first, again = tmp_path / "first", tmp_path / "again"
-    assert cli.main(["pretrain", "--config", f"{name}:smoke", "--workdir", str(first)]) == 0
+    assert main.main(["pretrain", "--config", f"{name}:smoke", "--workdir", str(first)]) == 0
     history = [json.loads(line) for line in (first / "metrics.jsonl").read_text().splitlines()]
     assert [record["step"] for record in history] == list(range(1, 31))
     losses = [record["loss"] for record in history]
@@ -27,7 +27,7 @@ def test_learns_and_resumes_exactly(name, tmp_path, monkeypatch, caplog):
 
     shutil.copytree(first, again)
     shutil.rmtree(again / "checkpoints" / "30")
-    assert cli.main(["pretrain", "--workdir", str(again)]) == 0
+    assert main.main(["pretrain", "--workdir", str(again)]) == 0
     course = lambda record: {k: v for k, v in record.items() if not k.endswith("_s")}
     resumed = [json.loads(line) for line in (again / "metrics.jsonl").read_text().splitlines()]
     assert list(map(course, resumed)) == list(map(course, history))
@@ -42,7 +42,7 @@ def test_crops_of_several_lengths(tmp_path):
         "--config.train.steps=12", "--config.optimizer.warmup_steps=2",
         "--config.trunk.depth=1", "--config.targets.blocks=(0,)", "--config.mask.views=1",
     ]  # fmt: skip
-    assert cli.main(argv) == 0
+    assert main.main(argv) == 0
     history = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     examples = [round(r["examples_per_s"] / r["steps_per_s"]) for r in history[1:]]
     assert set(examples) == {16, 8}
@@ -55,9 +55,9 @@ def test_a_run_of_text_keeps_its_tokenizer(tmp_path):
     books.mkdir()
     line = json.dumps({"text": "the lower tower lowers the flower. " * 20})
     (books / "a.jsonl").write_text(f"{line}\n" * 20)
-    data = [cli.main(["data", "train-tokenizer", str(books), str(tmp_path / "bpe"),
+    data = [main.main(["data", "train-tokenizer", str(books), str(tmp_path / "bpe"),
                       "--vocab-size", "280"]),
-            cli.main(["data", "prepare", str(books), str(tmp_path / "ready"),
+            main.main(["data", "prepare", str(books), str(tmp_path / "ready"),
                       f"--config.data.tokenizer={tmp_path / 'bpe'}"])]  # fmt: skip
     assert data == [0, 0]
     size = tokenizer.open_tokenizer(str(tmp_path / "ready")).vocab_size
@@ -68,7 +68,7 @@ def test_a_run_of_text_keeps_its_tokenizer(tmp_path):
         "--config.train.steps=2", "--config.optimizer.warmup_steps=1",
         "--config.trunk.depth=1", "--config.targets.blocks=(0,)",
     ]  # fmt: skip
-    assert cli.main(argv) == 0
+    assert main.main(argv) == 0
     (tmp_path / "run").rename(tmp_path / "moved")
     for folder in ("books", "bpe", "ready"):
         shutil.rmtree(tmp_path / folder)

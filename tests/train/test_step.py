@@ -10,7 +10,10 @@ import systems
 
 from d2v_jax.common import trees
 from d2v_jax.common.checks import ConfigError
-from d2v_jax.train import config, loop, mesh, metrics, state, step
+from d2v_jax.train import loop, state, step
+from d2v_jax.train.machine import mesh
+from d2v_jax.train.recipe import resolve
+from d2v_jax.train.report import metrics
 
 # Compared in two parts: hidden tokens vary in number, or there are views and a cls term.
 PARTS = ("v1_audio_base", "v1_text_base", "v2_image_base")
@@ -131,7 +134,7 @@ def test_bfloat16_stays_close(tiny):
     a, b = run(tiny, 1, steps=2)[0], run(half, 1, steps=2)[0]
     np.testing.assert_allclose(a[0]["loss"], b[0]["loss"], rtol=0.02)
     assert a[0]["loss"] != b[0]["loss"]
-    resolved = config.resolve(config.load("v2_image_base"))
+    resolved = resolve.resolve(resolve.load("v2_image_base"))
     assert resolved.model.trunk.dtype == "bfloat16"
 
 

@@ -9,9 +9,10 @@ import jax
 import pytest
 import systems
 
-from d2v_jax import cli
+from d2v_jax.cli import main
 from d2v_jax.data2vec import flops
-from d2v_jax.train import ablate, bench, compile_cache, devices
+from d2v_jax.measure import ablate, devices, step_bench
+from d2v_jax.train.machine import compile_cache
 
 SMOKE = "quickstart_image:smoke"
 
@@ -20,7 +21,7 @@ def test_a_step_in_figures(tmp_path, capsys, one_device):
     out = tmp_path / "new" / "step.json"
     argv = ["bench", "step", SMOKE, "--seconds", "0.01", "--parts", "--json", str(out),
             "--compare", "trunk.remat=blocks", "train.batch_size=4"]  # fmt: skip
-    assert cli.main(argv) == 0
+    assert main.main(argv) == 0
     said, record = capsys.readouterr().out, json.loads(out.read_text())
     config = systems.smoke("quickstart_image")
     each = flops.of_example(config.model, config.data.example_shape)
@@ -43,22 +44,22 @@ def test_a_step_in_figures(tmp_path, capsys, one_device):
 def test_a_part_left_out_is_arithmetic_left_out(name, part, one_device):
     """By the compiler's count: what goes is about what was counted for the part."""
     config = systems.small(name)
-    count = lambda without: bench.Setting(config, without).lower().cost_analysis()["flops"]
+    count = lambda without: step_bench.Setting(config, without).lower().cost_analysis()["flops"]
     whole, less = count(None), count(part)
     assert less < whole
     if part != "update":
-        setting = bench.Setting(config)
+        setting = step_bench.Setting(config)
         each = flops.of_example(config.model, setting.example_shape)
         ours = setting.examples * getattr(each, part)
         assert whole - less > 0.5 * ours
 
 
 def test_a_step_that_does_not_fit_is_refused(monkeypatch, capsys, one_device):
-    monkeypatch.setattr(bench.os, "sysconf", lambda name: 1000)
-    assert cli.main(["bench", "step", SMOKE, "--seconds", "0.01"]) == 2
+    monkeypatch.setattr(step_bench.os, "sysconf", lambda name: 1000)
+    assert main.main(["bench", "step", SMOKE, "--seconds", "0.01"]) == 2
     assert "train.batch_size" in capsys.readouterr().err
-    assert cli.main(["bench", "step", SMOKE, "--seconds", "0"]) == 2
-    assert cli.main(["bench", "step", SMOKE, "--compare", "trunk.colour=red"]) == 2
+    assert main.main(["bench", "step", SMOKE, "--seconds", "0"]) == 2
+    assert main.main(["bench", "step", SMOKE, "--compare", "trunk.colour=red"]) == 2
     assert "colour" in capsys.readouterr().err
 
 

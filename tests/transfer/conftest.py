@@ -8,7 +8,7 @@ import pytest
 from recorded import checkpoint
 
 from d2v_jax.common import trees
-from d2v_jax.train import config
+from d2v_jax.train.recipe import resolve
 from d2v_jax.transfer import checkpoints, encoder
 
 
@@ -21,7 +21,7 @@ def load():
 @pytest.fixture(scope="session")
 def letters():
     """An untrained encoder of text that reads bytes."""
-    recipe = config.resolve(config.load("v2_text_base:smoke"))
+    recipe = resolve.resolve(resolve.load("v2_text_base:smoke"))
     rng = np.random.default_rng(3)
     near = lambda path, x: path.endswith("scale") + rng.normal(0, 0.1, x.shape).astype(np.float32)
     student = trees.map_with_path(near, checkpoints.shapes_of(recipe))

@@ -10,7 +10,7 @@ from recorded import CASES, checkpoint, examples
 import d2v_jax as d2v
 from d2v_jax.common import trees
 from d2v_jax.common.checks import UserError
-from d2v_jax.interop import safetensors_io
+from d2v_jax.interop.ours import safetensors_io
 from d2v_jax.transfer import checkpoints, convert, encoder
 
 ONES = ("v1_audio", "v1_text", "v1_vision")

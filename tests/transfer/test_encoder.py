@@ -11,7 +11,7 @@ from recorded import AUDIO, CASES, GOLDEN, checkpoint, examples
 
 import d2v_jax as d2v
 from d2v_jax.common.checks import UserError
-from d2v_jax.data.audio import standardise
+from d2v_jax.data.audio.waves import standardise
 from d2v_jax.data2vec.model import Inputs, Model
 from d2v_jax.frontends.audio import frame_count
 from d2v_jax.transfer.convert import convert

@@ -8,8 +8,8 @@ from systems import small
 
 from d2v_jax.common import trees
 from d2v_jax.common.checks import UserError
-from d2v_jax.data.labelled_audio import labelled_waves
-from d2v_jax.data.labelled_text import labelled_texts
+from d2v_jax.data.labelled.sounds import labelled_waves
+from d2v_jax.data.labelled.texts import labelled_texts
 from d2v_jax.transfer import baselines, checkpoints, encoder, exams
 
 

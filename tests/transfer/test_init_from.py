@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 from recorded import CASES, checkpoint
 
-from d2v_jax import cli
+from d2v_jax.cli import main
 from d2v_jax.common import rng, trees
 from d2v_jax.data import loader
 from d2v_jax.data2vec import objective
 from d2v_jax.data2vec.model import Model
-from d2v_jax.train import config, pretrain, run, state
+from d2v_jax.train import pretrain, run, state
+from d2v_jax.train.recipe import resolve
 from d2v_jax.transfer import checkpoints, convert
 
 BUILTIN = {
@@ -52,7 +53,7 @@ def begin(tmp_path, monkeypatch, one_device):
         words = ["pretrain", "--config", str(base), "--workdir", str(tmp_path / "w"),
                  *SHORT, *BUILTIN[modality]]  # fmt: skip
         words += [f"--config.init_from={init_from}"] if init_from else []
-        assert cli.main([*words, *more]) == (0 if seen else 2)
+        assert main.main([*words, *more]) == (0 if seen else 2)
         assert bool(seen) == (tmp_path / "w").exists(), "a refused run left something behind"
         return seen[0] if seen else None
 
@@ -97,7 +98,7 @@ def test_from_every_kind_of_folder(runs, begin, tmp_path, monkeypatch):
     case = "v1_vision"
     theirs = checkpoints.read(checkpoint(case))
     convert.convert(checkpoint(case), tmp_path / "folder", "safetensors")
-    resolved = config.resolve(config.load(str(_recipe(tmp_path, runs(case)))))
+    resolved = resolve.resolve(resolve.load(str(_recipe(tmp_path, runs(case)))))
     for place in (runs(case), tmp_path / "folder"):
         student, owned = checkpoints.start_from(_with_start(resolved, place))
         same(student, theirs.student)
@@ -119,7 +120,7 @@ def _recipe(tmp_path, workdir):
 
 
 def _with_start(resolved, place):
-    return config.resolve(config.to_fields(resolved) | {"init_from": str(place)})
+    return resolve.resolve(resolve.to_fields(resolved) | {"init_from": str(place)})
 
 
 @pytest.mark.parametrize("case", ["hf_audio", "hf_audio_ctc", "hf_vision", "hf_text_cls"])
@@ -149,7 +150,7 @@ def test_what_hugging_face_lacks_is_new(begin, tmp_path, caplog, case):
 def test_a_run_without_its_decoder_cannot_be_continued(begin, tmp_path, capsys, caplog):
     convert.convert(checkpoint("hf_audio"), tmp_path / "w")
     assert "without decoder" in caplog.text
-    assert cli.main(["pretrain", "--workdir", str(tmp_path / "w")]) == 2
+    assert main.main(["pretrain", "--workdir", str(tmp_path / "w")]) == 2
     err = capsys.readouterr().err
     assert "without decoder" in err and f"--config.init_from={tmp_path / 'w'}" in err
 
@@ -207,7 +208,7 @@ def test_the_first_loss_is_the_checkpoints(runs, letters, tmp_path, one_device, 
         letters.save(source)
     words = ["pretrain", "--config", str(base), f"--config.init_from={source}", *SHORT,
              *BUILTIN[modality], "--workdir", str(tmp_path / "w")]  # fmt: skip
-    assert cli.main(words) == 0
+    assert main.main(words) == 0
     recipe = run.read_config(tmp_path / "w")
     assert recipe.init_from == str(source)
     loss = json.loads((tmp_path / "w" / "metrics.jsonl").read_text())["loss"]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from d2v_jax import cli
+from d2v_jax.cli import main
 from d2v_jax.common.checks import UserError
 from d2v_jax.transfer import probe
 
@@ -18,7 +18,7 @@ ENTRANTS = ["random", "student", "teacher"]
 def trained(name, workdir):
     args = ["pretrain", "--config", f"{name}:smoke", "--config.train.steps=5",
             "--config.optimizer.warmup_steps=2"]  # fmt: skip
-    assert cli.main([*args, "--workdir", str(workdir)]) == 0
+    assert main.main([*args, "--workdir", str(workdir)]) == 0
     return workdir
 
 
@@ -48,7 +48,7 @@ def speakers(tmp_path):
 
 
 def test_sound(heard, capsys):
-    assert cli.main(["probe", str(heard), "--examples", "40"]) == 0
+    assert main.main(["probe", str(heard), "--examples", "40"]) == 0
     said = capsys.readouterr().out
     record = json.loads((heard / "probe.json").read_text())
     assert list(record["tasks"]) == ["voice", "word"] and record["step"] == 5
@@ -62,7 +62,7 @@ def test_sound(heard, capsys):
 
 
 def test_text(written, capsys):
-    assert cli.main(["probe", str(written), "--examples", "60"]) == 0
+    assert main.main(["probe", str(written), "--examples", "60"]) == 0
     record = json.loads((written / "probe.json").read_text())
     assert list(record["tasks"]) == ["document"]
     assert list(record["linear"]) == ["tokens", *ENTRANTS]

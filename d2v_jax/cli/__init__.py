@@ -1,0 +1,1 @@
+"""The `d2v` command, one file per family of sub-commands."""

@@ -1,0 +1,118 @@
+"""`d2v data`: look at a source, make shards of it, measure how fast it is read."""
+
+import argparse
+import importlib
+import pathlib
+from collections.abc import Sequence
+
+from d2v_jax.common.checks import UserError, require
+from d2v_jax.data.config import DataConfig, TextData
+
+SOURCE = "as data.source: a folder, tfds:NAME, builtin:NAME, shards, several joined by ' + '"
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """The sub-commands."""
+    tasks = parser.add_subparsers(dest="job", required=True, metavar="job")
+
+    def job(name: str, run, summary: str) -> argparse.ArgumentParser:
+        sub = tasks.add_parser(name, help=summary, description=summary, allow_abbrev=False)
+        sub.set_defaults(job_run=run)
+        sub.add_argument("source", metavar="SOURCE", help=SOURCE)
+        sub.add_argument("--modality", choices=("audio", "image", "text"),
+                         help="where the names of the files do not tell")  # fmt: skip
+        sub.add_argument("--config", help="a recipe whose data fields count; any of them can be "
+                         "set with --config.data.FIELD=VALUE")  # fmt: skip
+        return sub
+
+    sub = job("inspect", _inspect, "counts, lengths or sizes, rates, duplicates, silence, what is "
+              "unreadable")  # fmt: skip
+    sub.add_argument("--out", type=pathlib.Path, metavar="DIR", help="pictures and inspect.json")
+    sub.add_argument("--sample", type=int, metavar="N", help="look at so many records only")
+
+    sub = job("prepare", _prepare, "shards that are read fast and in any order; run it again to go "
+              "on")  # fmt: skip
+    sub.add_argument("out", type=pathlib.Path, metavar="OUT", help="a new folder, or an "
+                     "interrupted one")  # fmt: skip
+    sub.add_argument("--workers", type=int, default=2, metavar="N", help="processes; default 2")
+    sub.add_argument("--shard-mb", type=int, default=256, metavar="M",
+                     help="size of a shard; default %(default)s")  # fmt: skip
+    sub.add_argument("--max-side", type=int, metavar="P",
+                     help="pixels to which larger pictures are shrunk")  # fmt: skip
+
+    sub = job("bench", _bench, "examples per second of each stage, beside a plain loop")
+    sub.add_argument("--seconds", type=float, default=5.0, metavar="S",
+                     help="for each figure; default %(default)g")  # fmt: skip
+    sub.add_argument("--json", type=pathlib.Path, metavar="FILE", help="the figures as JSON too")
+
+    sub = job("train-tokenizer", _train_tokenizer, "a byte-level BPE in GPT-2's file formats")
+    sub.add_argument("out", type=pathlib.Path, metavar="OUT", help="a new folder")
+    sub.add_argument("--vocab-size", type=int, default=32_000, metavar="N",
+                     help="default %(default)s")  # fmt: skip
+
+
+def run(args: argparse.Namespace, overrides: list[str]) -> str:
+    """Runs the job on the source's data fields; returns what it has to say."""
+    return args.job_run(args, _data_config(args, overrides))
+
+
+def _data_config(args: argparse.Namespace, overrides: Sequence[str]) -> DataConfig:
+    """The fields of the recipe, or of the modality's base, with this source."""
+    from d2v_jax.data import guess
+    from d2v_jax.train.recipe import resolve
+
+    words = [*overrides, f"--config.data.source={args.source}"]
+    if args.config:
+        data = resolve.resolve(resolve.load(args.config, words)).data
+        known = next(name for name, kind in resolve.DATA.items() if isinstance(data, kind))
+        require(
+            args.modality in (None, known),
+            f"--modality {args.modality}: --config {args.config} is of {known}; give one of both",
+        )
+        return data
+    modality = args.modality or guess.modality_of(args.source)
+    base = importlib.import_module(f"d2v_jax.configs.{modality}").get_config()
+    if "tokenizer" in base.data:
+        tokenizer = any(word.startswith("--config.data.tokenizer") for word in words)
+        require(
+            tokenizer or args.job != "prepare",
+            "d2v data prepare stores ids: say whose with --config.data.tokenizer=FOLDER, or bytes",
+        )
+        base.data.tokenizer = "bytes"
+    return resolve.resolve(resolve.edited(base.to_dict(), words, f"--modality {modality}")).data
+
+
+def _positive(name: str, value: float | None) -> None:
+    if value is not None and value <= 0:
+        raise UserError(f"{name} {value}: must be positive")
+
+
+def _inspect(args: argparse.Namespace, cfg: DataConfig) -> str:
+    from d2v_jax.data.inspect import inspection
+
+    _positive("--sample", args.sample)
+    return inspection.inspect(cfg, args.out, args.sample)
+
+
+def _prepare(args: argparse.Namespace, cfg: DataConfig) -> str:
+    from d2v_jax.data.prepare import prepare
+
+    _positive("--workers", args.workers)
+    _positive("--shard-mb", args.shard_mb)
+    _positive("--max-side", args.max_side)
+    return prepare.prepare(cfg, args.out, args.workers, args.shard_mb, args.max_side)
+
+
+def _bench(args: argparse.Namespace, cfg: DataConfig) -> str:
+    from d2v_jax.measure import data_bench
+
+    _positive("--seconds", args.seconds)
+    return data_bench.bench(cfg, args.seconds, args.json)
+
+
+def _train_tokenizer(args: argparse.Namespace, cfg: DataConfig) -> str:
+    from d2v_jax.data.text import train_tokenizer
+
+    if not isinstance(cfg, TextData):
+        raise UserError(f"{args.source!r} is no text; a tokenizer is trained on text")
+    return train_tokenizer.train_tokenizer(cfg, args.out, args.vocab_size)

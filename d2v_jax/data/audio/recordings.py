@@ -1,0 +1,116 @@
+"""Folders of sound files, and which of their recordings are long enough to train on."""
+
+import dataclasses
+import logging
+import os
+from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol
+
+import numpy as np
+import soundfile
+
+from d2v_jax.common.checks import UserError
+from d2v_jax.data.audio import librispeech
+from d2v_jax.data.audio.waves import RATE, RATES, decode, length_known
+from d2v_jax.data.config import AudioData
+from d2v_jax.data.progress import logged
+from d2v_jax.data.records import BadRecord, Record, Source, Subset
+from d2v_jax.data.stores.folder import SOUNDS, Folder
+
+log = logging.getLogger("d2v")
+
+UNKNOWN = -1  # length of a recording whose header cannot be read, or does not say
+HEADER_THREADS = 8
+MANY = 0.1  # share of recordings left out from which on that is a warning
+
+
+class Timed(Source, Protocol):
+    """A source that knows the length of each recording without decoding it."""
+
+    lengths: np.ndarray  # int64 [n], samples at 16 kHz, or UNKNOWN
+
+    def name(self, index: int) -> str:
+        """That of the record, without reading it."""
+        ...
+
+
+class Sounds(Folder):
+    """A folder of wav, flac and ogg files, of any sample rate and number of channels.
+
+    In LibriSpeech's own tree the class is the speaker, and records have transcripts.
+    """
+
+    def __init__(self, root: str | os.PathLike):
+        """Lists the files and reads their headers. Raises `UserError` as `Folder` does."""
+        super().__init__(root, SOUNDS)
+        paths = [self.root / name for name in self.names]
+        with ThreadPoolExecutor(HEADER_THREADS) as pool:
+            lengths = logged(pool.map(_length, paths), f"reading headers in {root}", len(paths))
+            self.lengths = np.fromiter(lengths, np.int64, len(paths))
+        self._texts: list[str | None] | None = None
+        if (speaker_n := librispeech.speakers(self.names)) is not None:
+            self._set_classes(speaker_n)
+            self._texts = librispeech.transcripts(self.root, self.names)
+
+    def read(self, index: int) -> Record:
+        record = super().read(index)
+        if self._texts is None:
+            return record
+        return dataclasses.replace(record, text=self._texts[index])
+
+
+def _length(path: os.PathLike) -> int:
+    try:
+        header = soundfile.info(path)
+    except (soundfile.SoundFileError, OSError):
+        return UNKNOWN  # stays in, so that reading it reports and counts the fault
+    if not length_known(header.frames) or not RATES[0] <= header.samplerate <= RATES[1]:
+        return UNKNOWN
+    return header.frames * RATE // header.samplerate
+
+
+def long_enough(source: Timed, cfg: AudioData) -> Source:
+    """The recordings of at least `cfg.min_samples` and the shortest crop, whichever is more.
+
+    Those of unknown length stay. Those left out are counted in the log and are faults. Raises
+    `UserError` when none is left.
+    """
+    crop = min(cfg.buckets or (cfg.samples,))
+    least = max(crop, cfg.min_samples)
+    known = source.lengths != UNKNOWN
+    keep = ~known | (source.lengths >= least)
+    if not known.any():
+        raise UserError(
+            f"data.source={cfg.source!r}: none of the {len(source)} files says how long it is; "
+            f"the first: {_fault(source)}. Check that they were copied completely"
+        )
+    if not (keep & known).any():
+        field = "data.min_samples" if cfg.min_samples > crop else "data.samples"
+        field = "data.buckets" if field == "data.samples" and cfg.buckets else field
+        longest = int(source.lengths.max())
+        raise UserError(
+            f"{field}={least} ({least / RATE:.2f} s): no recording of {cfg.source!r} is as long; "
+            f"the longest of {len(source)} has {longest} samples at 16 kHz ({longest / RATE:.2f} "
+            f"s). Lower {field}, or give longer recordings"
+        )
+    if keep.all():
+        return source
+    left_out = int((~keep).sum())
+    level = logging.WARNING if left_out > MANY * len(source) else logging.INFO
+    log.log(
+        level, "%d of %d recordings (%.1f%%) of %s are left out: shorter than %.2f s",
+        left_out, len(source), 100 * left_out / len(source), cfg.source, least / RATE,
+    )  # fmt: skip
+    short = {
+        source.name(index): f"{source.lengths[index]} samples, fewer than {least}"
+        for index in np.flatnonzero(~keep).tolist()
+    }
+    return Subset(source, np.flatnonzero(keep), short)
+
+
+def _fault(source: Source) -> str:
+    try:
+        decode(source.read(0).data)
+    except BadRecord as bad:
+        return bad.reason
+    return "a stream without a length"

@@ -1,0 +1,200 @@
+"""Pictures: decoding whatever people have, random crops for training, central ones for tests."""
+
+import io
+import math
+
+import kornia_rs
+import numpy as np
+from PIL import Image, ImageEnhance, UnidentifiedImageError
+
+from d2v_jax.data.config import ImageData
+from d2v_jax.data.image import jpeg
+from d2v_jax.data.records import BadRecord, Example, Record
+
+# Also what files named .jpg often are. Others stay out: some of Pillow's readers start programs.
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
+MODES = {1: "L", 3: "RGB"}  # by channels
+ATTEMPTS = 10  # of the random crop, before it falls back to the centre
+RESIZE_PER_CROP = 256 / 224  # shorter side before a central crop, in sides of the crop
+
+
+def decode(image: bytes | np.ndarray, channels: int) -> Image.Image:
+    """Returns the picture in 8 bits, grey (`channels` 1) or RGB (3).
+
+    16-bit grey is scaled, not clipped. Alpha is dropped and EXIF orientation is not applied,
+    as in the original pipelines. Raises `BadRecord` for anything that is not a whole picture.
+    """
+    picture = _open(image) if isinstance(image, bytes) else _from_array(image)
+    if min(picture.size) < 1:
+        raise BadRecord(f"picture of size {picture.width} x {picture.height}")
+    mode = MODES[channels]
+    if picture.mode == mode:
+        return picture
+    if picture.mode.startswith("I"):  # 16 bits; Pillow's own conversion clips at 255
+        wide_yx = np.asarray(picture).astype(np.int64).clip(0, 65535)
+        picture = Image.fromarray(((wide_yx * 255 + 32767) // 65535).astype(np.uint8))
+    elif picture.mode in ("P", "PA"):
+        # Through RGBA: the palette may hold alpha, which Pillow warns about otherwise.
+        picture = picture.convert("RGBA").convert("RGB")
+    return picture.convert(mode)
+
+
+def _open(data: bytes) -> Image.Image:
+    if not data:
+        raise BadRecord("the file is empty")
+    try:
+        picture = Image.open(io.BytesIO(data), formats=FORMATS)
+        picture.load()
+    except UnidentifiedImageError as error:
+        raise BadRecord("not a jpeg, png or webp picture") from error
+    except Image.DecompressionBombError as error:
+        raise BadRecord(f"too many pixels: {error}") from error
+    except Exception as error:  # damaged bytes make decoders raise nearly anything
+        raise BadRecord(f"damaged picture: {str(error) or type(error).__name__}") from error
+    return picture
+
+
+def _from_array(image: np.ndarray) -> Image.Image:
+    if image.dtype != np.uint8 or image.ndim not in (2, 3) or 0 in image.shape:
+        raise BadRecord(f"pixels {image.dtype} {list(image.shape)}, not uint8 [y, x] or [y, x, c]")
+    if image.ndim == 3 and image.shape[2] == 1:
+        image = image[:, :, 0]
+    return Image.fromarray(np.ascontiguousarray(image))
+
+
+def random_resized_crop_box(
+    width: int,
+    height: int,
+    scale: tuple[float, float],
+    ratio: tuple[float, float],
+    rng: np.random.Generator,
+) -> tuple[int, int, int, int]:
+    """Draws (left, top, right, bottom) in pixels, by torchvision's rule (REFERENCE §10.5).
+
+    Area uniform in `scale` (share of the picture), width / height log-uniform in `ratio`; a
+    draw that does not fit is repeated, and after ten the largest central box of a permitted
+    ratio is taken.
+    """
+    for _ in range(ATTEMPTS):
+        area = width * height * rng.uniform(*scale)
+        aspect = math.exp(rng.uniform(math.log(ratio[0]), math.log(ratio[1])))
+        w = round(math.sqrt(area * aspect))
+        h = round(math.sqrt(area / aspect))
+        if 0 < w <= width and 0 < h <= height:
+            top = int(rng.integers(height - h + 1))
+            left = int(rng.integers(width - w + 1))
+            return left, top, left + w, top + h
+    w, h = width, height
+    if width / height < ratio[0]:
+        h = round(width / ratio[0])
+    elif width / height > ratio[1]:
+        w = round(height * ratio[1])
+    left, top = (width - w) // 2, (height - h) // 2
+    return left, top, left + w, top + h
+
+
+def augment(record: Record, cfg: ImageData, rng: np.random.Generator) -> np.ndarray:
+    """Colour jitter, random resized crop and flip: uint8 [y, x, c], y = x = `cfg.image_size`."""
+    size = jpeg.size_of(record.data)
+    whole_yxc = None if size else _pixels(decode(record.data, cfg.channels))
+    width, height = size or whole_yxc.shape[1::-1]
+    box = random_resized_crop_box(width, height, cfg.crop_scale, cfg.crop_ratio, rng)
+    flip = rng.random() < cfg.flip
+    if whole_yxc is None:
+        whole_yxc = _decode_jpeg(record.data, (width, height), box, cfg)
+    # Drawn last, so that crop and flip are the same whatever the jitter; applied first, because
+    # contrast is relative to the mean of the whole picture (REFERENCE §6.7).
+    if cfg.jitter:
+        whole_yxc = _pixels(jitter(_from_array(whole_yxc), cfg.jitter, rng))
+    # Cut before resizing: the kernel must not see pixels outside the box.
+    left, top, right, bottom = _scaled(box, (width, height), whole_yxc.shape[1::-1])
+    image_yxc = resize(whole_yxc[top:bottom, left:right], cfg.image_size, cfg.resize)
+    return _mirrored(image_yxc) if flip else image_yxc
+
+
+def _decode_jpeg(
+    data: bytes, size: tuple[int, int], box: tuple[int, int, int, int], cfg: ImageData
+) -> np.ndarray:
+    """-> uint8 [y, x, c], the picture or, when that is to be fast, a reduced one.
+
+    A reduced one is of a size that leaves `box` at least `cfg.image_size` pixels wide and high.
+    """
+    least = None
+    if cfg.resize == "fast":
+        sides = box[2] - box[0], box[3] - box[1]
+        least = tuple(math.ceil(cfg.image_size * whole / side) for whole, side in zip(size, sides))
+    image_yxc = jpeg.pixels(data, cfg.channels, least)
+    # Pillow knows which faults do not matter, and what to say of the others.
+    return _pixels(decode(data, cfg.channels)) if image_yxc is None else image_yxc
+
+
+def _scaled(
+    box: tuple[int, int, int, int], old: tuple[int, int], new: tuple[int, int]
+) -> tuple[int, int, int, int]:
+    """`box` of a picture of size `old` in the same picture of size `new`, at least 1 x 1."""
+    if old == new:
+        return box
+    x, y = new[0] / old[0], new[1] / old[1]
+    left, top = min(round(box[0] * x), new[0] - 1), min(round(box[1] * y), new[1] - 1)
+    return left, top, max(round(box[2] * x), left + 1), max(round(box[3] * y), top + 1)
+
+
+def resize(image_yxc: np.ndarray, size: int, how: str) -> np.ndarray:
+    """uint8 [y, x, c] to [`size`, `size`, c].
+
+    "exact" is Pillow's bicubic resize, antialiased. "fast" is bilinear and antialiases only what
+    is more than twice too large.
+    """
+    image_yxc = np.ascontiguousarray(image_yxc)
+    exact = how == "exact" or min(image_yxc.shape[:2]) > 2 * size
+    if image_yxc.shape[2] == 1:
+        kernel = Image.Resampling.BICUBIC if exact else Image.Resampling.BILINEAR
+        return _pixels(Image.fromarray(image_yxc[:, :, 0]).resize((size, size), kernel))
+    kernel = "bicubic" if exact else "bilinear"
+    return kornia_rs.imgproc.resize(image_yxc, (size, size), kernel, antialias=True)
+
+
+def _mirrored(image_yxc: np.ndarray) -> np.ndarray:
+    if image_yxc.shape[2] == 1:
+        return image_yxc[:, ::-1]
+    return kornia_rs.imgproc.horizontal_flip(image_yxc)  # 15 times faster than NumPy's copy
+
+
+def example(record: Record, rng: np.random.Generator, size: int, cfg: ImageData) -> Example:
+    """`augment` as the loader wants it; `size` is `cfg.image_size`."""
+    del size
+    return {"inputs": augment(record, cfg, rng)}
+
+
+def jitter(picture: Image.Image, strength: float, rng: np.random.Generator) -> Image.Image:
+    """Random brightness, contrast and saturation in random order, by torchvision's ColorJitter.
+
+    Each is blended with its opposite (black, the mean grey, the grey picture) by a factor
+    uniform in [max(0, 1 - strength), 1 + strength].
+    """
+    enhancers = (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color)
+    factors = rng.uniform(max(0.0, 1 - strength), 1 + strength, len(enhancers))
+    for number in rng.permutation(len(enhancers)):
+        picture = enhancers[number](picture).enhance(float(factors[number]))
+    return picture
+
+
+def central(image: bytes | np.ndarray, size: int, channels: int) -> np.ndarray:
+    """The crop for evaluation: shorter side to size * 256 / 224, then the centre.
+
+    Returns uint8 [y, x, c], y = x = `size`. Raises `BadRecord` as `decode` does.
+    """
+    picture = decode(image, channels)
+    short = round(size * RESIZE_PER_CROP)
+    factor = short / min(picture.size)
+    if max(picture.size) * factor > 64 * short:  # a hair-thin strip would fill the memory
+        raise BadRecord(f"sides of {picture.width} x {picture.height} pixels are too unequal")
+    width, height = (max(short, int(side * factor)) for side in picture.size)
+    picture = picture.resize((width, height), Image.Resampling.BICUBIC)
+    left, top = round((width - size) / 2), round((height - size) / 2)
+    return _pixels(picture.crop((left, top, left + size, top + size)))
+
+
+def _pixels(picture: Image.Image) -> np.ndarray:
+    image = np.asarray(picture)
+    return image[:, :, None] if image.ndim == 2 else image

@@ -1,0 +1,1 @@
+"""`d2v data inspect`: what is in a source."""

@@ -1,0 +1,100 @@
+"""`d2v data inspect`: what is in a source, before anyone trains on it."""
+
+import json
+import pathlib
+from typing import Any
+
+from d2v_jax.common.checks import UserError
+from d2v_jax.common.files import write_whole
+from d2v_jax.data.config import AudioData, DataConfig, ImageData, TextData
+from d2v_jax.data.inspect import charts, images, sounds, texts
+from d2v_jax.data.inspect.findings import Findings
+from d2v_jax.data.sources import each_source
+
+SHOWN = 20  # unreadable records, duplicates and classes; all are in inspect.json
+FILE = "inspect.json"
+
+
+def inspect(cfg: DataConfig, out: pathlib.Path | None, sample: int | None) -> str:
+    """Reads every source that `cfg.source` joins, or `sample` records of each; returns the report.
+
+    `out`: a folder for inspect.json, which holds all of it, and pictures. Only files of the same
+    names are replaced there. Raises `UserError` where a source cannot be opened.
+    """
+    if out is not None:
+        out = out.expanduser()
+        _make(out)  # before the hours that reading may take
+    found = [_look(one, sample) for one in each_source(cfg)]
+    texts = [_text(one) for one in found]
+    if out is not None:
+        write_whole(out / FILE, json.dumps([_fields(one) for one in found], indent=1).encode())
+        names = [name for number, one in enumerate(found) for name in _draw(one, number, out)]
+        texts.append(f"{out}: {', '.join((FILE, *names))}")
+    return _printable("\n\n".join(texts))
+
+
+def _make(out: pathlib.Path) -> None:
+    if out.exists() and not out.is_dir():
+        raise UserError(f"--out {out}: is a file, not a folder")
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"--out {out}: cannot be made ({error.strerror}); give another") from error
+
+
+def _printable(text: str) -> str:
+    """Names of files need not be UTF-8; what is not becomes question marks."""
+    return text.encode(errors="replace").decode()
+
+
+def _look(cfg: DataConfig, sample: int | None) -> Findings:
+    match cfg:
+        case AudioData():
+            return sounds.look(cfg, sample)
+        case ImageData():
+            return images.look(cfg, sample)
+        case TextData():
+            return texts.look(cfg, sample)
+
+
+def _text(one: Findings) -> str:
+    lines = [one.source, *(f"  {name:22}{value}" for name, value in one.facts.items())]
+    if one.classes:
+        lines += ["", f"{len(one.classes):,} classes, examples of each"]
+        listed = sorted(one.classes.items(), key=lambda item: -item[1])
+        rows = [f"  {count:8,}  {name}" for name, count in listed]
+        lines += rows if len(rows) <= SHOWN else [*rows[: SHOWN - 3], "       ...", *rows[-3:]]
+    for name, values in one.histograms.items():
+        lines += ["", name, *charts.bars(values)]
+    for title, entries in (("left out or unreadable", one.bad), ("duplicates", one.duplicates)):
+        if entries:
+            lines += ["", f"{len(entries):,} {title}"]
+            lines += [f"  {name}: {what}" for name, what in list(entries.items())[:SHOWN]]
+            if len(entries) > SHOWN:
+                lines.append(f"  and {len(entries) - SHOWN:,} more (all with --out DIR)")
+    return "\n".join(lines)
+
+
+def _fields(one: Findings) -> dict[str, Any]:
+    return {
+        "source": one.source, "fingerprint": one.fingerprint, "records": one.records,
+        "looked_at": one.looked_at, **one.numbers, "classes": one.classes, "bad": one.bad,
+        "duplicates": one.duplicates,
+        "histograms": {name: charts.counted(values) for name, values in one.histograms.items()},
+    }  # fmt: skip
+
+
+def _draw(one: Findings, number: int, out: pathlib.Path) -> list[str]:
+    """Names of the pictures written."""
+    before = f"{number}_" if number else ""
+    names = []
+    if any(len(values) for values in one.histograms.values()):
+        names.append(f"{before}histograms.png")
+        charts.histograms(out / names[-1], _printable(one.source), one.histograms)
+    if one.waves:
+        names.append(f"{before}waves.png")
+        charts.waves(out / names[-1], {_printable(name): w for name, w in one.waves.items()})
+    if one.pictures:
+        names.append(f"{before}pictures.png")
+        charts.sheet(out / names[-1], one.pictures)
+    return names

@@ -1,0 +1,1 @@
+"""`d2v data prepare`: any source to checked shards."""

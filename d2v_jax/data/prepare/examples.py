@@ -1,0 +1,118 @@
+"""Pictures and sounds as prepared folders hold them: a tf.train.Example each."""
+
+import io
+from typing import Any
+
+import numpy as np
+import soundfile
+from PIL import Image
+
+from d2v_jax.data.audio.waves import RATE, decode, length_known, utterance
+from d2v_jax.data.image import jpeg, pictures
+from d2v_jax.data.records import BadRecord, Record
+
+QUALITY = 95  # of JPEG files made here
+GREY = ("1", "L", "LA", "La")  # modes of Pillow, and those that begin with I
+CONTAINERS = ("WAV", "WAVEX", "FLAC")
+
+
+def picture_example(record: Record, max_side: int | None) -> tuple[bytes, int]:
+    """Returns the serialized record, and 0.
+
+    A file stays as it is unless its longer side has more than `max_side` pixels: then it becomes
+    a smaller JPEG. Pixels without a file become a PNG. Raises `BadRecord` for what cannot be
+    decoded completely.
+    """
+    try:
+        data = _picture(record.data, max_side)
+    except BadRecord as bad:
+        raise BadRecord(bad.reason, record.name) from bad
+    return _serialized(record, image=data), 0
+
+
+def _picture(data: bytes | np.ndarray, max_side: int | None) -> bytes:
+    size = jpeg.size_of(data)
+    if size is not None and (max_side is None or max(size) <= max_side):
+        if jpeg.pixels(data, 3) is None:
+            pictures.decode(data, 3)  # Pillow knows which faults do not matter
+        return data
+    picture = pictures.decode(data, 3)
+    if _is_grey(data):
+        picture = pictures.decode(data, 1)
+    if max_side is not None and max(picture.size) > max_side:
+        factor = max_side / max(picture.size)
+        sides = tuple(max(1, round(side * factor)) for side in picture.size)
+        picture = picture.resize(sides, Image.Resampling.BICUBIC)
+        return _encoded(picture, "JPEG", quality=QUALITY)
+    return data if isinstance(data, bytes) else _encoded(picture, "PNG")
+
+
+def _is_grey(data: bytes | np.ndarray) -> bool:
+    if not isinstance(data, bytes):
+        return data.ndim == 2 or data.shape[2] == 1
+    mode = Image.open(io.BytesIO(data), formats=pictures.FORMATS).mode
+    return mode in GREY or mode.startswith("I")
+
+
+def _encoded(picture: Image.Image, kind: str, **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    picture.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def sound_example(record: Record) -> tuple[bytes, int]:
+    """Returns the serialized record, and its samples at 16 kHz.
+
+    A wav or flac file of 16 kHz, mono and 16 bits stays as it is; everything else becomes such a
+    flac file, of the samples that a crop is taken from. What standardises a crop is stored, so
+    crops are those of `record`. Raises `BadRecord` for what cannot be decoded completely.
+    """
+    try:
+        wave_s = decode(record.data)
+    except BadRecord as bad:
+        raise BadRecord(bad.reason, record.name) from bad
+    whole = utterance(wave_s)
+    offset, scale = whole.offset, whole.scale
+    if record.standard is not None and wave_s.dtype == np.int16:
+        offset, scale = record.standard
+    data = record.data
+    if not (isinstance(data, bytes) and _stays(data)):
+        buffer = io.BytesIO()
+        soundfile.write(buffer, whole.samples, RATE, "PCM_16", format="FLAC")
+        data = buffer.getvalue()
+    samples = len(whole.samples)
+    example = _serialized(
+        record, audio=data, samples=samples, offset=float(offset), scale=float(scale)
+    )
+    return example, samples
+
+
+def _stays(data: bytes) -> bool:
+    info = soundfile.info(io.BytesIO(data))
+    return (
+        info.format in CONTAINERS and info.subtype == "PCM_16" and length_known(info.frames)
+        and (info.channels, info.samplerate) == (1, RATE)
+    )  # fmt: skip
+
+
+def _serialized(record: Record, **features: bytes | int | float) -> bytes:
+    # Late, because importing the package takes about a second.
+    from tensorflow_datasets.proto import tf_example_pb2
+
+    features["name"] = record.name.encode(errors="surrogateescape")
+    if record.label is not None:
+        features["label"] = record.label
+    if record.text is not None:
+        features["text"] = record.text.encode(errors="replace")
+    message = tf_example_pb2.Example()
+    for key, value in features.items():
+        feature = message.features.feature[key]
+        match value:
+            case bytes():
+                feature.bytes_list.value.append(value)
+            case float():
+                feature.float_list.value.append(value)
+            case _:
+                feature.int64_list.value.append(value)
+    # The order of features would follow a seed of the process otherwise.
+    return message.SerializeToString(deterministic=True)

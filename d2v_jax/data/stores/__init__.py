@@ -1,0 +1,1 @@
+"""Where records lie: folders, shards, prepared folders, TFDS."""

@@ -1,0 +1,1 @@
+"""Documents in, rows of ids out."""

@@ -1,0 +1,196 @@
+"""Text to token ids: bytes, or GPT-2's byte-level BPE from its files."""
+
+import itertools
+import json
+import os
+import pathlib
+import shutil
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+import tokenizers
+
+from d2v_jax.common.checks import UserError
+from d2v_jax.data.config import TextData
+from d2v_jax.data.records import fingerprint_of
+from d2v_jax.data.stores.prepared import INDEX, looks_prepared
+from d2v_jax.data.text.bpe import DICTIONARY, MERGES, VOCAB, of_python_docs
+from d2v_jax.data.text.rows import EOS, SPECIALS, UNK
+
+BYTES = "bytes"
+DOCS = "builtin:python-docs"
+# Vocabularies that begin like this hold the final ids already, `<mask>` included.
+RESERVED = {"<s>": 0, "<pad>": 1, "</s>": EOS, "<unk>": UNK}
+SPACE, SPACE_TYPE = " ", "Ġ"  # a space, and what GPT-2 writes for it in front of a word
+# bool [id] each: ids that begin a word, and ids that end what is before a word.
+Breaks = tuple[np.ndarray, np.ndarray]
+
+
+class Tokenizer(Protocol):
+    """Ids 0 `<s>`, 1 `<pad>`, 2 `</s>`, 3 `<unk>`, then the types, `<mask>` = vocab_size - 1."""
+
+    vocab_size: int
+    fingerprint: str
+    breaks: Breaks
+
+    def encode(self, lines: Sequence[str]) -> np.ndarray:
+        """int32 [t]: the ids of all lines one after the other, `</s>` after each."""
+        ...
+
+
+def vocab_size(cfg: TextData) -> int:
+    """Number of ids of `cfg.tokenizer`, specials and `<mask>` included. Raises `UserError`."""
+    return tokenizer_of(cfg).vocab_size
+
+
+def tokenizer_of(cfg: TextData) -> Tokenizer:
+    """That of `cfg.tokenizer`; where it is empty, that of the first source, which is prepared.
+
+    Raises `UserError` where it cannot be opened.
+    """
+    first = cfg.source.split(" + ")[0].strip()
+    prepared = looks_prepared(first)
+    try:
+        return open_tokenizer(cfg.tokenizer if cfg.tokenizer.strip() or not prepared else first)
+    except UserError as error:
+        if not prepared:
+            raise
+        raise UserError(
+            f"{error}. The one that data.source was prepared with lies in it: "
+            f"data.tokenizer={first!r}"
+        ) from error
+
+
+def open_tokenizer(name: str) -> Tokenizer:
+    """`name`: "bytes", "builtin:python-docs", a folder with vocab.json, merges.txt and maybe
+    dict.txt, or one with prepared text.
+    """
+    if name == BYTES:
+        return Bytes()
+    if name == DOCS:
+        return Bpe(of_python_docs())
+    folder = pathlib.Path(name).expanduser()
+    if not name.strip() or not folder.is_dir():
+        raise UserError(
+            f"data.tokenizer={name!r}: there is no such folder. Give 'bytes', '{DOCS}', or the "
+            f"path of a folder with {VOCAB} and {MERGES} in GPT-2's format (and fairseq's "
+            f"{DICTIONARY} for the ids of its released models), or one that d2v data prepare wrote"
+        )
+    if (folder / INDEX).is_file():
+        try:
+            if json.loads((folder / INDEX).read_text(encoding="utf-8"))["tokenizer"] == BYTES:
+                return Bytes()
+        except (ValueError, OSError, KeyError, TypeError):
+            pass  # images, sounds, or damaged: then it has no tokenizer, as is said below
+    return Bpe(folder)
+
+
+def keep(cfg: TextData, folder: pathlib.Path) -> None:
+    """Copies the files of `cfg`'s tokenizer, so that what is trained with it can be moved."""
+    found = tokenizer_of(cfg)
+    if isinstance(found, Bpe):
+        folder.mkdir(parents=True, exist_ok=True)
+        for path in found.paths:
+            shutil.copyfile(path, folder / path.name)
+
+
+class Bytes:
+    """One id per byte of UTF-8: 4 + byte."""
+
+    vocab_size = SPECIALS + 256 + 1
+    fingerprint = "bytes"
+
+    @property
+    def breaks(self) -> Breaks:
+        closes = np.zeros(self.vocab_size, bool)
+        closes[SPECIALS + ord(SPACE)] = True
+        return np.zeros(self.vocab_size, bool), closes
+
+    def encode(self, lines: Sequence[str]) -> np.ndarray:
+        text = "".join(f"{line}\n" for line in lines)
+        byte_t = np.frombuffer(text.encode(errors="replace"), np.uint8)
+        # Lines hold no line feed of their own: it stands for their end.
+        return np.where(byte_t == ord("\n"), EOS, byte_t.astype(np.int32) + SPECIALS)
+
+
+class Bpe:
+    """GPT-2's byte-level BPE.
+
+    Ids are 4 + the id of vocab.json, unless the folder also has fairseq's dict.txt, whose line
+    order then gives them ("<id in vocab.json> <count>" per line; types it lacks are `<unk>`).
+    A vocab.json that has the specials in their places (Hugging Face's RoBERTa) is taken as it is.
+    """
+
+    def __init__(self, folder: str | os.PathLike):
+        """Raises `UserError` for missing or unreadable files."""
+        folder = pathlib.Path(folder)
+        vocab_path, merges_path = folder / VOCAB, folder / MERGES
+        for path in (vocab_path, merges_path):
+            if not path.is_file():
+                raise UserError(
+                    f"data.tokenizer={str(folder)!r} has no {path.name}; a tokenizer is the two "
+                    f"files {VOCAB} and {MERGES} in GPT-2's format"
+                )
+        types = _types(vocab_path)
+        dictionary = folder / DICTIONARY
+        self.paths = [vocab_path, merges_path, *([dictionary] if dictionary.is_file() else [])]
+        try:
+            model = tokenizers.models.BPE.from_file(str(vocab_path), str(merges_path))
+        except Exception as error:  # the library raises bare Exception
+            raise UserError(f"data.tokenizer={str(folder)!r}: {error}") from error
+        self._tokenizer = tokenizers.Tokenizer(model)
+        self._tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+        if RESERVED.items() <= types.items():
+            ids, self.vocab_size = np.arange(len(types)), len(types)
+            if types.get("<mask>") != len(types) - 1:
+                raise UserError(f"{vocab_path}: '<mask>' must be the last id, {len(types) - 1}")
+        elif dictionary.is_file():
+            ids, self.vocab_size = _fairseq_ids(dictionary, len(types))
+        else:
+            ids, self.vocab_size = np.arange(len(types)) + SPECIALS, len(types) + SPECIALS + 1
+        # A last entry, so that index -1, which stands for the end of a line, finds its id too.
+        self._ids = np.append(ids, EOS).astype(np.int32)
+        opens = np.zeros(self.vocab_size, bool)
+        opens[[ids[number] for text, number in types.items() if text[:1] == SPACE_TYPE]] = True
+        opens[UNK] = False
+        self.breaks = opens, np.zeros(self.vocab_size, bool)
+        merges = merges_path.read_bytes()
+        self.fingerprint = fingerprint_of(("bpe", sorted(types.items()), merges, ids.tolist()))
+
+    def encode(self, lines: Sequence[str]) -> np.ndarray:
+        encodings = self._tokenizer.encode_batch_fast(list(lines), add_special_tokens=False)
+        chained = itertools.chain.from_iterable((*one.ids, -1) for one in encodings)
+        return self._ids[np.fromiter(chained, np.int64)]
+
+
+def _types(path: pathlib.Path) -> dict[str, int]:
+    """Type to id; ids must be 0 to n - 1."""
+    try:
+        types = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        raise UserError(f"{path} is not readable as JSON: {error}") from error
+    if not isinstance(types, dict) or sorted(types.values()) != list(range(len(types))):
+        raise UserError(f"{path} must map each type to an id, without gaps from 0 on")
+    return types
+
+
+def _fairseq_ids(path: pathlib.Path, types: int) -> tuple[np.ndarray, int]:
+    """The id of each of `types` types of vocab.json, and the number of ids with `<mask>`."""
+    ids = np.full(types, UNK, np.int64)
+    lines = path.read_text(encoding="utf-8").splitlines()
+    for number, line in enumerate(lines):
+        symbol = line.split(" ", 1)[0]
+        if not symbol.isdecimal():
+            continue  # "madeupword0000 0" fills the table to a multiple of eight
+        place = int(symbol)
+        if place >= types or ids[place] != UNK:
+            what = "occurs twice" if place < types else f"is beyond the {types} types of {VOCAB}"
+            raise UserError(
+                f"{path}, line {number + 1}: {symbol} {what}; this dictionary belongs to another "
+                "vocabulary"
+            )
+        ids[place] = SPECIALS + number
+    if (ids == UNK).all():
+        raise UserError(f"{path}: no line such as '262 8000', an id of {VOCAB} and a count")
+    return ids, SPECIALS + len(lines) + 1

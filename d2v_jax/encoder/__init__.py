@@ -1,0 +1,1 @@
+"""Frontend, positions, prenet, trunk; masks and views: what every objective trains."""

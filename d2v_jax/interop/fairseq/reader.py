@@ -1,0 +1,152 @@
+"""Checkpoints of the original code, into our recipe fields and trees."""
+
+import dataclasses
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from d2v_jax.common.checks import UserError
+from d2v_jax.interop import keymap
+from d2v_jax.interop.fairseq import (
+    heads,
+    image_v1,
+    schedule,
+    v1_config,
+    v1_rules,
+    v2_config,
+    v2_rules,
+)
+from d2v_jax.interop.fairseq.original import Original
+from d2v_jax.interop.fairseq.recognize import recognize
+from d2v_jax.interop.keymap import Report
+from d2v_jax.interop.layout import Layout
+from d2v_jax.interop.pickles import torch_pickle
+
+# What a fine-tuned file may do without.
+PRETRAINING = ("decoder", "mask")
+
+
+@dataclasses.dataclass(frozen=True)
+class Imported:
+    """A checkpoint in our terms; all trees are nested dicts of float32 arrays.
+
+    `system`: "v1_audio", "v1_image", "v1_text", "v2_audio", "v2_image" or "v2_text".
+    `config`: nested dict, the fields of configs/{audio,image,text}.py.
+    `student`: without `decoder` and `mask` where a fine-tuned file lacks them.
+    `teacher`: the parts that it averages; None when the file has no teacher.
+    `copies`: further parts of the file's teacher, which the original overwrites with the
+    student's at every step.
+    `head`: None as pre-trained, else {"kind": ..., "params": ..., ...}, see heads.read.
+    `report`: (our path, their key, our shape) of every leaf, below student/, teacher/, copy/
+    and head/.
+    `layout`: the key map, which also leads back.
+    """
+
+    system: str
+    config: dict[str, Any]
+    student: dict[str, Any]
+    teacher: dict[str, Any] | None
+    copies: dict[str, Any]
+    head: dict[str, Any] | None
+    report: Report
+    layout: Layout
+
+    def convert_student(self, flat: Mapping[str, Any]) -> dict[str, Any]:
+        """Anything with the student's names and layouts, as gradients have."""
+        return self.layout.convert_student(flat)
+
+    def convert_teacher(self, flat: Mapping[str, Any]) -> dict[str, Any]:
+        """Anything with the teacher's names and layouts; copied parts too."""
+        return self.layout.convert_teacher(flat)
+
+
+def read_fairseq(path: str | os.PathLike, images_per_device: int | None = None) -> Imported:
+    """Reads a checkpoint of any data2vec model, pre-trained or fine-tuned, without torch.
+
+    `images_per_device` of the original run scales the cls term of data2vec 2.0 vision; the
+    default is what the file says (`dataset.batch_size`), or 16. Raises UserError naming file,
+    key or field.
+    """
+    checkpoint = torch_pickle.read(path)
+    try:
+        original = recognize(checkpoint)
+        config = _config(original, images_per_device)
+        if original.system != "v1_image" and not original.finetuned:
+            schedule.apply(config, original.cfg)
+        return _convert(original, config, checkpoint)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+
+
+def layout(system: str, config: Mapping[str, Any]) -> Layout:
+    """The key map of a system whose recipe has these fields."""
+    match system:
+        case "v1_audio":
+            return v1_rules.audio(config)
+        case "v1_text":
+            return v1_rules.text(config)
+        case "v1_image":
+            return image_v1.layout(config)
+    return v2_rules.layout(config)
+
+
+def _config(original: Original, images_per_device: int | None) -> dict[str, Any]:
+    match original.system:
+        case "v1_audio":
+            return v1_config.audio(original)
+        case "v1_text":
+            return v1_config.text(original)
+        case "v1_image":
+            return image_v1.config(original)
+    return v2_config.config(original, images_per_device)
+
+
+def _convert(original: Original, config: dict[str, Any], checkpoint: Mapping[str, Any]) -> Imported:
+    names = layout(original.system, config)
+    flat = names.student_names(original.student)
+    if original.finetuned:
+        names, flat = _without_pretraining(names, flat, original.system)
+    student, report = keymap.convert(
+        flat, names.student, names.student_constants, "the student", original.prefix
+    )
+    rows = _rows("student", report)
+    teacher, copies = None, {}
+    if original.teacher is not None:
+        both, report = keymap.convert(
+            names.teacher_names(original.teacher), [*names.teacher, *names.copies],
+            names.teacher_constants, "the teacher", original.teacher_prefix,
+        )  # fmt: skip
+        copied = {rule.ours.split("/")[0] for rule in names.copies}
+        teacher = {part: tree for part, tree in both.items() if part not in copied}
+        copies = {part: tree for part, tree in both.items() if part in copied}
+        is_copy = lambda row: row[0].split("/")[0] in copied
+        rows += _rows("teacher", [row for row in report if not is_copy(row)])
+        rows += _rows("copy", [row for row in report if is_copy(row)])
+    head, report = heads.read(original, config["trunk"]["width"], checkpoint)
+    rows += _rows("head", report)
+    return Imported(
+        original.system, config, student, teacher, copies, head, rows, names
+    )  # fmt: skip
+
+
+def _without_pretraining(
+    names: Layout, flat: dict[str, Any], system: str
+) -> tuple[Layout, dict[str, Any]]:
+    """Leaves out the rules of parts that fine-tuning took away."""
+    if system == "v1_text":  # a fresh head of fairseq's RoBERTa, of no use to anybody
+        flat = {k: v for k, v in flat.items() if not k.startswith("encoder.lm_head.")}
+    there = {
+        part: any(key in flat for rule in names.student if _part(rule) == part
+                  for key in rule.theirs)
+        for part in PRETRAINING
+    }  # fmt: skip
+    kept = [rule for rule in names.student if there.get(_part(rule), True)]
+    return dataclasses.replace(names, student=kept), flat
+
+
+def _part(rule: keymap.Rule) -> str:
+    return rule.ours.split("/")[0]
+
+
+def _rows(tree: str, report: Report) -> Report:
+    return [(f"{tree}/{ours}", theirs, shape) for ours, theirs, shape in report]

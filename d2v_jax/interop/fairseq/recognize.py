@@ -1,0 +1,123 @@
+"""Whose checkpoint it is, told by its keys; prefixes and heads taken off (REFERENCE §12, §14)."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from d2v_jax.common.checks import UserError
+from d2v_jax.interop.allowed import printable
+from d2v_jax.interop.fairseq import image_v1, v1_rules
+from d2v_jax.interop.fairseq.original import Original
+from d2v_jax.interop.sections import Section
+
+CTC = "w2v_encoder.w2v_model."
+INSIDE = "model."
+HEADS = ("fc_norm.", "head.", "classification_heads.", "w2v_encoder.proj.")
+
+# What tells a system, among a pre-trained model's names.
+SYSTEMS = {
+    "v2_audio": r"modality_encoders\.AUDIO\.",
+    "v2_image": r"modality_encoders\.IMAGE\.",
+    "v2_text": r"modality_encoders\.TEXT\.",
+    "v1_audio": r"feature_extractor\.conv_layers\.",
+    "v1_text": r"(encoder|decoder)\.sentence_encoder\.",
+    "v1_image": r"patch_embed\.",
+}
+TEACHERS = {"v1_text": "encoder._ema", "v1_image": "model_ema"}  # "_ema" elsewhere
+
+
+def recognize(checkpoint: Mapping[str, Any]) -> Original:
+    """Sorts what a file holds. Raises UserError for one that holds no data2vec model."""
+    place = "model" if "model" in checkpoint else "module"
+    if place not in checkpoint:
+        found = ", ".join(printable(key) for key in list(checkpoint)[:8])
+        raise UserError(f"has no entry 'model' (it has: {found or 'nothing'})")
+    flat = _named(place, checkpoint[place])
+    nested = {key: value for key, value in flat.items() if re.fullmatch(r"(\w+\.)?_ema", key)}
+    prefix = next((p for p in (CTC, INSIDE) if any(k.startswith(p) for k in flat)), "")
+    body, head = {}, {}
+    for key, value in flat.items():
+        if key in nested:
+            continue
+        inside = key.startswith(prefix) and not (not prefix and key.startswith(HEADS))
+        (body if inside else head)[key.removeprefix(prefix) if inside else key] = value
+    system = _system(body)
+    teacher, where = None, TEACHERS.get(system, "_ema")
+    if system == "v1_text":
+        body = v1_rules.text_names(body)
+    if system == "v1_image":
+        body = image_v1.names(body)
+        if nested:
+            raise UserError(f"has a teacher {next(iter(nested))!r} that no published model has")
+        teacher = checkpoint.get("model_ema")
+    elif nested:
+        teacher = nested.get(where, nested.get("decoder._ema"))
+        if teacher is None or len(nested) > 1:
+            names = ", ".join(sorted(nested))
+            raise UserError(f"keeps teachers as {names}, where a {system} model has {where}")
+    if teacher is not None:
+        teacher = _named(f"{place}['{where}']" if nested else where, teacher)
+    kind = _head_kind(head, system, checkpoint)
+    cfg = _config(checkpoint, system, prefix)
+    return Original(system, body, teacher, head, kind, prefix, f"{where}.", cfg)
+
+
+def _named(where: str, flat: Any) -> dict[str, Any]:
+    if not isinstance(flat, Mapping):
+        raise UserError(f"{where} is {printable(flat)}, not a dict of names and tensors")
+    for key in flat:
+        if not isinstance(key, str):
+            raise UserError(f"{where} has {printable(key)} for a key, not a name")
+    return dict(flat)
+
+
+def _system(body: Mapping[str, Any]) -> str:
+    found = [s for s, pattern in SYSTEMS.items() if any(re.match(pattern, k) for k in body)]
+    if not found:
+        names = ", ".join(printable(key) for key in list(body)[:5]) or "none"
+        raise UserError(f"holds no data2vec model: its keys are of no known kind (first: {names})")
+    if len(found) > 1:
+        raise UserError(f"holds several models ({', '.join(found)}); only one can be read")
+    return found[0]
+
+
+def _head_kind(
+    head: Mapping[str, Any], system: str, checkpoint: Mapping[str, Any]
+) -> str | None:  # fmt: skip
+    if not head:
+        return None
+    kinds = {"audio": "ctc", "image": "image_classes", "text": "text_classes"}
+    kind = kinds[system.split("_")[1]]
+    name = Section("cfg", _fields(checkpoint.get("cfg"))).optional("model").word("_name")
+    return "audio_classes" if kind == "ctc" and name == "audio_classification" else kind
+
+
+def _config(checkpoint: Mapping[str, Any], system: str, prefix: str) -> Section:
+    """The configuration of pre-training, wherever a fine-tuned file keeps it."""
+    if system == "v1_image":
+        return Section("args", _fields(checkpoint.get("args")))
+    name = "cfg" if checkpoint.get("cfg") is not None else "args"
+    fields = checkpoint.get(name)
+    if fields is None:
+        raise UserError(
+            "carries neither 'cfg' nor 'args'; without the configuration it was trained with, "
+            "sizes such as the number of heads cannot be told"
+        )
+    cfg = _nested(Section(name, fields))
+    if prefix:
+        inner = "w2v_args" if prefix == CTC else "pretrained_model_args"
+        cfg = _nested(cfg.section("model").section(inner))
+    return cfg
+
+
+def _nested(cfg: Section) -> Section:
+    """Old files keep all fields in one group: every section is that group."""
+    if isinstance(cfg.fields.get("model"), Mapping):
+        return cfg
+    if not {"encoder_layers", "w2v_args", "pretrained_model_args"} & cfg.fields.keys():
+        return cfg
+    return Section(cfg.name, {part: cfg.fields for part in ("model", "task", "common")})
+
+
+def _fields(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}

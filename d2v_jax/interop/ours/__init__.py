@@ -1,0 +1,1 @@
+"""Our own single file of weights."""

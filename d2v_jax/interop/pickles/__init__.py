@@ -1,0 +1,1 @@
+"""The pickle inside a .pt, read without executing any of it."""

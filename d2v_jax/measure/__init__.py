@@ -1,0 +1,1 @@
+"""How fast, how much memory, where the time goes. Imported by the command line alone."""

@@ -1,0 +1,1 @@
+"""The door: what a recipe says, checked once."""
