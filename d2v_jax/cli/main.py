@@ -241,7 +241,7 @@ def _inspect(args: argparse.Namespace, overrides: list[str]) -> int:
     from d2v_jax.transfer import checkpoints
 
     one = checkpoints.outline(args.checkpoint)
-    print(tree.report(one.recipe, one.student, one.teacher, one.head,
+    print(tree.report(one.recipe, one.params, one.carried, one.head,
                          f"{one.system} at step {one.step}"))  # fmt: skip
     return 0
 

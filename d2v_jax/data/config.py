@@ -2,19 +2,21 @@
 
 import dataclasses
 
+from d2v_jax.common.fields import anything, not_negative, one_of, positive, share
+
 
 @dataclasses.dataclass(frozen=True)
 class AudioData:
-    source: str
-    split: str
-    weights: tuple[float, ...]
-    temperature: float
-    samples: int
-    min_samples: int
-    buckets: tuple[int, ...]
-    threads: int
-    workers: int
-    max_bad_share: float
+    source: str = anything()
+    split: str = anything()
+    weights: tuple[float, ...] = anything()
+    temperature: float = positive()
+    samples: int = positive()
+    min_samples: int = not_negative()
+    buckets: tuple[int, ...] = anything()
+    threads: int = positive(free=True)
+    workers: int = not_negative(free=True)
+    max_bad_share: float = share(free=True)
 
     @property
     def example_shape(self) -> tuple[int, ...]:
@@ -27,20 +29,20 @@ class AudioData:
 
 @dataclasses.dataclass(frozen=True)
 class ImageData:
-    source: str
-    split: str
-    weights: tuple[float, ...]
-    temperature: float
-    image_size: int
-    channels: int
-    crop_scale: tuple[float, float]
-    crop_ratio: tuple[float, float]
-    flip: float
-    jitter: float
-    resize: str
-    threads: int
-    workers: int
-    max_bad_share: float
+    source: str = anything()
+    split: str = anything()
+    weights: tuple[float, ...] = anything()
+    temperature: float = positive()
+    image_size: int = positive()
+    channels: int = anything()
+    crop_scale: tuple[float, float] = anything()
+    crop_ratio: tuple[float, float] = anything()
+    flip: float = share()
+    jitter: float = not_negative()
+    resize: str = one_of("exact", "fast")
+    threads: int = positive(free=True)
+    workers: int = not_negative(free=True)
+    max_bad_share: float = share(free=True)
 
     @property
     def example_shape(self) -> tuple[int, ...]:
@@ -53,17 +55,17 @@ class ImageData:
 
 @dataclasses.dataclass(frozen=True)
 class TextData:
-    source: str
-    split: str
-    weights: tuple[float, ...]
-    temperature: float
-    column: str
-    tokenizer: str
-    tokens: int
-    blocks: str
-    threads: int
-    workers: int
-    max_bad_share: float
+    source: str = anything()
+    split: str = anything()
+    weights: tuple[float, ...] = anything()
+    temperature: float = positive()
+    column: str = anything()
+    tokenizer: str = anything()
+    tokens: int = positive()
+    blocks: str = one_of("contiguous", "documents")
+    threads: int = positive(free=True)
+    workers: int = not_negative(free=True)
+    max_bad_share: float = share(free=True)
 
     @property
     def example_shape(self) -> tuple[int, ...]:
@@ -76,6 +78,11 @@ class TextData:
 
 DataConfig = AudioData | ImageData | TextData
 DATA = {"audio": AudioData, "image": ImageData, "text": TextData}
+
+
+def data_class(modality: str) -> type:
+    """The data section's record."""
+    return DATA[modality]
 
 
 def batch_sizes(cfg: DataConfig, batch_size: int) -> tuple[int, ...]:

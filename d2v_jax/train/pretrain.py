@@ -23,7 +23,8 @@ from d2v_jax.train.checkpoint import Checkpoints
 from d2v_jax.train.machine import allocator
 from d2v_jax.train.machine import mesh as meshes
 from d2v_jax.train.peers import Peers
-from d2v_jax.train.recipe.resolve import Config, to_fields
+from d2v_jax.train.recipe.records import Config
+from d2v_jax.train.recipe.resolve import to_fields
 from d2v_jax.train.report import metrics
 from d2v_jax.train.report.goodput import Goodput, Profile
 
@@ -33,7 +34,7 @@ STOPPED = 75  # exit code of a run that was asked to stop, saved, and can be con
 DATA_S = 3600  # in which all processes must have opened their data
 
 
-# Student, and the parts the teacher owns: what `init_from` names, read and checked.
+# What is trained and what is carried, of the checkpoint that `init_from` names, read and checked.
 Start = Callable[[Config], tuple[Tree, Tree]]
 
 
@@ -57,11 +58,10 @@ def pretrain(
         raise UserError(f"{workdir} holds checkpoints but no {run.FILE}; use another --workdir")
 
     shapes = jax.eval_shape(lambda: state.create(config))
-    log.info(
-        "%s: %s student parameters, %s owned by the teacher, %d device(s)",
-        config.recipe, f"{trees.count(shapes.student):,}", f"{trees.count(shapes.teacher):,}",
-        mesh.devices.size,
-    )  # fmt: skip
+    said = [f"{fact.name} {fact.count:,}" for fact in
+            config.objective.facts(shapes.params, shapes.carried)]  # fmt: skip
+    log.info("%s: parameters of %s, %d device(s)", config.recipe, ", ".join(said),
+             mesh.devices.size)  # fmt: skip
     # Bad data and a bad beginning must show before anything is written.
     _check_vocabulary(config)
     data = open_data(config.data)
@@ -80,7 +80,9 @@ def pretrain(
         peers.agree("beginning", "done")  # nobody goes on before the run folder stands
 
     train = config.train
-    checkpoints = Checkpoints(workdir, train.keep, train.keep_best, train.best_metric)
+    checkpoints = Checkpoints(
+        workdir, config.items, train.keep, train.keep_best, train.best_metric
+    )
     try:
         current, start = _initial_state(
             config, mesh, shapes, checkpoints, fingerprint, lambda: first or read_start(config)
@@ -115,7 +117,7 @@ def _check_vocabulary(config: Config) -> None:
     """Raises unless the model has every id of the tokenizer, and one more to hide them with."""
     if not isinstance(config.data, TextData):
         return
-    ids, front = tokenizer.vocab_size(config.data), config.model.frontend
+    ids, front = tokenizer.vocab_size(config.data), config.objective.cfg.frontend
     if front.vocab_size < ids or front.mask_id < ids - 1:
         raise UserError(
             f"data.tokenizer={config.data.tokenizer!r} has {ids} ids, the last of them `<mask>`, "
@@ -132,8 +134,8 @@ def _initial_state(config, mesh, shapes, checkpoints, fingerprint, first):
     if latest is None:
         fresh = jax.jit(lambda: state.create(config), out_shardings=spread)()
         if config.init_from:
-            student, teacher = jax.device_put(first(), (spread.student, spread.teacher))
-            fresh = fresh.replace(student=student, teacher=teacher)
+            params, carried = jax.device_put(first(), (spread.params, spread.carried))
+            fresh = fresh.replace(params=params, carried=carried)
         return fresh, 0
     like = jax.tree.map(
         lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), shapes, spread
@@ -152,10 +154,10 @@ def _train(config, workdir, data, mesh, checkpoints, current, start, spent) -> i
     index, together = jax.process_index(), jax.process_count() > 1
     quarantine = Quarantine(workdir, index)
     history = metrics.History(workdir, start) if index == 0 else None
-    watch = metrics.Watch(config.optimizer.warmup_steps)
-    progress = metrics.Progress(config.train.steps)
+    watch = metrics.Watch(config.objective, config.optimizer.warmup_steps)
+    progress = metrics.Progress(config.train.steps, config.objective.shown)
     guard = loop.Guard(
-        [path for path, _ in trees.leaves(current.student)], config.train.most_skipped
+        [path for path, _ in trees.leaves(current.params)], config.train.most_skipped
     )
     profile = Profile(workdir, config.profiled_steps)
     train_step = step.compile_step(config, mesh, jax.tree.map(lambda x: x.sharding, current))

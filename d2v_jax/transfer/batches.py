@@ -75,7 +75,7 @@ def _images(recipe: Config, images: Any, size: int) -> Iterator[Batch]:
         )
     if images_byxc.dtype != np.uint8:
         raise UserError(f"images are {images_byxc.dtype}; give uint8 pixels from 0 to 255")
-    model = Model(recipe.model)
+    model = Model(recipe.objective.cfg)
     for start in range(0, len(images_byxc), size):
         part = images_byxc[start : start + size]
         padded = np.zeros((size, *shape), np.uint8)
@@ -87,7 +87,7 @@ def _images(recipe: Config, images: Any, size: int) -> Iterator[Batch]:
 def _waves(
     recipe: Config, waves: Sequence[Any], samples: int, standardise: bool
 ) -> Iterator[Batch]:
-    least = shortest_wave(recipe.model.frontend.conv_layers)
+    least = shortest_wave(recipe.objective.cfg.frontend.conv_layers)
     ready = []
     for i, wave_s in enumerate(waves):
         wave_s = np.asarray(wave_s)
@@ -123,7 +123,7 @@ def shortest_wave(conv_layers: Sequence[tuple[int, int, int]]) -> int:
 
 
 def _texts(recipe: Config, texts: Sequence[Any], count: int) -> Iterator[Batch]:
-    front, most = recipe.model.frontend, recipe.model.frontend.max_tokens
+    front, most = recipe.objective.cfg.frontend, recipe.objective.cfg.frontend.max_tokens
     known, ready = None, []
     for i, words in enumerate(texts):
         if isinstance(words, str):
@@ -164,7 +164,7 @@ def _texts(recipe: Config, texts: Sequence[Any], count: int) -> Iterator[Batch]:
 
 def open_tokenizer(recipe: Config) -> tokenizer.Tokenizer:
     """The tokenizer of a recipe of text. Raises `UserError` where the model lacks ids of it."""
-    found, front = tokenizer.tokenizer_of(recipe.data), recipe.model.frontend
+    found, front = tokenizer.tokenizer_of(recipe.data), recipe.objective.cfg.frontend
     if found.vocab_size > front.vocab_size:
         raise UserError(
             f"data.tokenizer={recipe.data.tokenizer!r} has {found.vocab_size} ids, this encoder "

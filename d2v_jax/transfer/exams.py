@@ -73,7 +73,7 @@ def _texts(data: TextData, recipe: Config, count: int, seed: int) -> Exam:
 
     def features(one: Encoder | None, layer: str | int) -> list[Pair]:
         if one is None:
-            ids = recipe.model.frontend.vocab_size
+            ids = recipe.objective.cfg.frontend.vocab_size
             return [tuple(baselines.token_counts(part.texts, ids) for part in parts)]
         return [tuple(one.features(part.texts, layer) for part in parts)]
 
@@ -82,7 +82,7 @@ def _texts(data: TextData, recipe: Config, count: int, seed: int) -> Exam:
 
 def _sounds(data: AudioData, recipe: Config, count: int, seed: int) -> Exam:
     """Whose utterance it is and, where a source knows when words are said, which word it is."""
-    conv_layers = recipe.model.frontend.conv_layers
+    conv_layers = recipe.objective.cfg.frontend.conv_layers
     field = batches.shortest_wave(conv_layers)
     # Pretraining wants long recordings; here all count.
     data = dataclasses.replace(data, samples=field, min_samples=field, buckets=())
