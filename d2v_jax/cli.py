@@ -81,7 +81,11 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--config", help="recipe: a file, the name of a shipped one, as in "
                      "v2_image_base or quickstart_image:smoke, or a run folder")  # fmt: skip
     sub.add_argument("--workdir", required=True, type=pathlib.Path, help="the run folder")
-    group = sub.add_argument_group("several processes, each with the same command")
+    group = sub.add_argument_group(
+        "several processes, each with the same command",
+        "they know each other by a secret derived from --coordinator and the cluster's job number; "
+        "set D2V_RUN_SECRET to the same words in all to have one that others cannot derive",
+    )
     group.add_argument(
         "--distributed",
         choices=("auto", "off"),
@@ -179,7 +183,8 @@ def _resolved(spec: str, overrides: list[str]):
 
 
 def _pretrain(args: argparse.Namespace, overrides: list[str]) -> int:
-    from d2v_jax.train import compile_cache, launch, run
+    from d2v_jax.train import compile_cache, run
+    from d2v_jax.train.hosts import launch
     from d2v_jax.train.pretrain import pretrain
     from d2v_jax.transfer import checkpoints
 

@@ -23,7 +23,7 @@ from d2v_jax.train import mesh as meshes
 from d2v_jax.train.checkpoint import Checkpoints
 from d2v_jax.train.config import Config, to_fields
 from d2v_jax.train.goodput import Goodput, Profile
-from d2v_jax.train.peers import Peers
+from d2v_jax.train.hosts.agreement import Peers
 
 log = logging.getLogger("d2v")
 

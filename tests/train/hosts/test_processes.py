@@ -12,7 +12,7 @@ import time
 
 import pytest
 
-from d2v_jax.train.peers import LOST
+from d2v_jax.train.hosts.errors import LOST
 from d2v_jax.train.pretrain import STOPPED
 
 RECIPE = [
