@@ -14,8 +14,6 @@ from d2v_jax.common.checks import UserError
 log = logging.getLogger("d2v")
 
 LAYER = "last, average, all (side by side), or a trunk block's number from 0; default %(default)s"
-
-
 CHECKPOINT = "a run folder, a fairseq .pt, a BEiT-style .pth, a Hugging Face or safetensors folder"
 # Troubles of the machine, not of the program: full or read-only disks, missing permissions.
 OUTSIDE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)

@@ -13,6 +13,7 @@ from d2v_jax.train.hosts.errors import Missing, error_of
 log = logging.getLogger("d2v")
 
 HELLO_S = 2.0
+MOST_NAMED = 10  # reasons in the log
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,7 +34,7 @@ class RollCall:
 
 def answer(call: RollCall, deadline: float) -> Connection:
     """Process 0, once all are there. Tries until `deadline` whatever listens in its place."""
-    said = set()
+    said: list[str] = []
     while True:
         try:
             connection = greet(call)
@@ -47,10 +48,11 @@ def answer(call: RollCall, deadline: float) -> Connection:
             why = error.strerror or str(error)
         except Broken as error:
             why = f"what answers there {error}"
-            if why not in said:
+            if why not in said and len(said) < MOST_NAMED:
                 log.warning("roll call: process 0 at %s:%d: %s", call.host, call.port, why)
-                said.add(why)
+                said.append(why)
         if time.monotonic() > deadline:
+            why = "; before that ".join([why, *(other for other in said[-2:] if other != why)])
             raise Missing(
                 f"process 0 at {call.host}:{call.port} did not answer within "
                 f"{call.timeout_s:.0f} s ({why}). Start it, let that port be reached, and give all "

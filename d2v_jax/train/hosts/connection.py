@@ -1,5 +1,6 @@
 """JSON objects over a socket, one a line. What is late, too long or no object raises, in words."""
 
+import contextlib
 import json
 import socket
 import time
@@ -99,4 +100,7 @@ class Connection:
         self._socket.setblocking(blocking)
 
     def close(self) -> None:
+        """What was written still arrives; a thread that waits in `read` is woken."""
+        with contextlib.suppress(OSError):  # the other side was faster
+            self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()

@@ -71,7 +71,7 @@ class _ProcessZero:
         self._strangers: dict[_Caller, None] = {}  # the oldest first
         self._present: dict[int, _Caller] = {}
         self._seconds: dict[int, _Caller] = {}
-        self._refused: dict[str, None] = {}
+        self._refused: dict[tuple[str, str], str] = {}  # by host and reason
         server.setblocking(False)
         selector.register(server, selectors.EVENT_READ)
 
@@ -177,9 +177,10 @@ class _ProcessZero:
         caller.connection.close()
         if caller in self._strangers:
             del self._strangers[caller]
-            if len(self._refused) < NAMED:
+            # Who tries again and again is named once.
+            if (caller.connection.host, why) not in self._refused and len(self._refused) < NAMED:
                 log.warning("roll call: %s %s; dropped", caller.name, why)
-            self._refused[f"{caller.name} {why}"] = None
+                self._refused[caller.connection.host, why] = f"{caller.name} {why}"
             return
         index = caller.hello.index
         log.warning("roll call: process %d (%s) %s", index, caller.name, why)
@@ -201,7 +202,7 @@ class _ProcessZero:
             log.debug("roll call: %s: %s", caller.name, error)
 
     def _end_for(self, missing: list[int]) -> NoReturn:
-        call, refused = self._call, list(self._refused)
+        call, refused = self._call, list(self._refused.values())
         words = (
             f"{named(missing)} of {call.count} did not answer within {call.timeout_s:.0f} s. "
             f"Start every process with the same --coordinator and --processes, and let port "

@@ -283,6 +283,7 @@ def test_another_count_ends_the_start_of_all(port):
 def test_who_went_away_may_come_again(port, caplog):
     """With a farewell from the system or without: then the first does not answer any more."""
     zero = first(port, 4, hello_s=0.5)
+    enter(port)[0].close()
     gone = greet(call(port, 4, 1))
     gone.close()
     silent = greet(call(port, 4, 2))  # never answers
