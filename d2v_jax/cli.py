@@ -81,7 +81,7 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--workdir", required=True, type=pathlib.Path, help="the run folder")
     group = sub.add_argument_group(
         "several processes, each with the same command",
-        "they know each other by a secret derived from --coordinator and the cluster's job number; "
+        "they know each other by a secret derived from --coordinator and the cluster's job;\n"
         "set D2V_RUN_SECRET to the same words in all to have one that others cannot derive",
     )
     group.add_argument(

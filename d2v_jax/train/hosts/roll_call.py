@@ -205,8 +205,8 @@ class _ProcessZero:
         call, refused = self._call, list(self._refused.values())
         words = (
             f"{named(missing)} of {call.count} did not answer within {call.timeout_s:.0f} s. "
-            f"Start every process with the same --coordinator and --processes, and let port "
-            f"{call.port} of the first host be reached"
+            f"Start every process with the same --coordinator, --processes and "
+            f"{handshake.VARIABLE}, and let port {call.port} of the first host be reached"
         )
         if refused:
             words += f". Who came instead: {'; '.join(refused[-3:])}"
