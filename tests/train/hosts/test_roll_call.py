@@ -16,6 +16,7 @@ from rollcalls import PATIENCE_S, begin, call, finish, free_port, peers, togethe
 from d2v_jax.common.checks import UserError
 from d2v_jax.train.hosts import handshake, roll_call
 from d2v_jax.train.hosts.answer import greet
+from d2v_jax.train.hosts.connection import Broken
 from d2v_jax.train.hosts.errors import LOST
 
 LONG_S = PATIENCE_S / 2
@@ -39,6 +40,17 @@ def enter(port, asked=True):
     if not asked:
         return one
     return one, json.loads(one.makefile().readline())["challenge"]
+
+
+def greeted(one):
+    """A connection that has proven itself and says nothing more."""
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            return greet(one)
+        except (OSError, Broken):  # process 0 does not listen yet, or we were too slow for it
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
 
 
 def is_dropped(one):
@@ -72,10 +84,10 @@ def test_all_come(port):
 
 def test_who_does_not_come_is_named(port):
     def work(index):
-        return None if index == 2 else roll_call.connect(call(port, 4, index, timeout_s=1.0))
+        return None if index == 2 else roll_call.connect(call(port, 4, index, timeout_s=3.0))
 
     results = together(4, work)
-    assert "process 2 of 4 did not answer within 1 s" in str(results[0])
+    assert "process 2 of 4 did not answer within 3 s" in str(results[0])
     assert results[0].code == results[1].code == LOST  # it may come back
     assert "process 2 of 4 did not answer" in str(results[1]) == str(results[3])
 
@@ -179,19 +191,19 @@ def test_hello_in_pieces(port):
 
 
 def test_unfinished_hello_is_named(port, caplog):
-    zero = first(port, hello_s=0.5)
+    zero = first(port, hello_s=1.0)
     one, _ = enter(port)
     one.sendall(b'{"index"')
     is_dropped(one)
     assert all_came(finish(zero, *others(port)))
-    assert any("did not finish its hello in 0.5 s" in line for line in said_of(caplog))
+    assert any("did not finish its hello in 1 s" in line for line in said_of(caplog))
 
 
 def test_wrong_secret_is_named_on_both_sides(port, caplog):
-    zero = first(port, timeout_s=2.0)
-    (other,) = others(port, secret=b"another", timeout_s=2.0)
+    zero = first(port, timeout_s=3.0)
+    (other,) = others(port, secret=b"another", timeout_s=3.0)
     zero, other = finish(zero, other)
-    assert "process 1 of 2 did not answer within 2 s" in str(zero)
+    assert "process 1 of 2 did not answer within 3 s" in str(zero)
     assert "calls itself process 1 and has the wrong secret" in str(zero)
     assert "refuses this process: it has another secret than process 0" in str(other)
     assert "D2V_RUN_SECRET" in str(other)
@@ -283,10 +295,8 @@ def test_another_count_ends_the_start_of_all(port):
 def test_who_went_away_may_come_again(port, caplog):
     """With a farewell from the system or without: then the first does not answer any more."""
     zero = first(port, 4, hello_s=0.5)
-    enter(port)[0].close()
-    gone = greet(call(port, 4, 1))
-    gone.close()
-    silent = greet(call(port, 4, 2))  # never answers
+    greeted(call(port, 4, 1)).close()
+    silent = greeted(call(port, 4, 2))  # never answers
     results = finish(zero, *others(port, 4))
     assert all_came(results)
     said = said_of(caplog)
