@@ -102,8 +102,9 @@ def join(place: ProcessPlace, facts: Mapping[str, object], timeout_s: float) -> 
         place.process_id,
         initialization_timeout=int(timeout_s) + 60,
     )
+    peers.agree("number of devices", jax.local_device_count())  # each reads its part of a batch
     fault = _try_collective(facts)
-    peers.agree("the first collective of all devices", fault or "done")
+    peers.agree("first collective", fault or "done")
     if fault:
         raise UserError(f"{fault}; check that the hosts reach each other on every port")
     log.info("process %d of %d, %d devices", place.process_id, place.processes, jax.device_count())
