@@ -14,8 +14,6 @@ from d2v_jax.common.checks import UserError
 log = logging.getLogger("d2v")
 
 LAYER = "last, average, all (side by side), or a trunk block's number from 0; default %(default)s"
-
-
 CHECKPOINT = "a run folder, a fairseq .pt, a BEiT-style .pth, a Hugging Face or safetensors folder"
 # Troubles of the machine, not of the program: full or read-only disks, missing permissions.
 OUTSIDE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
@@ -81,7 +79,11 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--config", help="recipe: a file, the name of a shipped one, as in "
                      "v2_image_base or quickstart_image:smoke, or a run folder")  # fmt: skip
     sub.add_argument("--workdir", required=True, type=pathlib.Path, help="the run folder")
-    group = sub.add_argument_group("several processes, each with the same command")
+    group = sub.add_argument_group(
+        "several processes, each with the same command",
+        "they know each other by a secret derived from --coordinator and the cluster's job;\n"
+        "set D2V_RUN_SECRET to the same words in all to have one that others cannot derive",
+    )
     group.add_argument(
         "--distributed",
         choices=("auto", "off"),
@@ -180,7 +182,8 @@ def _resolved(spec: str, overrides: list[str]):
 
 
 def _pretrain(args: argparse.Namespace, overrides: list[str]) -> int:
-    from d2v_jax.train import launch, run
+    from d2v_jax.train import run
+    from d2v_jax.train.hosts import launch
     from d2v_jax.train.machine import compile_cache
     from d2v_jax.train.pretrain import pretrain
     from d2v_jax.transfer import checkpoints

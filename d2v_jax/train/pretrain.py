@@ -20,9 +20,9 @@ from d2v_jax.data.sources import Data, open_data
 from d2v_jax.data.text import tokenizer
 from d2v_jax.train import loop, run, state, step
 from d2v_jax.train.checkpoint import Checkpoints
+from d2v_jax.train.hosts.agreement import Peers
 from d2v_jax.train.machine import allocator
 from d2v_jax.train.machine import mesh as meshes
-from d2v_jax.train.peers import Peers
 from d2v_jax.train.recipe.records import Config
 from d2v_jax.train.recipe.resolve import to_fields
 from d2v_jax.train.report import metrics
