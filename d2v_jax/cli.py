@@ -179,7 +179,7 @@ def _resolved(spec: str, overrides: list[str]):
 
 
 def _pretrain(args: argparse.Namespace, overrides: list[str]) -> int:
-    from d2v_jax.train import compile_cache, launch, run
+    from d2v_jax.train import allocator, compile_cache, launch, run
     from d2v_jax.train.pretrain import pretrain
     from d2v_jax.transfer import checkpoints
 
@@ -205,6 +205,7 @@ def _pretrain(args: argparse.Namespace, overrides: list[str]) -> int:
     if place:
         facts = run.facts(resolved)
         peers = launch.join(place, facts, args.start_timeout)
+    allocator.keep_freed_memory()  # asks for the devices, so not before `join`
     code = pretrain(resolved, args.workdir, checkpoints.start_from, peers)
     if peers:
         peers.close()
@@ -266,8 +267,9 @@ def _convert(args: argparse.Namespace, _: list[str]) -> int:
 
 def _bench(args: argparse.Namespace, overrides: list[str]) -> int:
     from d2v_jax.data.cache import write_whole
-    from d2v_jax.train import bench, bench_table
+    from d2v_jax.train import allocator, bench, bench_table
 
+    allocator.keep_freed_memory()
     if args.seconds <= 0:
         raise UserError(f"--seconds {args.seconds:g}: must be positive")
     resolved = _resolved(args.config, overrides)

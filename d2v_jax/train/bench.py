@@ -18,7 +18,7 @@ from d2v_jax.common.checks import UserError
 from d2v_jax.data import synthetic
 from d2v_jax.data.config import AudioData, TextData, batch_sizes
 from d2v_jax.data2vec import flops
-from d2v_jax.train import ablate, allocator, devices, goodput, plan, state
+from d2v_jax.train import ablate, devices, goodput, plan, state
 from d2v_jax.train import mesh as meshes
 from d2v_jax.train.config import Config
 
@@ -161,7 +161,6 @@ def bench(
     `other`: a second setting and what to call it. With `parts` the step is measured without each
     of its parts too. Raises `UserError` where a step needs more memory than there is.
     """
-    allocator.keep_freed_memory()
     setting = Setting(config)
     log.info("compiling the step, twice: from nothing and from the cache ...")
     program, lowered, compiling = compile_twice(setting)

@@ -18,7 +18,7 @@ from d2v_jax.data.config import TextData, batch_sizes
 from d2v_jax.data.loader import Batches, open_batches
 from d2v_jax.data.quarantine import Quarantine
 from d2v_jax.data.sources import Data, open_data
-from d2v_jax.train import allocator, loop, metrics, run, state, step
+from d2v_jax.train import loop, metrics, run, state, step
 from d2v_jax.train import mesh as meshes
 from d2v_jax.train.checkpoint import Checkpoints
 from d2v_jax.train.config import Config, to_fields
@@ -45,7 +45,6 @@ def pretrain(
     """
     spent = Goodput(workdir)
     mesh = meshes.make_mesh(config.mesh)
-    allocator.keep_freed_memory()
     sizes = batch_sizes(config.data, config.train.batch_size)
     meshes.check_batch(sizes, config.train.micro_batches, mesh)
     new = not (workdir / run.FILE).exists()
