@@ -43,8 +43,8 @@ def _standardize_jvp(
     (x,), (dx,) = primals, tangents
     y, scale = _with_scale(x, axis, eps)
     dx = dx.astype(y.dtype) * scale
-    along = y * (dx * y).mean(axis, keepdims=True)
-    return y, (dx - dx.mean(axis, keepdims=True)) - along
+    along = y * -(dx * y).mean(axis, keepdims=True)
+    return y, (dx + -dx.mean(axis, keepdims=True)) + along
 
 
 class LayerNorm(nn.Module):
