@@ -29,11 +29,13 @@ class Linear(products.Product):
         return y.reshape(*x.shape[:-1], k.shape[-1])
 
 
-def linear(x: jax.Array, kernel: jax.Array, *_: Any, **__: Any) -> jax.Array:
+def linear(x: jax.Array, kernel: jax.Array, axes: Any = None, precision: Any = None) -> jax.Array:
     """x [..., d] times kernel [d, f], in place of the `jax.lax.dot_general` of `nn.Dense`."""
+    del axes  # always these
+    product = Linear() if precision is None else Linear(precision=precision)
     if x.ndim == 1:
-        return products.multiply(Linear(), x[None], kernel)[0]
-    return products.multiply(Linear(), x, kernel)
+        return products.multiply(product, x[None], kernel)[0]
+    return products.multiply(product, x, kernel)
 
 
 class Dense(nn.Dense):

@@ -20,9 +20,10 @@ from jax.interpreters import ad, batching, mlir
 X, K, Y = range(3)  # the roles of arrays, in the order in which two of them are given
 
 Form = Callable[[jax.Array, jax.Array], jax.Array]
+Shapes = tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]  # of x, k and y
 
 
-def _ambient() -> str | None:
+def _ambient_precision() -> str | None:
     return jax.config.jax_default_matmul_precision
 
 
@@ -34,18 +35,17 @@ class Product:
     dtype. `precision` is the ambient one where the product is written down.
     """
 
-    precision: str | None = dataclasses.field(default_factory=_ambient, kw_only=True)
+    precision: str | jax.lax.Precision | None = dataclasses.field(
+        default_factory=_ambient_precision, kw_only=True
+    )
 
     def y(self, x: jax.Array, k: jax.Array) -> jax.Array:
         """The product as XLA likes it; the gradients are JAX's own."""
         raise NotImplementedError
 
-    def on_cpu(self, missing: int, shapes: "Shapes") -> Form:
+    def on_cpu(self, missing: int, shapes: Shapes) -> Form:
         """X, K or Y, from the others, as XLA:CPU likes it."""
         return transposed(self.y, missing, shapes)
-
-
-Shapes = tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]  # of X, K and Y
 
 
 def multiply(product: Product, x: jax.Array, k: jax.Array) -> jax.Array:
