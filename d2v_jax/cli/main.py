@@ -184,7 +184,7 @@ def _resolved(spec: str, overrides: list[str]):
 def _pretrain(args: argparse.Namespace, overrides: list[str]) -> int:
     from d2v_jax.train import run
     from d2v_jax.train.hosts import launch
-    from d2v_jax.train.machine import compile_cache
+    from d2v_jax.train.machine import allocator, compile_cache
     from d2v_jax.train.pretrain import pretrain
     from d2v_jax.transfer import checkpoints
 
@@ -210,6 +210,7 @@ def _pretrain(args: argparse.Namespace, overrides: list[str]) -> int:
     if place:
         facts = run.facts(resolved)
         peers = launch.join(place, facts, args.start_timeout)
+    allocator.keep_freed_memory()  # asks for the devices, so not before `join`
     code = pretrain(resolved, args.workdir, checkpoints.start_from, peers)
     if peers:
         peers.close()
@@ -272,7 +273,9 @@ def _convert(args: argparse.Namespace, _: list[str]) -> int:
 def _bench(args: argparse.Namespace, overrides: list[str]) -> int:
     from d2v_jax.common.files import write_whole
     from d2v_jax.measure import step_bench, step_table
+    from d2v_jax.train.machine import allocator
 
+    allocator.keep_freed_memory()
     if args.seconds <= 0:
         raise UserError(f"--seconds {args.seconds:g}: must be positive")
     resolved = _resolved(args.config, overrides)

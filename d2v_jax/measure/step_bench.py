@@ -20,7 +20,6 @@ from d2v_jax.data.config import AudioData, TextData, batch_sizes
 from d2v_jax.measure import devices, plan
 from d2v_jax.measure.leave_out import compile_without
 from d2v_jax.train import state
-from d2v_jax.train.machine import allocator
 from d2v_jax.train.machine import mesh as meshes
 from d2v_jax.train.recipe.records import Config
 from d2v_jax.train.report import goodput
@@ -170,7 +169,6 @@ def bench(
     `other`: a second setting and what to call it. With `parts` the step is measured without each
     of its parts too. Raises `UserError` where a step needs more memory than there is.
     """
-    allocator.keep_freed_memory()
     setting = Setting(config)
     log.info("compiling the step, twice: from nothing and from the cache ...")
     program, lowered, compiling = compile_twice(setting)

@@ -21,7 +21,6 @@ from d2v_jax.data.text import tokenizer
 from d2v_jax.train import loop, run, state, step
 from d2v_jax.train.checkpoint import Checkpoints
 from d2v_jax.train.hosts.agreement import Peers
-from d2v_jax.train.machine import allocator
 from d2v_jax.train.machine import mesh as meshes
 from d2v_jax.train.recipe.records import Config
 from d2v_jax.train.recipe.resolve import to_fields
@@ -48,7 +47,6 @@ def pretrain(
     """
     spent = Goodput(workdir)
     mesh = meshes.make_mesh(config.mesh)
-    allocator.keep_freed_memory()
     sizes = batch_sizes(config.data, config.train.batch_size)
     meshes.check_batch(sizes, config.train.micro_batches, mesh)
     new = not (workdir / run.FILE).exists()
