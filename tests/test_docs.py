@@ -1,9 +1,12 @@
 """The papers of the house: what code cites is there, links lead somewhere, README stays short."""
 
+import importlib
 import pathlib
 import re
 
 import pytest
+
+from d2v_jax import cli
 
 ROOT = pathlib.Path(__file__).parents[1]
 REFERENCE = ROOT / "docs" / "reference.md"
@@ -25,6 +28,9 @@ ANCHOR = re.compile(r'<a id="([^"]+)"></a>')
 FENCED = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)\s]+)\)|\bsrc=\"([^\"]+)\"")
 HEADING = re.compile(r"^#+ +(.*)$", re.MULTILINE)
+TASK = re.compile(r"^    (\w[\w-]*)(?:\s|$)", re.MULTILINE)
+RECIPE = re.compile(r"`((?:quickstart|v\d)_\w+)`")
+NO_FIELDS = ("train.tsv", "data.md")
 
 
 def cited(text: str) -> set[str]:
@@ -86,3 +92,35 @@ def test_readme_is_short_and_has_its_two_commands():
     for heading in ("### Run the quickstart", "### Run the tests"):
         behind = lines[lines.index(heading) :]
         assert next(line for line in behind if line.startswith("```")) == "```sh"
+
+
+@pytest.mark.parametrize("before", ["", "data", "bench"])
+def test_readme_names_every_command(before, capsys):
+    with pytest.raises(SystemExit):
+        cli.main([*before.split(), "--help"])
+    tasks = TASK.findall(capsys.readouterr().out)
+    assert tasks
+    readme = (ROOT / "README.md").read_text()
+    for task in tasks:
+        assert " ".join(["`d2v", *before.split(), task]) in readme, task
+
+
+def test_readme_names_every_recipe():
+    named = set(RECIPE.findall((ROOT / "README.md").read_text()))
+    assert named == {path.stem for path in (ROOT / "configs").glob("*_*.py")} - {"__init__"}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_fields_exist(page):
+    """`section.field` in prose and commands; the reference's keys are those of other programs."""
+    if page == REFERENCE:
+        return
+    bases = [
+        importlib.import_module(f"d2v_jax.configs.{name}").get_config().to_dict()
+        for name in ("audio", "image", "text")
+    ]
+    sections = {name for base in bases for name, value in base.items() if isinstance(value, dict)}
+    words = rf"(?:--config\.|(?<![\w/.(]))((?:{'|'.join(sections)})\.[a-z_]+)(?![\w(/])"
+    for name in set(re.findall(words, page.read_text())) - set(NO_FIELDS):
+        section, field = name.split(".")
+        assert any(field in base.get(section, {}) for base in bases), f"{page}: {name}"
