@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from d2v_jax import cli
+from d2v_jax.cli import main
 
 ROOT = pathlib.Path(__file__).parents[1]
 REFERENCE = ROOT / "docs" / "reference.md"
@@ -97,7 +97,7 @@ def test_readme_is_short_and_has_its_two_commands():
 @pytest.mark.parametrize("before", ["", "data", "bench"])
 def test_readme_names_every_command(before, capsys):
     with pytest.raises(SystemExit):
-        cli.main([*before.split(), "--help"])
+        main.main([*before.split(), "--help"])
     tasks = TASK.findall(capsys.readouterr().out)
     assert tasks
     readme = (ROOT / "README.md").read_text()

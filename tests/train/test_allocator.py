@@ -5,9 +5,11 @@ import pathlib
 import pytest
 
 import d2v_jax
-from d2v_jax import cli
+from d2v_jax.cli import main
 from d2v_jax.common.checks import UserError
-from d2v_jax.train import allocator, bench, pretrain
+from d2v_jax.measure import step_bench as bench
+from d2v_jax.train import pretrain
+from d2v_jax.train.machine import allocator
 
 
 @pytest.mark.parametrize(
@@ -26,7 +28,7 @@ def test_the_command_line_sets_the_allocator_before_anything_runs(monkeypatch, t
     monkeypatch.setattr(pretrain, "pretrain", work)
     monkeypatch.setattr(bench, "bench", work)
     where = ["--workdir", str(tmp_path / "run")] if words[0] == "pretrain" else []
-    assert cli.main([*words, *where]) == 2
+    assert main.main([*words, *where]) == 2
     assert done == ["allocator", "work"]
 
 
