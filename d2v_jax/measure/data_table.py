@@ -6,7 +6,7 @@ import platform
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from d2v_jax.data.config import DataConfig
+from d2v_jax.data.modality import Data
 from d2v_jax.measure.plain_loops import Beside
 
 FEW = 100  # records
@@ -29,15 +29,18 @@ class Stage:
 class Subject:
     """What is measured.
 
-    `unit`: in which values are counted, and how many make one; None where they are not.
     `record_bytes`: mean size of a stored record. `skipped`: reasons by name.
     """
 
-    cfg: DataConfig
-    unit: tuple[str, float] | None
+    cfg: Data
     records: int
     record_bytes: float
     skipped: Mapping[str, str]
+
+    @property
+    def unit(self) -> tuple[str, float] | None:
+        """In which values are counted, and how many make one; None where they are not."""
+        return self.cfg.counted
 
 
 def figures(subject: Subject, stages: Sequence[Stage], besides: Sequence[Beside]) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 Each record of images and sounds is a tf.train.Example: of images "image"; of sounds "audio",
 "samples", "offset" and "scale"; of both "name", and "label" and "text" where there are any. Text
-is in tokens.py.
+is in text/stored_ids.py.
 """
 
 import json
@@ -19,9 +19,9 @@ from d2v_jax.data.records import BadRecord, Record
 FORMAT = "d2v_jax.prepared.1"
 INDEX = "prepared.json"
 LENGTHS = "lengths.npy"  # of sounds, int64 [n], samples at 16 kHz
+DATA = "data"  # the feature with a file's bytes, unless a modality has a better name
 NEEDED = ("modality", "records", "fingerprint", "shards")
 NEEDED_OF_TEXT = ("tokenizer", "tokenizer_fingerprint", "dtype", "arrays")
-KEYS = {"image": "image", "audio": "audio"}  # the feature with the file's bytes, by modality
 
 
 def looks_prepared(source: str) -> bool:
@@ -32,15 +32,20 @@ def looks_prepared(source: str) -> bool:
 
 
 class Prepared:
-    """The images or sounds of a prepared folder, in its order."""
+    """The records of a prepared folder of files, in its order."""
 
-    def __init__(self, source: str | os.PathLike, modality: str):
-        """Raises `UserError` for a folder that is damaged, unfinished or of another modality."""
+    def __init__(
+        self, source: str | os.PathLike, modality: str, key: str = DATA, has_lengths: bool = False
+    ):
+        """`key` names the feature with a file's bytes; `lengths` are read where there are some.
+
+        Raises `UserError` for a folder that is damaged, unfinished or of another modality.
+        """
         self.root = pathlib.Path(source).expanduser()
         index = read_index(source, modality)
         self.class_names = tuple(index["class_names"]) if index.get("class_names") else None
         self.fingerprint: str = index["fingerprint"]
-        self._key = KEYS[modality]
+        self._key = key
         paths = [str(self.root / shard["file"]) for shard in index["shards"]]
         try:
             self._records = ArrayRecordDataSource(paths)
@@ -51,7 +56,7 @@ class Prepared:
                 source, index,
                 f"its shards hold {len(self._records)} records, not {index['records']}",
             )  # fmt: skip
-        if modality == "audio":
+        if has_lengths:
             self.lengths = self._read_lengths(source, index)
 
     def _read_lengths(self, source: str | os.PathLike, index: dict[str, Any]) -> np.ndarray:

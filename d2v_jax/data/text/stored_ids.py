@@ -13,7 +13,6 @@ import numpy as np
 from array_record.python.array_record_data_source import ArrayRecordDataSource
 
 from d2v_jax.common.checks import UserError
-from d2v_jax.data.config import TextData
 from d2v_jax.data.records import BadRecord
 from d2v_jax.data.stores.prepared import broken, read_index
 from d2v_jax.data.text.corpus import Corpus, Names
@@ -65,18 +64,18 @@ class Ids:
         return np.frombuffer(data, self.dtype)
 
 
-def open_tokens(cfg: TextData, tokenizer: Tokenizer) -> Corpus:
-    """The corpus of the prepared folder `cfg.source`; its arrays stay on the disk.
+def open_tokens(source: str, name: str, tokenizer: Tokenizer) -> Corpus:
+    """The corpus of the prepared folder `source`; its arrays stay on the disk.
 
-    Raises `UserError` for a folder that is damaged, unfinished, or prepared for another modality
-    or tokenizer.
+    `name` is that of the tokenizer. Raises `UserError` for a folder that is damaged, unfinished,
+    or prepared for another modality or tokenizer.
     """
-    source = cfg.source.strip()
+    source = source.strip()
     index = read_index(source, "text")
     if index["tokenizer_fingerprint"] != tokenizer.fingerprint:
         raise UserError(
             f"data.source={source!r} holds the ids of another tokenizer than "
-            f"data.tokenizer={cfg.tokenizer!r}; give its own, data.tokenizer={source!r}, or "
+            f"data.tokenizer={name!r}; give its own, data.tokenizer={source!r}, or "
             "prepare the texts again"
         )
     return _opened(source, index, tokenizer.breaks)
