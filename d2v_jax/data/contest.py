@@ -1,4 +1,4 @@
-"""What `d2v data bench` compares: our way of cutting examples and a plain loop, on the same records."""
+"""What `d2v data bench` compares: our way of cutting examples, and a plain loop."""
 
 import dataclasses
 from collections.abc import Callable

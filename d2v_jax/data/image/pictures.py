@@ -183,7 +183,7 @@ def _mirrored(image_yxc: np.ndarray) -> np.ndarray:
 def example(record: Record, rng: np.random.Generator, size: int, how: Crops) -> Example:
     """`augment` as the loader wants it; `size` is `how.image_size`."""
     del size
-    return {"inputs": augment(record, cfg, rng)}
+    return {"inputs": augment(record, how, rng)}
 
 
 def jitter(picture: Image.Image, strength: float, rng: np.random.Generator) -> Image.Image:

@@ -10,7 +10,7 @@ from d2v_jax.data.records import Record
 
 
 def look(opened: Opened, name: str, nouns: str, sample: int | None) -> Findings:
-    """All records, or `sample` of them, each cut once: what is unreadable here is so in training."""
+    """All records, or `sample` of them, each cut once, so that all is tried that training does."""
     count = len(opened.source)
     numbers = chosen(count, sample)
     found = Findings(name, opened.source.fingerprint, count, len(numbers))
