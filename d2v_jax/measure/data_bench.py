@@ -42,7 +42,9 @@ def bench(cfg: Data, seconds: float, out_json: pathlib.Path | None) -> str:
     kept = _kept(data, skipped)
     size = float(np.mean([_bytes(record) for _, record, _ in kept]))
     records = [(record, length) for _, record, length in kept]
-    subject = Subject(cfg, len(data.source), size, skipped)
+    contest = cfg.contest(data.source, records)
+    compared = contest.counted if contest else ""
+    subject = Subject(cfg, len(data.source), size, skipped, compared)
     stages = [_read(subject, data, seconds)]
     log.info("decoding and cutting")
     if any(one.learn is not None for _, one, _ in kept):
@@ -54,7 +56,7 @@ def bench(cfg: Data, seconds: float, out_json: pathlib.Path | None) -> str:
         log.info("whole batches; threads: %d, worker processes: %d", count, workers)
         stages.append(_batches(subject, data, count, workers, seconds))
     log.info("beside a plain loop")
-    besides = compare(cfg.contest(data.source, records), seconds)
+    besides = compare(contest, seconds)
     if out_json is not None:
         text = json.dumps(figures(subject, stages, besides), indent=1)
         write_whole(out_json.expanduser(), text.encode())

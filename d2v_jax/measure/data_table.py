@@ -29,13 +29,15 @@ class Stage:
 class Subject:
     """What is measured.
 
-    `record_bytes`: mean size of a stored record. `skipped`: reasons by name.
+    `record_bytes`: mean size of a stored record. `skipped`: reasons by name. `compared`: what is
+    counted beside a plain loop.
     """
 
     cfg: Data
     records: int
     record_bytes: float
     skipped: Mapping[str, str]
+    compared: str
 
     @property
     def unit(self) -> tuple[str, float] | None:
@@ -87,8 +89,8 @@ def table(subject: Subject, stages: Sequence[Stage], besides: Sequence[Beside]) 
         cells = [first.ljust(widths[0]), *(o.rjust(w) for o, w in zip(others, widths[1:]))]
         lines.append("  ".join(cells))
     if besides:
-        what = "tokens" if subject.unit and subject.unit[0] == "tokens" else "records"
-        lines += ["", f"beside a plain loop ({besides[0].plain_loop}), {what} per second of a core"]
+        loop, what = besides[0].plain_loop, subject.compared
+        lines += ["", f"beside a plain loop ({loop}), {what} per second of a core"]
     for one in besides:
         line = (
             f"{one.what}: {one.ratio:.2f} times as fast, {_number(one.ours)} to "

@@ -3,7 +3,6 @@
 import functools
 import json
 import logging
-import os
 import pathlib
 import time
 import warnings
@@ -17,6 +16,7 @@ from sklearn.preprocessing import Normalizer, StandardScaler
 from threadpoolctl import threadpool_limits
 
 from d2v_jax.common.checks import UserError
+from d2v_jax.common.files import write_whole
 from d2v_jax.data.labelled.exams import Exam
 from d2v_jax.train import checkpoint
 from d2v_jax.transfer import encoder, exams
@@ -86,9 +86,7 @@ def probe_run(
         "step": trained.step, "source": used, "layer": layer, "seed": seed,
     }  # fmt: skip
     if (path / checkpoint.FOLDER).is_dir():
-        scratch = path / f"{FILE}.tmp"
-        scratch.write_text(json.dumps(record, indent=2) + "\n")
-        os.replace(scratch, path / FILE)
+        write_whole(path / FILE, f"{json.dumps(record, indent=2)}\n".encode())
     else:
         log.info("%s is no run folder: the table is not kept", path)
     return table(record)

@@ -21,7 +21,6 @@ INDEX = "prepared.json"
 LENGTHS = "lengths.npy"  # of sounds, int64 [n], samples at 16 kHz
 DATA = "data"  # the feature with a file's bytes, unless a modality has a better name
 NEEDED = ("modality", "records", "fingerprint", "shards")
-NEEDED_OF_TEXT = ("tokenizer", "tokenizer_fingerprint", "dtype", "arrays")
 
 
 def looks_prepared(source: str) -> bool:
@@ -114,8 +113,13 @@ def _first(feature: Any, key: str, kind: str) -> Any:
     return values[0] if values else None
 
 
-def read_index(source: str | os.PathLike, modality: str) -> dict[str, Any]:
-    """prepared.json of a complete folder. Raises `UserError` where something is amiss."""
+def read_index(
+    source: str | os.PathLike, modality: str, needed: tuple[str, ...] = ()
+) -> dict[str, Any]:
+    """prepared.json of a complete folder of `modality`, which has the entries `needed` too.
+
+    Raises `UserError` where something is amiss.
+    """
     root = pathlib.Path(source).expanduser()
     try:
         index = json.loads((root / INDEX).read_text(encoding="utf-8"))
@@ -126,8 +130,8 @@ def read_index(source: str | os.PathLike, modality: str) -> dict[str, Any]:
     if not isinstance(index, dict) or index.get("format") != FORMAT:
         found = index.get("format") if isinstance(index, dict) else None
         raise broken(source, {}, f"{INDEX} has the format {found!r}, not {FORMAT!r}")
-    needed = NEEDED + (NEEDED_OF_TEXT if index.get("modality") == "text" else ())
-    missing = [key for key in needed if key not in index]
+    mine = needed if index.get("modality") == modality else ()
+    missing = [key for key in NEEDED + mine if key not in index]
     if missing:
         raise broken(source, index, f"{INDEX} lacks {', '.join(missing)}")
     if index["modality"] != modality:

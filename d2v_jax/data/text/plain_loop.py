@@ -10,9 +10,10 @@ from d2v_jax.common.checks import UserError
 from d2v_jax.data.contest import PLAIN, Contest
 from d2v_jax.data.records import BadRecord, Record, Source
 from d2v_jax.data.sources import BUILTIN_PREFIX, PYTHON_DOCS
-from d2v_jax.data.stores.prepared import looks_prepared, read_index
+from d2v_jax.data.stores.prepared import looks_prepared
 from d2v_jax.data.text.opening import open_documents
 from d2v_jax.data.text.rows import padded
+from d2v_jax.data.text.stored_ids import ids_index
 from d2v_jax.data.text.tokenizer import Tokenizer
 
 BLOCKS = 32  # timed together
@@ -54,13 +55,13 @@ def contest(
             "blocks in random order": lambda: sum(map(read, some(ids_n, number))),
         }
 
-    return Contest(f"tokenising {name}, block by block", calls, count=int)
+    return Contest(f"tokenising {name}, block by block", calls, "tokens", count=int)
 
 
 def same_text(source: str, split: str, column: str) -> tuple[Iterator[str], str]:
     """Lines of the source, of what it was prepared from, or else of the built-in text."""
     if looks_prepared(source):
-        source = read_index(source, "text")["source"]
+        source = ids_index(source)["source"]
     try:
         texts, name = open_documents(source, split, column), "the same text"
     except (UserError, OSError):

@@ -19,6 +19,7 @@ from d2v_jax.data.text.corpus import Corpus, Names
 from d2v_jax.data.text.tokenizer import Breaks, Tokenizer
 
 RECORD = 8192  # ids
+NEEDED = ("tokenizer", "tokenizer_fingerprint", "dtype", "arrays")  # in prepared.json
 STARTS, LINE_ENDS, NAMES, NAME_ENDS, LABELS = (
     "starts.npy", "line_ends.npy", "names.npy", "name_ends.npy", "labels.npy",
 )  # fmt: skip
@@ -64,6 +65,11 @@ class Ids:
         return np.frombuffer(data, self.dtype)
 
 
+def ids_index(source: str) -> dict[str, Any]:
+    """prepared.json of a folder of ids. Raises `UserError` where something is amiss."""
+    return read_index(source, "text", NEEDED)
+
+
 def open_tokens(source: str, name: str, tokenizer: Tokenizer) -> Corpus:
     """The corpus of the prepared folder `source`; its arrays stay on the disk.
 
@@ -71,7 +77,7 @@ def open_tokens(source: str, name: str, tokenizer: Tokenizer) -> Corpus:
     or prepared for another modality or tokenizer.
     """
     source = source.strip()
-    index = read_index(source, "text")
+    index = ids_index(source)
     if index["tokenizer_fingerprint"] != tokenizer.fingerprint:
         raise UserError(
             f"data.source={source!r} holds the ids of another tokenizer than "
@@ -97,7 +103,7 @@ class Stored(Corpus):
 
 
 def _reopened(source: str, breaks: Breaks) -> Stored:
-    return _opened(source, read_index(source, "text"), breaks)
+    return _opened(source, ids_index(source), breaks)
 
 
 def _opened(source: str, index: dict[str, Any], breaks: Breaks) -> Stored:
