@@ -61,6 +61,8 @@ def test_a_strangers_batches(recordings):
     for batch in batches:  # each example is of the record that its id names
         means = batch["inputs"].mean((1, 2))
         np.testing.assert_allclose(means, batch["example_id"], atol=0.1)
+    ids = np.concatenate([batch["example_id"] for batch in batches])
+    assert sorted(ids) == list(range(12))  # a round
     assert same(batches, first(data)) and not same(batches, first(data, seed=4))
     assert same(batches, first(dataclasses.replace(data, threads=2, workers=1)))
     assert same(batches[2:], first(data, start_step=2))
@@ -186,6 +188,8 @@ def test_fields_are_checked_with_their_bounds(audio, config, text):
 def test_fields_that_do_not_go_together(audio, config, text):
     for record, words in (
         (audio("x", weights=(1.0, 0.0)), r"data.weights=\(1.0, 0.0\) must be positive"),
+        (config("x", weights=(-1.0,)), r"data.weights=\(-1.0,\) must be positive"),
+        (text("x", weights=(-1.0,)), r"data.weights=\(-1.0,\) must be positive"),
         (audio("x", buckets=(9, 3)), r"data.buckets=\(9, 3\) must be positive numbers of samples"),
         (config("x", crop_scale=(0.5, 0.2)), r"data.crop_scale=\(0.5, 0.2\) must be two ascending"),
         (config("x", crop_ratio=(2.0, 1.0)), r"data.crop_ratio=\(2.0, 1.0\) must be two ascending"),
