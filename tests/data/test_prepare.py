@@ -286,7 +286,7 @@ def test_a_shard_that_does_not_read_back(config, folder, tmp_path, monkeypatch):
 
 KILLED = """
 import sys
-from d2v_jax.cli import main
+from d2v_jax.cli.main import main
 from d2v_jax.data.prepare import write_shards
 write_shards.MEGABYTE, write_shards.SAMPLED = 4096, 1
 if __name__ == "__main__":
