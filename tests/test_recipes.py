@@ -9,7 +9,6 @@ import systems
 
 from d2v_jax.common import trees
 from d2v_jax.common.checks import ConfigError
-from d2v_jax.data.config import batch_sizes
 from d2v_jax.data2vec.model import Model
 from d2v_jax.encoder import masking
 from d2v_jax.train import state
@@ -99,7 +98,7 @@ def test_a_budget_sees_the_same_data(name):
         whole.optimizer.learning_rate / shrink**0.5
     )
     # One device takes a batch in parts; eight share each batch evenly.
-    for size in batch_sizes(small.data, small.train.batch_size):
+    for size in small.data.batch_sizes(small.train.batch_size):
         assert size % small.train.micro_batches == size % 8 == 0
     assert small.objective == systems.with_sections(
         whole, teacher=small.objective.cfg.teacher

@@ -6,8 +6,9 @@ import pathlib
 from collections.abc import Callable, Sequence
 
 from d2v_jax.common.checks import UserError, require
-from d2v_jax.data.config import DataConfig, TextData
+from d2v_jax.data.modality import OURS, Data, data_class
 
+FIELD = "--config.data."  # of a word that sets a field by hand
 SOURCE = "as data.source: a folder, tfds:NAME, builtin:NAME, shards, several joined by ' + '"
 
 
@@ -20,7 +21,7 @@ def add(task: Callable[..., argparse.ArgumentParser]) -> None:
         sub = tasks.add_parser(name, help=summary, description=summary, allow_abbrev=False)
         sub.set_defaults(job_run=run)
         sub.add_argument("source", metavar="SOURCE", help=SOURCE)
-        sub.add_argument("--modality", choices=("audio", "image", "text"),
+        sub.add_argument("--modality", choices=tuple(OURS),
                          help="where the names of the files do not tell")  # fmt: skip
         sub.add_argument("--config", help="a recipe whose data fields count; any of them can be "
                          "set with --config.data.FIELD=VALUE")  # fmt: skip
@@ -58,7 +59,7 @@ def _data(args: argparse.Namespace, overrides: list[str]) -> int:
     return 0
 
 
-def _data_config(args: argparse.Namespace, overrides: Sequence[str]) -> DataConfig:
+def _data_config(args: argparse.Namespace, overrides: Sequence[str]) -> Data:
     """The fields of the recipe, or of the modality's base, with this source."""
     from d2v_jax.data import guess
     from d2v_jax.train.recipe import resolve
@@ -66,21 +67,16 @@ def _data_config(args: argparse.Namespace, overrides: Sequence[str]) -> DataConf
     words = [*overrides, f"--config.data.source={args.source}"]
     if args.config:
         data = resolve.resolve(resolve.load(args.config, words)).data
-        known = next(name for name, kind in resolve.DATA.items() if isinstance(data, kind))
         require(
-            args.modality in (None, known),
-            f"--modality {args.modality}: --config {args.config} is of {known}; give one of both",
+            args.modality in (None, data.modality),
+            f"--modality {args.modality}: --config {args.config} is of {data.modality}; give one "
+            "of both",
         )
         return data
     modality = args.modality or guess.modality_of(args.source)
     base = importlib.import_module(f"d2v_jax.configs.{modality}").get_config()
-    if "tokenizer" in base.data:
-        tokenizer = any(word.startswith("--config.data.tokenizer") for word in words)
-        require(
-            tokenizer or args.job != "prepare",
-            "d2v data prepare stores ids: say whose with --config.data.tokenizer=FOLDER, or bytes",
-        )
-        base.data.tokenizer = "bytes"
+    given = [word.removeprefix(FIELD).partition("=")[0] for word in words if word.startswith(FIELD)]
+    base.data.update(data_class(modality).standalone(args.job, given))
     return resolve.resolve(resolve.edited(base.to_dict(), words, f"--modality {modality}")).data
 
 
@@ -89,14 +85,14 @@ def _positive(name: str, value: float | None) -> None:
         raise UserError(f"{name} {value}: must be positive")
 
 
-def _inspect(args: argparse.Namespace, cfg: DataConfig) -> str:
+def _inspect(args: argparse.Namespace, cfg: Data) -> str:
     from d2v_jax.data.inspect import inspection
 
     _positive("--sample", args.sample)
     return inspection.inspect(cfg, args.out, args.sample)
 
 
-def _prepare(args: argparse.Namespace, cfg: DataConfig) -> str:
+def _prepare(args: argparse.Namespace, cfg: Data) -> str:
     from d2v_jax.data.prepare import prepare
 
     _positive("--workers", args.workers)
@@ -105,16 +101,12 @@ def _prepare(args: argparse.Namespace, cfg: DataConfig) -> str:
     return prepare.prepare(cfg, args.out, args.workers, args.shard_mb, args.max_side)
 
 
-def _bench(args: argparse.Namespace, cfg: DataConfig) -> str:
+def _bench(args: argparse.Namespace, cfg: Data) -> str:
     from d2v_jax.measure import data_bench
 
     _positive("--seconds", args.seconds)
     return data_bench.bench(cfg, args.seconds, args.json)
 
 
-def _train_tokenizer(args: argparse.Namespace, cfg: DataConfig) -> str:
-    from d2v_jax.data.text import train_tokenizer
-
-    if not isinstance(cfg, TextData):
-        raise UserError(f"{args.source!r} is no text; a tokenizer is trained on text")
-    return train_tokenizer.train_tokenizer(cfg, args.out, args.vocab_size)
+def _train_tokenizer(args: argparse.Namespace, cfg: Data) -> str:
+    return cfg.train_tokenizer(args.out, args.vocab_size)

@@ -7,39 +7,36 @@ import os
 import pathlib
 
 from d2v_jax.common.checks import UserError
-from d2v_jax.data.sources import JOIN
-from d2v_jax.data.stores.folder import IMAGES, SOUNDS, TEXTS
+from d2v_jax.data.modality import JOIN, OURS, data_class
+from d2v_jax.data.stores.prepared import INDEX
 
-BUILTIN = {
-    "builtin:photos": "image", "builtin:tones": "audio", "builtin:speech": "audio",
-    "builtin:python-docs": "text",
-}  # fmt: skip
-KINDS = {"image": IMAGES, "audio": SOUNDS, "text": TEXTS}
 MOST = 20_000  # files looked at
 
 
 def modality_of(source: str) -> str:
     """ "image", "audio" or "text". Raises `UserError` where the names leave that open."""
+    known = {name: data_class(name) for name in OURS}
     first = source.split(JOIN)[0].strip()
-    if first in BUILTIN:
-        return BUILTIN[first]
     path = pathlib.Path(first).expanduser()
-    if (path / "prepared.json").is_file():
-        return json.loads((path / "prepared.json").read_text())["modality"]
-    if path.suffix == ".tsv":
-        return "audio"
+    if (path / INDEX).is_file():
+        return json.loads((path / INDEX).read_text())["modality"]
+    for name, kind in known.items():
+        if kind.looks_like(first):
+            return name
     names = _names(path) if path.is_dir() else [path.name]
     counts = collections.Counter(
-        modality for name in names for modality, kind in KINDS.items()
+        modality
+        for name in names
+        for modality, kind in known.items()
         if name.lower().endswith(kind.suffixes)
-    )  # fmt: skip
-    if len(counts) > 1 and "text" in counts:
-        del counts["text"]  # transcripts and lists lie beside sounds and pictures
+    )
+    # What lies beside others tells only where it is alone.
+    alone = [modality for modality in counts if not known[modality].beside_others]
+    if alone:
+        counts = collections.Counter({modality: counts[modality] for modality in alone})
     if len(counts) == 1:
         return next(iter(counts))
-    if ".array_record" in first:
-        return "image"
-    found = ", ".join(f"{n} {KINDS[m].noun}s" for m, n in counts.items()) or "nothing of these"
+    found = ", ".join(f"{n} {known[m].noun}s" for m, n in counts.items()) or "nothing of these"
     raise UserError(
         f"{source!r}: is it audio, image or text? Its names do not tell ({found}); say it with "
         "--modality or --config RECIPE"

@@ -17,10 +17,10 @@ import numpy as np
 from absl import flags
 
 from d2v_jax.common.checks import UserError, require
-from d2v_jax.data.config import DataConfig, batch_sizes
+from d2v_jax.data.modality import Data
+from d2v_jax.data.opened import Opened
 from d2v_jax.data.order import Bucket, Order, weights_of
 from d2v_jax.data.records import BadRecord, Example, Source, fingerprint_of
-from d2v_jax.data.sources import Data, open_data
 
 log = logging.getLogger("d2v")
 
@@ -32,14 +32,14 @@ FAULTS = "faults"  # host-only field of a batch: per example "", or JSON [[name,
 
 
 def open_batches(
-    cfg: DataConfig,
+    cfg: Data,
     *,
     seed: int,
     batch_size: int,
     start_step: int = 0,
     process_index: int = 0,
     process_count: int = 1,
-    data: Data | None = None,
+    data: Opened | None = None,
     on_fault: Callable[[str, str], None] | None = None,
 ) -> "Batches":
     """Opens the endless stream of batches from batch `start_step` on.
@@ -47,12 +47,12 @@ def open_batches(
     Args:
         cfg: where examples come from and how they are cut.
         seed: of order, crops, flips and colours, in [0, 2**32).
-        batch_size: examples per batch over all processes (`config.batch_sizes`); each process
+        batch_size: examples per batch over all processes (`Data.batch_sizes`); each process
             gets an equal share, the rows that follow each other.
         start_step: batches to leave out; costs nothing.
         process_index: which share this is.
         process_count: how many shares there are.
-        data: `open_data(cfg)` where that is at hand; opening large sources takes a while.
+        data: `cfg.open()` where that is at hand; opening large sources takes a while.
         on_fault: called with name and reason of every record that is left out, once.
 
     Raises:
@@ -60,14 +60,14 @@ def open_batches(
     """
     require(0 <= seed < 2**32, f"seed={seed}: must be at least 0 and below 2**32")
     require(batch_size > 0, f"train.batch_size={batch_size}: must be positive")
-    sizes = batch_sizes(cfg, batch_size)
+    sizes = cfg.batch_sizes(batch_size)
     require(
         all(size % process_count == 0 for size in sizes),
         f"train.batch_size={batch_size} makes batches of {_listed(sizes)} examples, which "
         f"{process_count} processes cannot share evenly; use a multiple of {process_count}, such "
         f"as {math.ceil(batch_size / process_count) * process_count}",
     )
-    data = data or open_data(cfg)
+    data = data or cfg.open()
     if len(data.source) >= 2**31:
         raise UserError(
             f"data.source={cfg.source!r} has {len(data.source)} records; example ids hold fewer "
@@ -99,20 +99,20 @@ def open_batches(
     return Batches(batches, cfg, data.source, fingerprint, on_fault)
 
 
-def _mixed(cfg: DataConfig, data: Data) -> tuple[list[np.ndarray], tuple[float, ...]]:
+def _mixed(cfg: Data, data: Opened) -> tuple[list[np.ndarray], tuple[float, ...]]:
     """Record numbers of each mixed source, and their shares; one part where all are alike."""
     if not cfg.weights and cfg.temperature == 1:
         return [np.arange(len(data.source), dtype=np.int32)], (1.0,)
     ends = np.cumsum(data.sizes)
     parts = [np.arange(end - size, end, dtype=np.int32) for end, size in zip(ends, data.sizes)]
-    return parts, weights_of(cfg, data.sizes)
+    return parts, weights_of(cfg.weights, cfg.temperature, data.sizes, cfg.source)
 
 
 @dataclasses.dataclass(frozen=True)
 class _Batch:
     """Number of a batch in, this process's share of it out."""
 
-    data: Data
+    data: Opened
     order: Order
     seed: int
     source: str  # as the user wrote it
@@ -199,7 +199,7 @@ class Batches:
     def __init__(
         self,
         batches: grain.IterDataset,
-        cfg: DataConfig,
+        cfg: Data,
         source: Source,
         fingerprint: str,
         on_fault: Callable[[str, str], None] | None,

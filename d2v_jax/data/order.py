@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import numpy as np
 
 from d2v_jax.common.checks import UserError
-from d2v_jax.data.config import DataConfig
 
 CYCLE = 10_000  # places after which the interleaving of mixed sources repeats
 
@@ -123,12 +122,16 @@ class _Shuffles:
         return _Shuffles, (self._count, self._key)
 
 
-def weights_of(cfg: DataConfig, sizes: Sequence[int]) -> tuple[float, ...]:
-    """The share of each source: `data.weights`, or in proportion to size ** (1 / temperature)."""
-    if cfg.weights and len(cfg.weights) != len(sizes):
+def weights_of(
+    weights: tuple[float, ...], temperature: float, sizes: Sequence[int], source: str
+) -> tuple[float, ...]:
+    """The share of each part of `source`: `weights`, or in proportion to
+    size ** (1 / temperature).
+    """
+    if weights and len(weights) != len(sizes):
         raise UserError(
-            f"data.weights={cfg.weights} has {len(cfg.weights)} entries for the {len(sizes)} "
-            f"sources of data.source={cfg.source!r}; give one for each"
+            f"data.weights={weights} has {len(weights)} entries for the {len(sizes)} "
+            f"sources of data.source={source!r}; give one for each"
         )
-    raw = cfg.weights or [size ** (1 / cfg.temperature) for size in sizes]
+    raw = weights or [size ** (1 / temperature) for size in sizes]
     return tuple(float(w) / sum(raw) for w in raw)

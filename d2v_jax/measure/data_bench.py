@@ -13,13 +13,11 @@ import numpy as np
 
 from d2v_jax.common.checks import UserError
 from d2v_jax.common.files import write_whole
-from d2v_jax.data.audio.waves import RATE
-from d2v_jax.data.config import AudioData, DataConfig, ImageData, TextData
 from d2v_jax.data.loader import open_batches
+from d2v_jax.data.modality import Data
+from d2v_jax.data.opened import Opened
 from d2v_jax.data.order import Bucket, Order
 from d2v_jax.data.records import BadRecord, Record
-from d2v_jax.data.sources import Data, open_data
-from d2v_jax.data.text.rows import PAD
 from d2v_jax.measure.data_table import Stage, Subject, figures, table
 from d2v_jax.measure.plain_loops import compare
 
@@ -32,22 +30,24 @@ BAD_IN_A_ROW = 200
 Kept = list[tuple[int, Record, int]]  # record numbers, records and lengths
 
 
-def bench(cfg: DataConfig, seconds: float, out_json: pathlib.Path | None) -> str:
+def bench(cfg: Data, seconds: float, out_json: pathlib.Path | None) -> str:
     """Measures each stage of `cfg.source` for about `seconds`; returns a table.
 
     The figures go to `out_json` too. Unreadable records are left out. Raises `UserError` where
     none is readable.
     """
-    data = open_data(cfg)
+    data = cfg.open()
     log.info("%s: %d records; reading", cfg.source, len(data.source))
     skipped: dict[str, str] = {}
     kept = _kept(data, skipped)
     size = float(np.mean([_bytes(record) for _, record, _ in kept]))
     records = [(record, length) for _, record, length in kept]
-    subject = Subject(cfg, _unit(cfg), len(data.source), size, skipped)
+    contest = cfg.contest(data.source, records)
+    compared = contest.counted if contest else ""
+    subject = Subject(cfg, len(data.source), size, skipped, compared)
     stages = [_read(subject, data, seconds)]
     log.info("decoding and cutting")
-    if isinstance(cfg, AudioData) and any(one.standard is None for _, one, _ in kept):
+    if any(one.learn is not None for _, one, _ in kept):
         stages.append(_cut(subject, data, kept, "decode + cut, first time", seconds))
         # What was decoded once is remembered, as in the second epoch.
         kept = [(index, data.source.read(index), length) for index, _, length in kept]
@@ -56,30 +56,14 @@ def bench(cfg: DataConfig, seconds: float, out_json: pathlib.Path | None) -> str
         log.info("whole batches; threads: %d, worker processes: %d", count, workers)
         stages.append(_batches(subject, data, count, workers, seconds))
     log.info("beside a plain loop")
-    besides = compare(cfg, data.source, records, seconds)
+    besides = compare(contest, seconds)
     if out_json is not None:
         text = json.dumps(figures(subject, stages, besides), indent=1)
         write_whole(out_json.expanduser(), text.encode())
     return table(subject, stages, besides)
 
 
-def _unit(cfg: DataConfig) -> tuple[str, float] | None:
-    """In which amounts are counted, and how much of `_values` it is."""
-    match cfg:
-        case AudioData():
-            return "hours of sound", 3600 * RATE
-        case TextData():
-            return "tokens", 1
-        case ImageData():
-            return None
-
-
-def _values(subject: Subject, inputs: np.ndarray) -> int:
-    """Samples or tokens; pixels, which are not counted."""
-    return int((inputs != PAD).sum()) if isinstance(subject.cfg, TextData) else inputs.size
-
-
-def _ids(data: Data) -> Iterator[tuple[int, int]]:
+def _ids(data: Opened) -> Iterator[tuple[int, int]]:
     """Record numbers and their lengths in an order that training uses, endlessly."""
     buckets = [Bucket(length, BATCH, (ids,)) for length, ids in data.buckets]
     order = Order(buckets, (1.0,), seed=0)
@@ -97,7 +81,7 @@ def _rng(number: int) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(key=number))
 
 
-def _kept(data: Data, skipped: dict[str, str]) -> Kept:
+def _kept(data: Opened, skipped: dict[str, str]) -> Kept:
     """Some records that can be read and cut; what cannot goes to `skipped`."""
     kept: Kept = []
     size = bad = 0
@@ -123,27 +107,27 @@ def _kept(data: Data, skipped: dict[str, str]) -> Kept:
     return kept
 
 
-def _read(subject: Subject, data: Data, seconds: float) -> Stage:
+def _read(subject: Subject, data: Opened, seconds: float) -> Stage:
     count = size = values = 0
     began = time.perf_counter()
     for index, length in _ids(data):
         with contextlib.suppress(BadRecord):
             record = data.source.read(index)
             count, size = count + 1, size + _bytes(record)
-            values += len(record.data) if isinstance(subject.cfg, TextData) else length
+            values += subject.cfg.stored_values(record, length)
         spent = time.perf_counter() - began
         if spent >= seconds and count:
             break
     return Stage("read, random order", count / spent, size / spent / 1e6, values / spent)
 
 
-def _cut(subject: Subject, data: Data, kept: Kept, name: str, seconds: float) -> Stage:
+def _cut(subject: Subject, data: Opened, kept: Kept, name: str, seconds: float) -> Stage:
     """Of one core: processor time of all threads. Each record at least once."""
     values = 0
     began = time.process_time()
     for number in itertools.count():
         _, record, length = kept[number % len(kept)]
-        values += _values(subject, data.cut(record, _rng(number), length)["inputs"])
+        values += subject.cfg.values(data.cut(record, _rng(number), length)["inputs"])
         spent = max(time.process_time() - began, 1e-9)
         if spent >= seconds and number + 1 >= len(kept):
             break
@@ -151,7 +135,7 @@ def _cut(subject: Subject, data: Data, kept: Kept, name: str, seconds: float) ->
     return Stage(f"{name}, one core", rate, rate * subject.record_bytes / 1e6, values / spent)
 
 
-def _batches(subject: Subject, data: Data, threads: int, workers: int, seconds: float) -> Stage:
+def _batches(subject: Subject, data: Opened, threads: int, workers: int, seconds: float) -> Stage:
     cfg = dataclasses.replace(subject.cfg, threads=threads, workers=workers, max_bad_share=1.0)
     count = values = 0
     with open_batches(cfg, seed=0, batch_size=BATCH, data=data) as batches:
@@ -161,7 +145,7 @@ def _batches(subject: Subject, data: Data, threads: int, workers: int, seconds: 
         began = time.perf_counter()
         for batch in batches:
             count += len(batch["inputs"])
-            values += _values(subject, batch["inputs"])
+            values += subject.cfg.values(batch["inputs"])
             spent = time.perf_counter() - began
             if spent >= seconds:
                 break

@@ -6,7 +6,7 @@ import platform
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from d2v_jax.data.config import DataConfig
+from d2v_jax.data.modality import Data
 from d2v_jax.measure.plain_loops import Beside
 
 FEW = 100  # records
@@ -29,15 +29,20 @@ class Stage:
 class Subject:
     """What is measured.
 
-    `unit`: in which values are counted, and how many make one; None where they are not.
-    `record_bytes`: mean size of a stored record. `skipped`: reasons by name.
+    `record_bytes`: mean size of a stored record. `skipped`: reasons by name. `compared`: what is
+    counted beside a plain loop.
     """
 
-    cfg: DataConfig
-    unit: tuple[str, float] | None
+    cfg: Data
     records: int
     record_bytes: float
     skipped: Mapping[str, str]
+    compared: str
+
+    @property
+    def unit(self) -> tuple[str, float] | None:
+        """In which values are counted, and how many make one; None where they are not."""
+        return self.cfg.counted
 
 
 def figures(subject: Subject, stages: Sequence[Stage], besides: Sequence[Beside]) -> dict[str, Any]:
@@ -84,8 +89,8 @@ def table(subject: Subject, stages: Sequence[Stage], besides: Sequence[Beside]) 
         cells = [first.ljust(widths[0]), *(o.rjust(w) for o, w in zip(others, widths[1:]))]
         lines.append("  ".join(cells))
     if besides:
-        what = "tokens" if subject.unit and subject.unit[0] == "tokens" else "records"
-        lines += ["", f"beside a plain loop ({besides[0].plain_loop}), {what} per second of a core"]
+        loop, what = besides[0].plain_loop, subject.compared
+        lines += ["", f"beside a plain loop ({loop}), {what} per second of a core"]
     for one in besides:
         line = (
             f"{one.what}: {one.ratio:.2f} times as fast, {_number(one.ours)} to "

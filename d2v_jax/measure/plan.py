@@ -10,8 +10,6 @@ import jax
 import numpy as np
 
 from d2v_jax.common.checks import ConfigError
-from d2v_jax.data import synthetic
-from d2v_jax.data.config import batch_sizes
 from d2v_jax.train import state, step
 from d2v_jax.train.machine import mesh as meshes
 from d2v_jax.train.recipe.records import Config
@@ -36,7 +34,7 @@ def plan(config: Config) -> str:
     else is computed.
     """
     mesh = meshes.make_mesh(config.mesh)
-    sizes = batch_sizes(config.data, config.train.batch_size)
+    sizes = config.data.batch_sizes(config.train.batch_size)
     meshes.check_batch(sizes, config.train.micro_batches, mesh)
     shapes = jax.eval_shape(lambda: state.create(config))
     spread = meshes.state_sharding(shapes, mesh)
@@ -85,7 +83,7 @@ def plan(config: Config) -> str:
 
 def abstract_batch(config: Config, shape: tuple[int, ...], size: int) -> dict[str, Any]:
     """The shapes of a batch as the loader delivers it."""
-    forms = synthetic.form(config.data, shape, size)
+    forms = config.data.form(shape, size)
     return {name: jax.ShapeDtypeStruct(*one) for name, one in forms.items()}
 
 

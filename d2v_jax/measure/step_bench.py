@@ -15,8 +15,6 @@ from jax.experimental.compilation_cache import compilation_cache
 
 from d2v_jax.common import trees
 from d2v_jax.common.checks import UserError
-from d2v_jax.data import synthetic
-from d2v_jax.data.config import AudioData, TextData, batch_sizes
 from d2v_jax.measure import devices, plan
 from d2v_jax.measure.leave_out import compile_without
 from d2v_jax.train import state
@@ -28,7 +26,6 @@ log = logging.getLogger("d2v")
 
 BURST_S = 0.25  # least time of steps, or of matrix products, that are measured together
 ROUNDS = 5  # at least; in each, everything is measured once
-RATE = 16_000  # samples a second
 # Sides of the square products whose rate is the machine's; the fastest counts.
 SIDES = {"cpu": (1024, 2048, 4096), "gpu": (4096, 8192, 16384), "tpu": (4096, 8192)}
 
@@ -118,7 +115,7 @@ class Setting:
         """`without` one of the objective's `parts`, or "update"."""
         self.config = config
         self.mesh = meshes.make_mesh(config.mesh)
-        sizes = batch_sizes(config.data, config.train.batch_size)
+        sizes = config.data.batch_sizes(config.train.batch_size)
         meshes.check_batch(sizes, config.train.micro_batches, self.mesh)
         self.example_shape, self.examples = config.data.example_shapes[-1], sizes[-1]
         self.shapes = jax.eval_shape(lambda: state.create(config))
@@ -133,8 +130,7 @@ class Setting:
     def ready(self, program: jax.stages.Compiled) -> Burst:
         """Allocates everything and warms up."""
         config, data = self.config, self.config.data
-        vocab = config.objective.cfg.frontend.mask_id if isinstance(data, TextData) else 0
-        batch = synthetic.batch(data, self.example_shape, self.examples, vocab)
+        batch = data.noise(self.example_shape, self.examples, config.frontend)
         batch = meshes.put(batch, meshes.batch_sharding(self.mesh))
         held = jax.jit(lambda: state.create(config), out_shardings=self.spread)()
 
@@ -291,8 +287,6 @@ def rates(config: Config, result: Result) -> Iterator[tuple[str, float]]:
     per_s = 1 / result.step_s.median
     yield "steps/s", per_s
     yield "examples/s", per_s * result.examples
-    match config.data:
-        case AudioData():
-            yield "seconds of sound/s", per_s * result.examples * result.example_shape[0] / RATE
-        case TextData():
-            yield "tokens/s", per_s * result.examples * result.example_shape[0]
+    if counted := config.data.rate(result.example_shape):
+        unit, count = counted
+        yield f"{unit}/s", per_s * result.examples * count

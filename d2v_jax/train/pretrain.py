@@ -13,11 +13,9 @@ import numpy as np
 from d2v_jax.common import trees
 from d2v_jax.common.checks import UserError
 from d2v_jax.common.trees import Tree
-from d2v_jax.data.config import TextData, batch_sizes
 from d2v_jax.data.loader import Batches, open_batches
+from d2v_jax.data.opened import Opened
 from d2v_jax.data.quarantine import Quarantine
-from d2v_jax.data.sources import Data, open_data
-from d2v_jax.data.text import tokenizer
 from d2v_jax.train import loop, run, state, step
 from d2v_jax.train.checkpoint import Checkpoints
 from d2v_jax.train.hosts.agreement import Peers
@@ -47,7 +45,7 @@ def pretrain(
     """
     spent = Goodput(workdir)
     mesh = meshes.make_mesh(config.mesh)
-    sizes = batch_sizes(config.data, config.train.batch_size)
+    sizes = config.data.batch_sizes(config.train.batch_size)
     meshes.check_batch(sizes, config.train.micro_batches, mesh)
     new = not (workdir / run.FILE).exists()
     if not new:
@@ -61,8 +59,8 @@ def pretrain(
     log.info("%s: parameters of %s, %d device(s)", config.recipe, ", ".join(said),
              mesh.devices.size)  # fmt: skip
     # Bad data and a bad beginning must show before anything is written.
-    _check_vocabulary(config)
-    data = open_data(config.data)
+    config.data.check_frontend(config.frontend)
+    data = config.data.open()
     with _open(config, data, 0) as batches:
         fingerprint = batches.fingerprint
         next(iter(batches))
@@ -71,8 +69,7 @@ def pretrain(
         peers.agree("data", fingerprint, DATA_S)
         peers.agree("--workdir", "new" if new else "begun")
     if new and jax.process_index() == 0:
-        if isinstance(config.data, TextData):
-            tokenizer.keep(config.data, workdir / run.TOKENIZER)
+        config.data.keep(workdir / run.TOKENIZER)
         run.write_config(workdir, config)
     if peers:
         peers.agree("beginning", "done")  # nobody goes on before the run folder stands
@@ -97,7 +94,7 @@ def pretrain(
 
 
 def _open(
-    config: Config, data: Data, start: int, on_fault: Callable[[str, str], None] | None = None
+    config: Config, data: Opened, start: int, on_fault: Callable[[str, str], None] | None = None
 ) -> Batches:
     return open_batches(
         config.data,
@@ -109,20 +106,6 @@ def _open(
         data=data,
         on_fault=on_fault,
     )
-
-
-def _check_vocabulary(config: Config) -> None:
-    """Raises unless the model has every id of the tokenizer, and one more to hide them with."""
-    if not isinstance(config.data, TextData):
-        return
-    ids, front = tokenizer.vocab_size(config.data), config.objective.cfg.frontend
-    if front.vocab_size < ids or front.mask_id < ids - 1:
-        raise UserError(
-            f"data.tokenizer={config.data.tokenizer!r} has {ids} ids, the last of them `<mask>`, "
-            f"but frontend.vocab_size={front.vocab_size} and frontend.mask_id={front.mask_id}; "
-            f"for this tokenizer set them to {ids} and {ids - 1}, or give the tokenizer that "
-            "belongs to the model"
-        )
 
 
 def _initial_state(config, mesh, shapes, checkpoints, fingerprint, first):

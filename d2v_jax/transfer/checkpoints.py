@@ -13,8 +13,6 @@ import numpy as np
 from d2v_jax.common import rng, trees
 from d2v_jax.common.checks import UserError
 from d2v_jax.common.trees import Tree
-from d2v_jax.data.config import TextData
-from d2v_jax.data.text import tokenizer
 from d2v_jax.encoder.objective import Objective
 from d2v_jax.interop.fairseq import reader
 from d2v_jax.interop.huggingface import hf_read
@@ -99,15 +97,8 @@ def _resolve(path: pathlib.Path, fields: Any) -> Config:
 
 
 def _with_tokenizer(loaded: Loaded, path: pathlib.Path) -> Loaded:
-    """A tokenizer in `path` is that of the weights; prepared text may have been bytes."""
-    data = loaded.recipe.data
-    if not isinstance(data, TextData):
-        return loaded
-    if all((path / name).is_file() for name in (tokenizer.VOCAB, tokenizer.MERGES)):
-        name = str(path.absolute())
-    else:
-        name = data.tokenizer or tokenizer.BYTES
-    data = dataclasses.replace(data, tokenizer=name)
+    """What lies in `path` of the data's belongings, such as a tokenizer, is that of the weights."""
+    data = loaded.recipe.data.found_in(path)
     return dataclasses.replace(loaded, recipe=dataclasses.replace(loaded.recipe, data=data))
 
 

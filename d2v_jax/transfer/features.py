@@ -11,11 +11,8 @@ from typing import NamedTuple
 import numpy as np
 
 from d2v_jax.common.checks import UserError
-from d2v_jax.data.audio.waves import RATE
-from d2v_jax.data.config import AudioData, ImageData, TextData
-from d2v_jax.data.inputs import folder_waves, text_documents
-from d2v_jax.data.labelled.images import folder_images
-from d2v_jax.transfer import batches, encoder
+from d2v_jax.data.requests import Named
+from d2v_jax.transfer import encoder
 from d2v_jax.transfer.encoder import Encoder
 
 log = logging.getLogger("d2v")
@@ -23,14 +20,6 @@ log = logging.getLogger("d2v")
 CHUNK = 2**25  # numbers in the inputs that are held and encoded together
 MOST = 2048  # inputs that are
 EVERY = 5.0  # seconds between two lines of progress
-
-
-@dataclasses.dataclass
-class Tally:
-    """What became of the inputs, beside those that were encoded."""
-
-    cut: int = 0
-    skipped: int = 0
 
 
 class Options(NamedTuple):
@@ -60,9 +49,10 @@ def write(source: pathlib.Path, inputs: pathlib.Path, out: pathlib.Path, options
     one = _with_tokenizer(one, options.tokenizer)
     _require_inputs(inputs, one)
 
-    tally, names, parts = Tally(), [], []
+    named = one.recipe.data.inputs_of(inputs, one.config.frontend, options.seconds)
+    names, parts = [], []
     began = shown = time.monotonic()
-    for chunk in _chunks(_examples(one, inputs, options, tally)):
+    for chunk in _chunks(named.examples):
         held = [example for _, example in chunk]
         pool = None if options.frames else "mean"
         parts += list(one.features(held, options.layer, pool, standardise=False))
@@ -81,7 +71,7 @@ def write(source: pathlib.Path, inputs: pathlib.Path, out: pathlib.Path, options
     else:
         arrays["features"] = np.stack(parts)
     _save(out, arrays)
-    return _said(one, names, arrays, options, tally, out)
+    return _said(one, names, arrays, options, named, out)
 
 
 def _require_place(out: pathlib.Path) -> pathlib.Path:
@@ -102,71 +92,16 @@ def _require_place(out: pathlib.Path) -> pathlib.Path:
 
 
 def _with_tokenizer(one: Encoder, name: str | None) -> Encoder:
-    data = one.recipe.data
-    if not isinstance(data, TextData):
-        if name is not None:
-            raise UserError(f"--tokenizer {name}: this is a model of {one.config.modality}")
-        return one
-    if name is not None:
-        recipe = dataclasses.replace(one.recipe, data=dataclasses.replace(data, tokenizer=name))
-        one = dataclasses.replace(one, recipe=recipe)
-    try:
-        ids = batches.open_tokenizer(one.recipe).vocab_size
-    except UserError as error:
-        raise UserError(f"{error}. Here that is --tokenizer FOLDER") from None
-    if ids < one.config.frontend.vocab_size:
-        log.warning("the tokenizer has %d ids, the model %d: was it trained with this tokenizer?",
-                    ids, one.config.frontend.vocab_size)  # fmt: skip
-    return one
+    data = one.recipe.data.with_tokenizer(name, one.config.frontend)
+    return dataclasses.replace(one, recipe=dataclasses.replace(one.recipe, data=data))
 
 
 def _require_inputs(inputs: pathlib.Path, one: Encoder) -> None:
-    kind = {"audio": "sound files", "image": "images", "text": "text files"}[one.config.modality]
+    data = one.recipe.data
     if not inputs.expanduser().exists():
-        raise UserError(f"there is no {inputs}; give a folder of {kind}")
-    if inputs.expanduser().is_file() and not isinstance(one.recipe.data, TextData):
-        raise UserError(f"{inputs} is a file; give the folder that holds the {kind}")
-
-
-def _examples(
-    one: Encoder, inputs: pathlib.Path, options: Options, tally: Tally
-) -> Iterator[tuple[str, np.ndarray]]:
-    """(name, example) as `Encoder.features` takes it; waves standardised."""
-    data, front = one.recipe.data, one.config.frontend
-    match data:
-        case ImageData():
-            return folder_images(inputs, data.image_size, data.channels)
-        case AudioData():
-            least = batches.shortest_wave(front.conv_layers)
-            most = int(options.seconds * RATE)
-            if most < least:
-                raise UserError(
-                    f"--max-seconds {options.seconds:g} is too short; one frame needs "
-                    f"{least / RATE:g}"
-                )
-            return _waves(folder_waves(inputs, most), least, tally)
-        case TextData():
-            return _texts(text_documents(inputs, data.tokenizer), front.max_tokens, tally)
-
-
-def _waves(
-    waves: Iterator[tuple[str, np.ndarray, int]], least: int, tally: Tally
-) -> Iterator[tuple[str, np.ndarray]]:
-    for name, wave_s, whole in waves:
-        if whole < least:
-            log.warning("skipped %s: %d samples at 16 kHz, one frame needs %d", name, whole, least)
-            tally.skipped += 1
-            continue
-        tally.cut += whole > len(wave_s)
-        yield name, wave_s
-
-
-def _texts(
-    documents: Iterator[tuple[str, np.ndarray]], most: int, tally: Tally
-) -> Iterator[tuple[str, np.ndarray]]:
-    for name, ids_t in documents:
-        tally.cut += len(ids_t) > most
-        yield name, ids_t[:most]
+        raise UserError(f"there is no {inputs}; give a folder of {data.files}")
+    if inputs.expanduser().is_file() and not data.single_file:
+        raise UserError(f"{inputs} is a file; give the folder that holds the {data.files}")
 
 
 def _chunks(
@@ -201,18 +136,17 @@ def _said(
     names: list[str],
     arrays: dict[str, np.ndarray],
     options: Options,
-    tally: Tally,
+    named: Named,
     out: pathlib.Path,
 ) -> str:
-    noun = {"audio": "sounds", "image": "images", "text": "documents"}[one.config.modality]
     rows, width = arrays["features"].shape
     tokens = f", {rows} tokens in all" if options.frames else ""
-    lines = [f"{len(names)} {noun}{tokens}, {width} features each (layer {options.layer}) -> {out}"]
-    if tally.cut:
-        end = f"{options.seconds:g} seconds (--max-seconds)"
-        if noun == "documents":
-            end = f"{one.config.frontend.max_tokens} tokens, where the model's positions end"
-        lines.append(f"{tally.cut} of them were longer and are cut to their first {end}")
-    if tally.skipped:
-        lines.append(f"{tally.skipped} too short for a single frame were left out")
+    nouns = one.recipe.data.nouns
+    lines = [
+        f"{len(names)} {nouns}{tokens}, {width} features each (layer {options.layer}) -> {out}"
+    ]
+    if named.cut:
+        lines.append(f"{named.cut} of them were longer and are cut to their first {named.end}")
+    if named.skipped:
+        lines.append(f"{named.skipped} too short for a single frame were left out")
     return "\n".join(lines)

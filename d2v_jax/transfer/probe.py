@@ -1,8 +1,8 @@
 """Is there anything in the features? kNN and a linear probe beside baselines that must lose."""
 
+import functools
 import json
 import logging
-import os
 import pathlib
 import time
 import warnings
@@ -16,6 +16,8 @@ from sklearn.preprocessing import Normalizer, StandardScaler
 from threadpoolctl import threadpool_limits
 
 from d2v_jax.common.checks import UserError
+from d2v_jax.common.files import write_whole
+from d2v_jax.data.labelled.exams import Exam
 from d2v_jax.train import checkpoint
 from d2v_jax.transfer import encoder, exams
 
@@ -23,13 +25,6 @@ log = logging.getLogger("d2v")
 
 NEIGHBOURS = 20
 FILE = "probe.json"
-EXAMPLES = {"audio": 2000, "image": 4000, "text": 2000}
-# Where labels can be had if those of the model's own source will not do.
-OTHERS = {
-    "audio": "--source builtin:tones, or a folder with one sub-folder per speaker",
-    "image": "--source builtin:photos, or a folder with one sub-folder per class",
-    "text": "--source builtin:python-docs",
-}
 
 
 def linear_accuracy(train: np.ndarray, labels: np.ndarray, test: np.ndarray, truth) -> float:
@@ -62,7 +57,7 @@ def probe_run(
     if examples is not None and examples < 2:
         raise UserError(f"--examples {examples}: a probe needs at least 2 per split")
     trained = encoder.load(path)
-    examples = examples or EXAMPLES[trained.config.modality]
+    examples = examples or trained.recipe.data.examples
     encoder.parse_layer(layer, trained.config.trunk.depth)
     used = source or trained.recipe.data.source
     log.info("reading labelled examples from %s", used)
@@ -71,7 +66,7 @@ def probe_run(
     except UserError as error:
         if source is not None:
             raise
-        others = OTHERS[trained.config.modality]
+        others = trained.recipe.data.labelled
         raise UserError(f"{error}\n  Or probe on others: {others}") from None
     for task in exam.tasks:
         if len(np.unique(task.labels[0])) < 2:
@@ -91,16 +86,14 @@ def probe_run(
         "step": trained.step, "source": used, "layer": layer, "seed": seed,
     }  # fmt: skip
     if (path / checkpoint.FOLDER).is_dir():
-        scratch = path / f"{FILE}.tmp"
-        scratch.write_text(json.dumps(record, indent=2) + "\n")
-        os.replace(scratch, path / FILE)
+        write_whole(path / FILE, f"{json.dumps(record, indent=2)}\n".encode())
     else:
         log.info("%s is no run folder: the table is not kept", path)
     return table(record)
 
 
 def _scores(
-    exam: exams.Exam, trained: encoder.Encoder, layer: str, seed: int
+    exam: Exam, trained: encoder.Encoder, layer: str, seed: int
 ) -> dict[str, dict[str, dict[str, float]]]:
     """Accuracies by task, probe and kind of features."""
     scores = {task.name: {probe: {} for probe in PROBES} for task in exam.tasks}
@@ -109,7 +102,8 @@ def _scores(
         entrants["teacher"] = trained.as_teacher()
     for entrant, one in entrants.items():
         began = time.monotonic()
-        found = exam.features(one, layer)
+        encode = None if one is None else functools.partial(one.features, layer=layer)
+        found = exam.features(encode)
         # Small matrices: a second BLAS thread costs up to 20 times what it saves.
         with threadpool_limits(1):
             for task, (train, test) in zip(exam.tasks, found):

@@ -7,7 +7,9 @@ import pytest
 from pictures import jpeg
 from sounds import tone, wav
 
-from d2v_jax.data.config import AudioData, ImageData, TextData
+from d2v_jax.data.audio.data import AudioData
+from d2v_jax.data.image.data import ImageData
+from d2v_jax.data.text.data import TextData
 
 
 @pytest.fixture

@@ -11,10 +11,12 @@ from sounds import encoded, tone
 from d2v_jax.cli.main import main
 from d2v_jax.common.checks import UserError
 from d2v_jax.data.audio import waves as sound
+from d2v_jax.data.audio.plain_loop import plain_sound
 from d2v_jax.data.image import pictures
+from d2v_jax.data.image.plain_loop import plain_picture
+from d2v_jax.data.opened import Opened
 from d2v_jax.data.records import BadRecord, Record
-from d2v_jax.data.sources import Data, open_data
-from d2v_jax.measure import data_bench, plain_loops
+from d2v_jax.measure import data_bench
 
 
 @pytest.fixture
@@ -130,20 +132,20 @@ def test_the_plain_picture_is_of_the_same_place(folder, config):
     data = (folder / "cats" / "03.jpg").read_bytes()
     for seed in range(5):
         mine = pictures.augment(Record(data, None, ""), cfg, np.random.default_rng(seed))
-        plain = plain_loops.plain_picture(data, cfg, np.random.default_rng(seed))
+        plain = plain_picture(data, cfg, np.random.default_rng(seed))
         assert mine.shape == plain.shape and np.abs(mine.astype(int) - plain).max() <= 2
     pixels = np.asarray(Image.open(io.BytesIO(data)))
-    assert np.array_equal(plain, plain_loops.plain_picture(pixels, cfg, np.random.default_rng(4)))
+    assert np.array_equal(plain, plain_picture(pixels, cfg, np.random.default_rng(4)))
 
 
 def test_the_plain_sound_is_of_the_same_place():
     wave_s = tone(9_000)
     data = encoded(wave_s, "FLAC", subtype="PCM_16")
     mine = sound.random_crop(Record(data, None, ""), np.random.default_rng(5), 4_000)["inputs"]
-    plain = plain_loops.plain_sound(data, 4_000, np.random.default_rng(5))
+    plain = plain_sound(data, 4_000, np.random.default_rng(5))
     assert np.allclose(mine / 32_768, plain)
     stereo = encoded(np.stack([tone(24_000, rate=48_000)] * 2, 1), "WAV", 48_000)
-    plain = plain_loops.plain_sound(stereo, 8_000, np.random.default_rng(5))
+    plain = plain_sound(stereo, 8_000, np.random.default_rng(5))
     assert np.median(np.abs(plain - tone(8_000))) < 1e-3
 
 
@@ -157,7 +159,7 @@ def test_nothing_readable(config, folder, monkeypatch):
 
 def test_the_bad_are_skipped_in_every_stage(config, folder):
     """Reading may fail too, not only decoding."""
-    data = open_data(config(folder))
+    data = config(folder).open()
 
     class Failing:
         def read(self, index: int) -> Record:
@@ -169,6 +171,6 @@ def test_the_bad_are_skipped_in_every_stage(config, folder):
             return 20
 
     skipped: dict[str, str] = {}
-    other = Data(Failing(), (20,), data.buckets, data.cut, ())
+    other = Opened(Failing(), (20,), data.buckets, data.cut, ())
     kept = data_bench._kept(other, skipped)
     assert len(kept) == 10 and len(skipped) == 10 and skipped["record 3"] == "gone"

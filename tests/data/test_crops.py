@@ -11,7 +11,6 @@ from d2v_jax.data.audio.remembered import Remembered
 from d2v_jax.data.audio.waves import _stored_crop, random_crop
 from d2v_jax.data.loader import open_batches
 from d2v_jax.data.records import BadRecord, Concatenated, Record
-from d2v_jax.data.sources import open_audio, open_data
 
 
 def noisy(samples: int, seed: int = 0) -> np.ndarray:
@@ -116,7 +115,7 @@ def test_too_short_for_the_crop():
 
 def test_batches_remember(audio, sounds):
     cfg = audio(sounds)
-    data = open_data(cfg)
+    data = cfg.open()
     assert data.source.read(0).standard is None
     with open_batches(cfg, seed=0, batch_size=12, data=data) as batches:
         *_, last = (next(batches) for _ in range(4))
@@ -124,7 +123,7 @@ def test_batches_remember(audio, sounds):
     with open_batches(cfg, seed=0, batch_size=12, start_step=3) as batches:
         again = next(batches)
     assert all(np.array_equal(last[key], again[key]) for key in last)
-    assert open_audio(cfg).fingerprint == data.source.fingerprint
+    assert cfg.records().fingerprint == data.source.fingerprint
 
 
 def test_ten_seconds_of_thirty_five_cost_less_than_half():

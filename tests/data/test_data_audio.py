@@ -10,7 +10,6 @@ from d2v_jax.common.checks import UserError
 from d2v_jax.data.audio.waves import RATE, decode, random_crop, standardise, utterance
 from d2v_jax.data.loader import open_batches
 from d2v_jax.data.records import BadRecord, Record
-from d2v_jax.data.sources import open_audio
 
 
 def as_float(wave_s: np.ndarray) -> np.ndarray:
@@ -138,23 +137,23 @@ def test_folder(audio, sounds, caplog):
     (sounds / "ann" / "long.FLAC").write_bytes(encoded(tone(60_000, rate=48_000), "FLAC", 48_000))
     (sounds / "bob" / "short.ogg").write_bytes(encoded(tone(3_999), "OGG"))
     with caplog.at_level(logging.INFO, "d2v"):
-        source = open_audio(audio(sounds))
+        source = audio(sounds).records()
     assert len(source) == 13 and source.class_names == ("ann", "bob")
     assert [r.levelname for r in caplog.records] == ["INFO"]
     assert "1 of 14 recordings (7.1%)" in caplog.text and "shorter than 0.25 s" in caplog.text
     names = [source.read(index).name for index in range(13)]
     assert "ann/long.FLAC" in names and "bob/short.ogg" not in names
     assert source.read(12).label == 1
-    assert open_audio(audio(sounds)).fingerprint == source.fingerprint
-    assert open_audio(audio(sounds, samples=20_000)).read(0).name == "ann/long.FLAC"
+    assert audio(sounds).records().fingerprint == source.fingerprint
+    assert audio(sounds, samples=20_000).records().read(0).name == "ann/long.FLAC"
     with pytest.raises(UserError, match="the longest of 14 has 20000 samples at 16 kHz"):
-        open_audio(audio(sounds, samples=20_001))
+        audio(sounds, samples=20_001).records()
 
 
 def test_many_short_recordings_are_a_warning(audio, sounds, caplog):
     (sounds / "ann" / "long.wav").write_bytes(wav(tone(20_000)))
     with caplog.at_level(logging.INFO, "d2v"):
-        assert len(open_audio(audio(sounds, samples=20_000))) == 1
+        assert len(audio(sounds, samples=20_000).records()) == 1
     assert [r.levelname for r in caplog.records] == ["WARNING"]
     assert "12 of 13 recordings" in caplog.text
 
@@ -162,31 +161,31 @@ def test_many_short_recordings_are_a_warning(audio, sounds, caplog):
 def test_nothing_long_enough(audio, sounds):
     message = r"data\.samples=9000 \(0\.56 s\): no recording .* the longest of 12 has 8000 samples"
     with pytest.raises(UserError, match=message):
-        open_audio(audio(sounds, samples=9_000))
+        audio(sounds, samples=9_000).records()
     with pytest.raises(UserError, match=r"data\.min_samples=9000.*Lower data\.min_samples"):
-        open_audio(audio(sounds, min_samples=9_000))
-    assert len(open_audio(audio(sounds, samples=8_000))) == 12
+        audio(sounds, min_samples=9_000).records()
+    assert len(audio(sounds, samples=8_000).records()) == 12
 
 
 def test_folder_errors(audio, tmp_path):
     with pytest.raises(UserError, match=r"no such folder.*wav, flac or ogg files.*builtin:tones"):
-        open_audio(audio(tmp_path / "librispeech"))
+        audio(tmp_path / "librispeech").records()
     (tmp_path / "a.mp4").write_bytes(b"x")
     with pytest.raises(UserError, match=r"no sound file.*\.wav, \.flac, \.ogg.*as 'a\.mp4'"):
-        open_audio(audio(tmp_path))
+        audio(tmp_path).records()
     (tmp_path / "a.wav").write_bytes(b"text")
     with pytest.raises(UserError, match=r"none of the 1 files.*not a readable sound file"):
-        open_audio(audio(tmp_path))
+        audio(tmp_path).records()
     with pytest.raises(UserError, match=r"data\.source is empty; give a folder of wav"):
-        open_audio(audio(""))
+        audio("").records()
     with pytest.raises(UserError, match=r"known: builtin:speech and .*mean builtin:tones\?"):
-        open_audio(audio("builtin:tone"))
+        audio("builtin:tone").records()
     with pytest.raises(UserError, match=r"'builtin:photos' is of another modality.*builtin:tones"):
-        open_audio(audio("builtin:photos"))
+        audio("builtin:photos").records()
     with pytest.raises(UserError, match=r"'tfds:speech_commands' is not prepared in"):
-        open_audio(audio("tfds:speech_commands"))
+        audio("tfds:speech_commands").records()
     with pytest.raises(UserError, match=r"data\.split='test'"):
-        open_audio(audio(tmp_path, split="test"))
+        audio(tmp_path, split="test").records()
 
 
 def test_broken_files_are_replaced_and_named(audio, sounds):

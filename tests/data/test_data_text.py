@@ -11,7 +11,6 @@ from d2v_jax.common.checks import UserError
 from d2v_jax.data import progress
 from d2v_jax.data.builtin import pydocs
 from d2v_jax.data.loader import open_batches
-from d2v_jax.data.sources import open_data, open_text
 from d2v_jax.data.text import corpus
 from d2v_jax.data.text.blocks import Blocks
 from d2v_jax.data.text.corpus import tokenize
@@ -28,7 +27,7 @@ def spelled(ids) -> str:
 
 
 def blocks_of(documents: list[Document], cfg) -> list[str]:
-    source = Blocks(tokenize(documents, Bytes()), cfg)
+    source = Blocks(tokenize(documents, Bytes()), cfg.source, cfg.tokens, cfg.blocks)
     return [spelled(source.read(index).data) for index in range(len(source))]
 
 
@@ -57,38 +56,38 @@ def test_unreadable_files_are_left_out_up_to_a_share(text, texts, caplog):
     (texts / "nul.txt").write_bytes(b"some\0text\n")
     (texts / "aa.txt").write_bytes(b"\xef\xbb\xbfmarked\n")
     with caplog.at_level(logging.WARNING, "d2v"):
-        source = open_text(text(texts, max_bad_share=0.4))
+        source = text(texts, max_bad_share=0.4).records()
     stream = "".join(spelled(source.read(index).data) for index in range(len(source)))
     assert stream.startswith("One fine day.|It rained.||Another") and "Here.||marked||Gr" in stream
     assert "skipped bad.txt: not UTF-8: invalid continuation byte at byte 3" in caplog.text
     assert "skipped nul.txt: not text" in caplog.text
     with pytest.raises(UserError, match=r"2 of 5 files.*max_bad_share=0\.3.*bad\.txt: not UTF-8"):
-        open_text(text(texts, max_bad_share=0.3))
+        text(texts, max_bad_share=0.3).records()
 
 
 def test_text_errors(text, tmp_path):
     with pytest.raises(UserError, match=r"no such folder.*\.txt.*builtin:python-docs"):
-        open_text(text(tmp_path / "books-and-wikipedia"))
+        text(tmp_path / "books-and-wikipedia").records()
     (tmp_path / "a.md").write_text("x")
     with pytest.raises(UserError, match=r"no text file.*as 'a\.md'"):
-        open_text(text(tmp_path))
+        text(tmp_path).records()
     (tmp_path / "a.txt").write_text("")
     with pytest.raises(UserError, match=r"0 tokens, fewer than one block of data\.tokens=16"):
-        open_text(text(tmp_path))
+        text(tmp_path).records()
     with pytest.raises(UserError, match=r"0 tokens"):
-        open_text(text(tmp_path, blocks="documents"))
+        text(tmp_path, blocks="documents").records()
     (tmp_path / "a.txt").write_text("thirteen byte")
     with pytest.raises(UserError, match=r"15 tokens, fewer than one block of data\.tokens=17"):
-        open_text(text(tmp_path, tokens=17))
-    assert len(open_text(text(tmp_path, tokens=16))) == 1
+        text(tmp_path, tokens=17).records()
+    assert len(text(tmp_path, tokens=16).records()) == 1
     with pytest.raises(UserError, match=r"data\.blocks='lines': must be 'contiguous' or"):
-        open_text(text(tmp_path, blocks="lines"))
+        text(tmp_path, blocks="lines").records()
     with pytest.raises(UserError, match=r"data\.tokens=1: must be at least 2"):
-        open_text(text(tmp_path, tokens=1))
+        text(tmp_path, tokens=1).records()
     with pytest.raises(UserError, match=r"data\.tokenizer='gpt2'"):
-        open_text(text(tmp_path, tokenizer="gpt2"))
+        text(tmp_path, tokenizer="gpt2").records()
     with pytest.raises(UserError, match=r"known: builtin:python-docs"):
-        open_text(text("builtin:docs"))
+        text("builtin:docs").records()
 
 
 # -- blocks
@@ -108,7 +107,7 @@ def test_contiguous(text):
     assert blocks_of(DOCUMENTS, text("x", tokens=9)) == [
         "one.|two", " two.|3.", "||fourth", " sentenc", "e.||v|vi",
     ]  # fmt: skip
-    source = Blocks(tokenize(DOCUMENTS, Bytes()), text("x", tokens=9))
+    source = Blocks(tokenize(DOCUMENTS, Bytes()), "x", 9, "contiguous")
     names = [source.read(index).name for index in range(5)]
     # The border between documents belongs to the one before it.
     assert names == [
@@ -126,7 +125,7 @@ def test_documents(text):
     assert blocks_of(DOCUMENTS, text("x", tokens=8, blocks="documents")) == [
         "one.|", "two ", "two.|", "3.|", "fourth ", "sentenc", "e.|", "v|vi|",
     ]  # fmt: skip
-    source = Blocks(tokenize(DOCUMENTS, Bytes()), text("x", tokens=8, blocks="documents"))
+    source = Blocks(tokenize(DOCUMENTS, Bytes()), "x", 8, "documents")
     assert source.read(6).name == "b from token 14"
 
 
@@ -137,7 +136,7 @@ def test_documents_lose_and_mix_nothing(text):
         for n in range(50)
     ]
     cfg = text("x", tokens=24, blocks="documents")
-    source = Blocks(tokenize(documents, Bytes()), cfg)
+    source = Blocks(tokenize(documents, Bytes()), cfg.source, cfg.tokens, cfg.blocks)
     records = [source.read(index) for index in range(len(source))]
     assert max(len(r.data) for r in records) == 23
     for document in documents:
@@ -151,8 +150,8 @@ def test_documents_lose_and_mix_nothing(text):
 
 def test_examples_begin_with_s_and_are_padded(text, texts):
     cfg = text("x", tokens=18, blocks="documents")
-    source = Blocks(tokenize(DOCUMENTS, Bytes()), cfg)
-    data = open_data(text(texts, tokens=18))
+    source = Blocks(tokenize(DOCUMENTS, Bytes()), cfg.source, cfg.tokens, cfg.blocks)
+    data = text(texts, tokens=18).open()
     out = data.cut(source.read(2), np.random.default_rng(0), 18)
     assert out["inputs"].dtype == np.int32 and spelled(out["inputs"]) == "^v|vi|" + 12 * "_"
     assert spelled(data.cut(source.read(0), None, 18)["inputs"]) == "^one.|two two.|3.|"
@@ -172,7 +171,7 @@ def test_large_vocabularies_need_more_bits():
 
 def test_fingerprint_follows_content(text, texts):
     def of(**changes):
-        return open_text(text(texts, **changes)).fingerprint
+        return text(texts, **changes).records().fingerprint
 
     one = of()
     assert one == of(threads=3)
@@ -208,7 +207,7 @@ def test_python_docs(text):
     assert not any("._" in name or ".tests" in name for name in names)
     modules = [name for name in names if not name.startswith("topic ")]
     assert modules == sorted(modules) and names[-len(modules) :] == modules
-    source = open_text(text("builtin:python-docs", tokens=64, blocks="documents"))
+    source = text("builtin:python-docs", tokens=64, blocks="documents").records()
     assert source.class_names == tuple(names)
     record = source.read(len(source) // 2)
     assert record.name.startswith(f"{names[record.label]} from token ")

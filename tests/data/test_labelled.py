@@ -9,8 +9,9 @@ from test_sources import example, write_shard
 
 from d2v_jax.common.checks import UserError
 from d2v_jax.data.builtin import photos
+from d2v_jax.data.image.inputs import folder_images
 from d2v_jax.data.image.pictures import central
-from d2v_jax.data.labelled.images import folder_images, labelled_images
+from d2v_jax.data.labelled.images import labelled_images
 
 
 def test_photos(config):

@@ -13,7 +13,8 @@ from d2v_jax.data.labelled.sounds import labelled_waves
 
 
 def both(cfg, count=1000, seed=0):
-    return [labelled_waves(cfg, split, count, seed) for split in ("train", "test")]
+    source = cfg.records()
+    return [labelled_waves(source, cfg.source, split, count, seed) for split in ("train", "test")]
 
 
 def test_folder_is_divided_once_and_for_all(audio, sounds):
@@ -62,7 +63,7 @@ def test_bad_recordings_are_left_out_with_a_warning(audio, sounds, caplog):
 
 def test_what_cannot_be_probed(audio, sounds):
     with pytest.raises(UserError, match="'train' or 'test'"):
-        labelled_waves(audio(sounds), "valid", 10, 0)
+        labelled_waves(audio(sounds).records(), "x", "valid", 10, 0)
     for path in sorted(sounds.rglob("*.wav"))[1:]:
         path.unlink()
     with pytest.raises(UserError, match=r"too small: none of its 1 recordings.*--source"):

@@ -4,13 +4,17 @@ import numpy as np
 import pytest
 
 from d2v_jax.common.checks import UserError
-from d2v_jax.data import sources
 from d2v_jax.data.labelled import texts
-from d2v_jax.data.labelled.texts import labelled_texts
+from d2v_jax.data.labelled.texts import LabelledTexts, labelled_texts
+from d2v_jax.data.text import opening
 from d2v_jax.data.text.documents import Document
 from d2v_jax.data.text.rows import BOS, EOS
 
 SOURCE = "builtin:python-docs"
+
+
+def passages(cfg, count: int, seed: int) -> tuple[LabelledTexts, LabelledTexts]:
+    return labelled_texts(cfg.records("documents"), cfg.source, cfg.tokens, count, seed)
 
 
 @pytest.fixture
@@ -20,7 +24,7 @@ def documents(monkeypatch):
              for n in range(40)]  # fmt: skip
     found.append(Document("short", tuple(f"short {k:04d}" for k in range(8)), 40))
     found.append(Document("echo", ("the echo 77",) * 90, 41))
-    monkeypatch.setattr(sources.pydocs, "documents", lambda: tuple(found))
+    monkeypatch.setattr(opening.pydocs, "documents", lambda: tuple(found))
 
 
 def said(ids_t):
@@ -28,7 +32,7 @@ def said(ids_t):
 
 
 def test_documents_are_cut_where_learning_ends(text, documents):
-    train, test = labelled_texts(text(SOURCE, tokens=16), 10_000, 0)  # a line in each passage
+    train, test = passages(text(SOURCE, tokens=16), 10_000, 0)  # a line in each passage
     for part in (train, test):
         assert all(ids_t[0] == BOS and ids_t[-1] == EOS and len(ids_t) == 13
                    for ids_t in part.texts)  # fmt: skip
@@ -45,14 +49,14 @@ def test_documents_are_cut_where_learning_ends(text, documents):
 
 def test_the_seed_picks(text, documents):
     cfg = text(SOURCE, tokens=16, blocks="contiguous")
-    (first, _), (again, _), (other, _) = (labelled_texts(cfg, 50, seed) for seed in (0, 0, 1))
+    (first, _), (again, _), (other, _) = (passages(cfg, 50, seed) for seed in (0, 0, 1))
     assert len(first.texts) == len(first.labels) == 50
     assert np.array_equal(first.labels, again.labels)
     assert not np.array_equal(first.labels, other.labels)
 
 
 def test_real_documentation(text):
-    train, test = labelled_texts(text(SOURCE, tokens=256), 10_000, 0)
+    train, test = passages(text(SOURCE, tokens=256), 10_000, 0)
     assert len(train.texts) > 1_000 and len(test.texts) > 300
     assert len(set(train.labels)) == texts.CLASSES
     lines = lambda part: {line.tobytes() for ids_t in part.texts
@@ -63,6 +67,6 @@ def test_real_documentation(text):
 
 def test_what_cannot_be_probed(text, texts, documents):
     with pytest.raises(UserError, match=r"has no labels.*--source builtin:python-docs"):
-        labelled_texts(text(texts), 10, 0)
+        passages(text(texts), 10, 0)
     with pytest.raises(UserError, match=r"too small.*data.tokens=1024.*16 passages"):
-        labelled_texts(text(SOURCE, tokens=1024), 10, 0)
+        passages(text(SOURCE, tokens=1024), 10, 0)

@@ -7,7 +7,6 @@ import pytest
 from sounds import encoded, tone
 
 from d2v_jax.data.audio.librispeech import speakers
-from d2v_jax.data.sources import open_audio
 
 UTTERANCES = {
     "train-clean-100/103/1240": ("CHAPTER ONE", "MISSUS RACHEL LYNDE IS SURPRISED"),
@@ -37,7 +36,7 @@ def texts_of(source) -> list[tuple[str, str | None]]:
 
 
 def test_speakers_and_transcripts(audio, tree):
-    source = open_audio(audio(tree))
+    source = audio(tree).records()
     assert source.class_names == ("103", "1034", "84")
     assert texts_of(source) == [
         ("84", "GO DO YOU HEAR"), ("84", "BUT IN LESS THAN FIVE MINUTES"), ("103", "CHAPTER ONE"),
@@ -48,7 +47,7 @@ def test_speakers_and_transcripts(audio, tree):
 
 @pytest.mark.parametrize("below", ["train-clean-100", "train-clean-100/103", "dev-other/84/121123"])
 def test_any_part_of_the_tree(audio, tree, below: str):
-    source = open_audio(audio(tree / below))
+    source = audio(tree / below).records()
     assert all(text for _, text in texts_of(source)) and len(source) in (2, 3)
     assert set(source.class_names) <= {"103", "1034", "84"}
 
@@ -56,13 +55,13 @@ def test_any_part_of_the_tree(audio, tree, below: str):
 def test_a_missing_transcript(audio, tree, caplog):
     (tree / "dev-other/84/121123/84-121123.trans.txt").write_text("84-121123-0000 GO DO YOU HEAR\n")
     with caplog.at_level(logging.WARNING, "d2v"):
-        source = open_audio(audio(tree))
+        source = audio(tree).records()
     assert "1 of 5 utterances have no transcript" in caplog.text
     assert texts_of(source)[:2] == [("84", "GO DO YOU HEAR"), ("84", None)]
 
 
 def test_the_short_are_left_out_with_their_texts(audio, tree):
-    source = open_audio(audio(tree, samples=5_050))
+    source = audio(tree, samples=5_050).records()
     assert [text for _, text in texts_of(source)] == [
         "BUT IN LESS THAN FIVE MINUTES", "MISSUS RACHEL LYNDE IS SURPRISED"
     ]  # fmt: skip

@@ -14,10 +14,9 @@ from PIL import Image
 from sounds import tone, wav
 
 from d2v_jax.common.checks import UserError
-from d2v_jax.data import loader
 from d2v_jax.data.image.pictures import augment
 from d2v_jax.data.loader import open_batches
-from d2v_jax.data.sources import Data, open_data, open_images
+from d2v_jax.data.opened import Opened
 
 
 def take(cfg, count: int, **where) -> list[dict[str, np.ndarray]]:
@@ -51,7 +50,7 @@ def test_batches_are_the_crops_of_their_records(config, folder):
     ids = np.concatenate([first["example_id"], second["example_id"], third["example_id"]])
     assert sorted(ids[:20]) == list(range(20))  # an epoch is a permutation, across batches
     whole = config(folder, crop_scale=(1.0, 1.0), crop_ratio=(1.5, 1.5), flip=0.0)
-    source = open_images(whole)
+    source = whole.records()
     for image, index in zip(*take(whole, 1)[0].values()):
         expected = augment(source.read(int(index)), whole, np.random.default_rng(0))
         assert np.array_equal(image, expected)
@@ -165,7 +164,7 @@ def test_crops_of_several_lengths(audio, sounds):
     assert set(shapes) == {(18, 2_000), (6, 6_000)}
     ids = [batch["example_id"] for batch in whole if len(batch["inputs"]) == 18]
     short = set(np.concatenate(ids))
-    lengths = open_data(cfg).source.source.lengths
+    lengths = cfg.open().source.source.lengths
     assert short == set(np.flatnonzero(lengths < 6_000))
     check_equal(take(cfg, 5, batch_size=9, start_step=15), whole[15:])
     halves = [take(cfg, 6, batch_size=9, process_index=p, process_count=3) for p in range(3)]
@@ -282,7 +281,7 @@ def test_closing(config, folder):
         next(batches)
 
 
-def test_sizes_that_do_not_fit(config, folder, monkeypatch):
+def test_sizes_that_do_not_fit(config, folder):
     with pytest.raises(UserError, match=r"batch_size=9 makes .* 2 processes .*such as 10"):
         open_batches(config(folder), seed=0, batch_size=9, process_count=2)
     with pytest.raises(UserError, match="seed=-1"):
@@ -292,21 +291,23 @@ def test_sizes_that_do_not_fit(config, folder, monkeypatch):
         def __len__(self):
             return 2**31
 
-    monkeypatch.setattr(loader, "open_data", lambda cfg: Data(Huge(), (), (), None, ()))
+    huge = Opened(Huge(), (), (), None, ())
     with pytest.raises(UserError, match="2147483648 records"):
-        open_batches(config(folder), seed=0, batch_size=8)
+        open_batches(config(folder), seed=0, batch_size=8, data=huge)
 
 
 SCRIPT = """
 import multiprocessing, signal, sys
-from d2v_jax.data.config import ImageData
+from d2v_jax.data.image.data import ImageData
 from d2v_jax.data.loader import open_batches
 
 if __name__ == "__main__":
     interrupts = []
     signal.signal(signal.SIGINT, lambda *_: interrupts.append(1))
     cfg = ImageData(
-        sys.argv[1], "train", (), 1.0, 16, 3, (0.2, 1.0), (1.0, 1.0), 0.5, 0.0, "exact", 1, 1, 0.5
+        source=sys.argv[1], split="train", weights=(), temperature=1.0, image_size=16, channels=3,
+        crop_scale=(0.2, 1.0), crop_ratio=(1.0, 1.0), flip=0.5, jitter=0.0, resize="exact",
+        threads=1, workers=1, max_bad_share=0.5,
     )
     with open_batches(cfg, seed=0, batch_size=4) as batches:
         next(batches)

@@ -10,7 +10,6 @@ from sounds import encoded, tone, wav
 from d2v_jax.common.checks import UserError
 from d2v_jax.data.loader import open_batches
 from d2v_jax.data.records import BadRecord
-from d2v_jax.data.sources import open_audio
 
 
 @pytest.fixture
@@ -31,7 +30,7 @@ def changed(path: pathlib.Path, line: int, text: str) -> pathlib.Path:
 
 
 def test_rows_in_their_order(audio, manifest, sounds):
-    source = open_audio(audio(manifest))
+    source = audio(manifest).records()
     assert len(source) == 12 and source.class_names == ("ann", "bob")
     record = source.read(0)
     assert (record.name, record.label, record.text) == ("bob/11.wav", 1, None)
@@ -47,36 +46,36 @@ def test_rows_in_their_order(audio, manifest, sounds):
 def test_labels_beside_it(audio, manifest, suffix: str):
     lines = [f"H I | {number} |" for number in range(11)] + [""]
     manifest.with_suffix(suffix).write_text("".join(f"{line}\n" for line in lines))
-    source = open_audio(audio(manifest))
+    source = audio(manifest).records()
     assert [source.read(index).text for index in range(12)] == lines
 
 
 def test_words_come_before_letters(audio, manifest):
     manifest.with_suffix(".ltr").write_text("H I |\n" * 12)
     manifest.with_suffix(".wrd").write_text("HI\n" * 12)
-    assert open_audio(audio(manifest)).read(4).text == "HI"
+    assert audio(manifest).records().read(4).text == "HI"
 
 
 def test_fingerprint_follows_the_rows(audio, manifest):
-    first = open_audio(audio(manifest)).fingerprint
-    assert open_audio(audio(changed(manifest, 3, "bob/10.wav\t8001"))).fingerprint != first
+    first = audio(manifest).records().fingerprint
+    assert audio(changed(manifest, 3, "bob/10.wav\t8001")).records().fingerprint != first
 
 
 def test_windows_line_ends_a_mark_and_blank_lines_at_the_end(audio, manifest):
     text = manifest.read_text().replace("\n", "\r\n")
     manifest.write_bytes(("\ufeff" + text + "\r\n\r\n").encode())
-    assert open_audio(audio(manifest)).read(0).name == "bob/11.wav"
+    assert audio(manifest).records().read(0).name == "bob/11.wav"
 
 
 def test_files_named_as_in_librispeech(audio, tmp_path):
     (tmp_path / "103-1240-0000.flac").write_bytes(encoded(tone(5_000), "FLAC"))
     (tmp_path / "x.tsv").write_text(f"{tmp_path}\n103-1240-0000.flac\t5000\n")
-    assert open_audio(audio(tmp_path / "x.tsv")).class_names == ("103",)
+    assert audio(tmp_path / "x.tsv").records().class_names == ("103",)
 
 
 def test_a_file_of_another_length_is_a_fault_when_read(audio, manifest, sounds):
     (sounds / "ann/03.wav").write_bytes(wav(tone(7_999)))
-    source = open_audio(audio(manifest))
+    source = audio(manifest).records()
     with pytest.raises(BadRecord, match=r"7999 samples, but train\.tsv lists 8000") as bad:
         source.read(8)
     assert bad.value.name == "ann/03.wav"
@@ -89,7 +88,7 @@ def test_another_rate(audio, tmp_path, caplog):
     (tmp_path / "a.wav").write_bytes(wav(tone(16_000, rate=32_000), 32_000))
     (tmp_path / "x.tsv").write_text(f"{tmp_path}\na.wav\t16000\n")
     with caplog.at_level(logging.INFO, "d2v"):
-        source = open_audio(audio(tmp_path / "x.tsv"))
+        source = audio(tmp_path / "x.tsv").records()
     assert "32000 Hz" in caplog.text and source.lengths.tolist() == [8000]
     assert source.read(0).label is None
 
@@ -98,11 +97,11 @@ def test_a_root_that_went_away(audio, manifest, sounds, caplog):
     moved = manifest.rename(sounds / "train.tsv")
     changed(moved, 1, "/nowhere/at/all")
     with caplog.at_level(logging.WARNING, "d2v"):
-        source = open_audio(audio(moved))
+        source = audio(moved).records()
     assert f"no files in /nowhere/at/all; they are read from {sounds}" in caplog.text
     assert source.read(0).name == "bob/11.wav"
     caplog.clear()
-    assert len(open_audio(audio(changed(moved, 1, ".")))) == 12  # relative to the manifest
+    assert len(audio(changed(moved, 1, ".")).records()) == 12  # relative to the manifest
     assert not caplog.text
 
 
@@ -121,28 +120,28 @@ def test_a_root_that_went_away(audio, manifest, sounds, caplog):
 )
 def test_broken_lines(audio, manifest, line: int, text: str, message: str):
     with pytest.raises(UserError, match=message):
-        open_audio(audio(changed(manifest, line, text)))
+        audio(changed(manifest, line, text)).records()
 
 
 def test_broken_manifests(audio, manifest, tmp_path):
     with pytest.raises(UserError, match=r"no such manifest\. Give the \.tsv file"):
-        open_audio(audio(tmp_path / "valid.tsv"))
+        audio(tmp_path / "valid.tsv").records()
     empty = tmp_path / "empty.tsv"
     empty.write_text("")
     with pytest.raises(UserError, match=r"is empty; its first line must be the root"):
-        open_audio(audio(empty))
+        audio(empty).records()
     empty.write_text("/data\n\n")
     with pytest.raises(UserError, match="lists no files"):
-        open_audio(audio(empty))
+        audio(empty).records()
     empty.write_bytes(b"/data\nr\xe9sum\xe9.wav\t8000\n")
     with pytest.raises(UserError, match=r"not UTF-8 text \(byte 7\)"):
-        open_audio(audio(empty))
+        audio(empty).records()
     changed(manifest, 1, str(tmp_path))
     with pytest.raises(UserError, match=r"line 2: there is no 'bob/11\.wav' in the root folder"):
-        open_audio(audio(manifest))
+        audio(manifest).records()
 
 
 def test_labels_of_another_length(audio, manifest):
     manifest.with_suffix(".wrd").write_text("HI\n" * 11)
     with pytest.raises(UserError, match=r"train\.wrd has 11 lines for the 12 files of train\.tsv"):
-        open_audio(audio(manifest))
+        audio(manifest).records()

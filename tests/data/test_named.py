@@ -7,7 +7,8 @@ import pytest
 from sounds import encoded, tone, wav
 
 from d2v_jax.common.checks import UserError
-from d2v_jax.data.inputs import folder_waves, text_documents
+from d2v_jax.data.audio.inputs import folder_waves
+from d2v_jax.data.text.inputs import text_documents
 
 
 def test_folder_waves(sounds, tmp_path, caplog):

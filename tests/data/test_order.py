@@ -13,6 +13,10 @@ def ids(order: Order, batches: range) -> np.ndarray:
     return np.concatenate([order[k][1] for k in batches])
 
 
+def shares(cfg, sizes: tuple[int, ...]) -> tuple[float, ...]:
+    return weights_of(cfg.weights, cfg.temperature, sizes, cfg.source)
+
+
 def test_each_round_is_a_new_permutation():
     order = Order([Bucket(1, 8, (np.arange(100, 200),))], (1.0,), seed=3)
     taken = ids(order, range(50)).reshape(4, 100)  # rounds run on across batches
@@ -65,9 +69,9 @@ def test_buckets_come_in_random_order_as_often_as_they_hold():
 
 def test_weights_of_sources(config):
     cfg = config("a + b", weights=(1.0, 3.0))
-    assert weights_of(cfg, (10, 1000)) == (0.25, 0.75)
-    assert weights_of(config("a + b"), (100, 300)) == (0.25, 0.75)
-    hot = weights_of(config("a + b", temperature=2.0), (100, 900))
+    assert shares(cfg, (10, 1000)) == (0.25, 0.75)
+    assert shares(config("a + b"), (100, 300)) == (0.25, 0.75)
+    hot = shares(config("a + b", temperature=2.0), (100, 900))
     assert hot == pytest.approx((0.25, 0.75), rel=1e-12)
     with pytest.raises(UserError, match="has 2 entries for the 3 sources .*'a . b'; give one"):
-        weights_of(cfg, (1, 2, 3))
+        shares(cfg, (1, 2, 3))

@@ -7,7 +7,6 @@ import pytest
 
 from d2v_jax.common.checks import UserError
 from d2v_jax.data.builtin import photos
-from d2v_jax.data.sources import open_images
 
 
 @pytest.fixture
@@ -29,7 +28,7 @@ def test_the_photos_are_those_of_the_wheel():
 
 
 def test_windows_are_a_function_of_their_number(config):
-    source = open_images(config("builtin:photos", image_size=32))
+    source = config("builtin:photos", image_size=32).records()
     assert len(source) == 65536 and source.class_names == photos.NAMES
     copy = pickle.loads(pickle.dumps(source))
     for index in (0, 1, 17, 65535):
@@ -37,7 +36,7 @@ def test_windows_are_a_function_of_their_number(config):
         assert record.data.shape == (48, 48) and record.label == index % 16
         assert np.array_equal(record.data, copy.read(index).data)
     assert not np.array_equal(source.read(0).data, source.read(16).data)
-    other = open_images(config("builtin:photos", image_size=16))
+    other = config("builtin:photos", image_size=16).records()
     assert other.fingerprint != source.fingerprint == copy.fingerprint
 
 

@@ -1,5 +1,6 @@
 """`d2v data prepare`: the records of the source, whatever happened on the way."""
 
+import functools
 import io
 import json
 import os
@@ -21,15 +22,14 @@ from d2v_jax.common.checks import UserError
 from d2v_jax.data.audio.waves import decode, random_crop, utterance
 from d2v_jax.data.image import pictures
 from d2v_jax.data.loader import open_batches
-from d2v_jax.data.prepare import examples, prepare, processes, write_shard
+from d2v_jax.data.prepare import examples, processes, shard, write_shards
 from d2v_jax.data.records import BadRecord, Record
-from d2v_jax.data.sources import open_audio, open_images, open_text
 
 
 @pytest.fixture
 def small(monkeypatch):
     """Shards of 4 kB."""
-    monkeypatch.setattr(prepare, "MEGABYTE", 4096)
+    monkeypatch.setattr(write_shards, "MEGABYTE", 4096)
 
 
 def made(source, out, *options: str) -> dict:
@@ -47,7 +47,7 @@ def test_images(config, folder, tmp_path, small, capsys):
     assert f"\nuse it with --config.data.source={tmp_path / 'out'}\n" in said
     assert len(index["shards"]) > 3 and index["records"] == 20 and index["modality"] == "image"
     assert sum(shard["records"] for shard in index["shards"]) == 20
-    plain, prepared = open_images(config(folder)), open_images(config(tmp_path / "out"))
+    plain, prepared = config(folder).records(), config(tmp_path / "out").records()
     assert prepared.class_names == plain.class_names
     assert index["source_fingerprint"] == plain.fingerprint
     bad = {"cats/11.jpg": "damaged picture: Truncated", "dogs/12.jpg": "not a jpeg"}
@@ -101,7 +101,7 @@ def recordings(tmp_path) -> pathlib.Path:
 def test_sounds(audio, recordings, tmp_path, small):
     index = made(recordings, tmp_path / "out")
     assert len(index["shards"]) > 3 and index["records"] == 8
-    plain, prepared = open_audio(audio(recordings)), open_audio(audio(tmp_path / "out"))
+    plain, prepared = audio(recordings).records(), audio(tmp_path / "out").records()
     assert len(plain) == len(prepared) == 7  # one is too short here, but was written
     assert plain.lengths.tolist() == prepared.lengths.tolist()
     assert plain.class_names == prepared.class_names == ("ann", "bob")
@@ -123,7 +123,7 @@ def test_sounds_of_another_rate(audio, tmp_path):
         (tmp_path / "in" / f"{name}.wav").write_bytes(wav(tone(rate), rate))
     (tmp_path / "in" / "c.wav").write_bytes(wav(tone(9_000))[:9_000])
     made(tmp_path / "in", tmp_path / "out", "--workers", "1", "--config.data.max_bad_share=0.4")
-    plain, prepared = open_audio(audio(tmp_path / "in")), open_audio(audio(tmp_path / "out"))
+    plain, prepared = audio(tmp_path / "in").records(), audio(tmp_path / "out").records()
     assert (len(plain), len(prepared)) == (3, 2)
     for number in range(2):
         one, two = (
@@ -136,7 +136,7 @@ def test_sounds_of_another_rate(audio, tmp_path):
 def test_texts(text, texts, tmp_path, capsys):
     index = made(texts, tmp_path / "out", "--config.data.tokenizer=bytes")
     assert f", {index['tokens']} tokens, in 1 shard of " in capsys.readouterr().out
-    plain, prepared = open_text(text(texts)), open_text(text(tmp_path / "out"))
+    plain, prepared = text(texts).records(), text(tmp_path / "out").records()
     assert len(plain) == len(prepared)
     assert all(np.array_equal(plain.read(n).data, prepared.read(n).data) for n in range(len(plain)))
 
@@ -164,7 +164,7 @@ def test_larger_pictures_are_shrunk(tmp_path, config, mode):
     (root / "b.png").write_bytes(encoded(large, "png"))
     (root / "c.jpg").write_bytes(encoded(large.resize((150, 30)), "jpeg"))
     made(root, tmp_path / "out", "--max-side", "150", "--workers", "1")
-    source = open_images(config(tmp_path / "out"))
+    source = config(tmp_path / "out").records()
     for number in range(2):
         picture = Image.open(io.BytesIO(source.read(number).data))
         assert (picture.format, picture.size, picture.mode) == ("JPEG", (150, 100), mode)
@@ -181,7 +181,7 @@ def interrupted(folder, tmp_path, small, monkeypatch) -> pathlib.Path:
         raise UserError("stopped")
 
     with monkeypatch.context() as patch:
-        patch.setattr(prepare, "finish", stop)
+        patch.setattr(write_shards, "finish", stop)
         arguments = [str(folder), str(tmp_path / "out"), "--shard-mb", "1"]
         assert main(["data", "prepare", *arguments]) == 2
     return tmp_path / "out"
@@ -272,22 +272,23 @@ def test_too_many_faults(folder, tmp_path, small, capsys):
 def test_a_shard_that_does_not_read_back(config, folder, tmp_path, monkeypatch):
     out = tmp_path / "out"
     out.mkdir()
-    source = open_images(config(folder))
-    writer = write_shard.ShardWriter(source, "image", out, None, (3, 20))
+    source = config(folder).records()
+    store = functools.partial(examples.picture_example, max_side=None)
+    writer = shard.ShardWriter(source, store, out, (3, 20))
     done, state = writer(0, lambda count: None)
     assert (done["records"], state) == (3, "new")
-    digest = write_shard._digest
-    monkeypatch.setattr(write_shard, "_digest", lambda data: digest(data[:-1] + os.urandom(8)))
+    digest = shard._digest
+    monkeypatch.setattr(shard, "_digest", lambda data: digest(data[:-1] + os.urandom(8)))
     with pytest.raises(UserError, match="does not read back as it was written: check the disk"):
         writer(1, lambda count: None)
-    assert not (out / write_shard.SHARD.format(1)).exists()
+    assert not (out / shard.SHARD.format(1)).exists()
 
 
 KILLED = """
 import sys
-from d2v_jax.cli import main
-from d2v_jax.data import prepare
-prepare.MEGABYTE, prepare.SAMPLED = 4096, 1
+from d2v_jax.cli.main import main
+from d2v_jax.data.prepare import write_shards
+write_shards.MEGABYTE, write_shards.SAMPLED = 4096, 1
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))
 """
@@ -325,7 +326,7 @@ def test_killed_in_the_middle(folder, tmp_path, small, monkeypatch, number):
     stops.unlink()
     stops.symlink_to(tmp_path / "nowhere")  # as large as the pipe was: nothing
     before = shards(out)
-    monkeypatch.setattr(prepare, "SAMPLED", 1)
+    monkeypatch.setattr(write_shards, "SAMPLED", 1)
     index = made(folder, out)
     assert index["records"] == 19 and list(index["faults"]) == ["dogs/19.jpg"]
     assert before.items() <= shards(out).items()

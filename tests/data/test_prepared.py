@@ -15,7 +15,6 @@ from d2v_jax.common.checks import UserError
 from d2v_jax.data.audio.waves import decode, random_crop, utterance
 from d2v_jax.data.loader import open_batches
 from d2v_jax.data.records import BadRecord
-from d2v_jax.data.sources import open_audio, open_images
 from d2v_jax.data.stores.prepared import looks_prepared, read_index
 
 LISTS = {bytes: "bytes_list", int: "int64_list", float: "float_list"}
@@ -67,7 +66,7 @@ def speech(tmp_path: pathlib.Path) -> pathlib.Path:
 
 
 def test_sounds(audio, speech):
-    source = open_audio(audio(speech))
+    source = audio(speech).records()
     assert len(source) == 5 and source.class_names == ("ann", "bob") and source.fingerprint == "f"
     assert source.lengths.tolist() == [6000, 6001, 6002, 6003, 6004]
     for number in range(5):
@@ -90,14 +89,14 @@ def test_sounds(audio, speech):
 
 
 def test_the_short_are_left_out_by_name(audio, speech):
-    source = open_audio(audio(speech, samples=6_003))
+    source = audio(speech, samples=6_003).records()
     assert len(source) == 2 and sorted(source.faults) == ["a/0.wav", "a/1.wav", "a/2.wav"]
 
 
 def test_images(config, tmp_path):
     records = [example(image=jpeg(n), label=n % 2, name=f"{n}.jpg".encode()) for n in range(3)]
     folder = write(tmp_path / "out", "image", [*records, example(name=b"x"), b"\xff\xff"])
-    source = open_images(config(folder))
+    source = config(folder).records()
     assert len(source) == 5 and source.class_names == ("ann", "bob")
     record = source.read(2)
     assert (record.data, record.label, record.name) == (jpeg(2), 0, "2.jpg")
@@ -124,7 +123,7 @@ AGAIN = r"damaged or was not finished.*d2v data prepare"
 
 def test_of_another_modality(audio, config, speech):
     with pytest.raises(UserError, match="was prepared for audio, and this recipe is one of image"):
-        open_images(config(speech))
+        config(speech).records()
     with pytest.raises(UserError, match="was prepared for audio, and this recipe is one of text"):
         read_index(speech, "text")
 
@@ -147,21 +146,21 @@ def test_damaged_folders(audio, speech, file: str, data: bytes | None, message: 
     if data is not None:
         (speech / file).write_bytes(data)
     with pytest.raises(UserError, match=message):
-        open_audio(audio(speech))
+        audio(speech).records()
 
 
 def test_counts_that_disagree(audio, speech):
     np.save(speech / "lengths.npy", np.arange(4))
     with pytest.raises(UserError, match=r"shape \(4,\) for 5 records"):
-        open_audio(audio(speech))
+        audio(speech).records()
     index = json.loads((speech / "prepared.json").read_text())
     (speech / "prepared.json").write_text(json.dumps(index | {"records": 6}))
     with pytest.raises(UserError, match=r"its shards hold 5 records, not 6"):
-        open_audio(audio(speech))
+        audio(speech).records()
 
 
 def test_a_shard_of_the_right_size_that_is_damaged(audio, speech):
     path = speech / "prepared-0.array_record"
     path.write_bytes(b"\x01" * path.stat().st_size)
     with pytest.raises(UserError, match="a shard cannot be opened"):
-        open_audio(audio(speech))
+        audio(speech).records()

@@ -13,7 +13,6 @@ from tensorflow_datasets.proto import tf_example_pb2
 from d2v_jax.common.checks import UserError
 from d2v_jax.data.image.pictures import decode
 from d2v_jax.data.records import BadRecord
-from d2v_jax.data.sources import open_images
 
 
 def write_shard(path: pathlib.Path, records: list[bytes]) -> None:
@@ -44,7 +43,7 @@ def check_pickles(source) -> None:
 
 
 def test_folder_with_classes(config, folder):
-    source = open_images(config(folder))
+    source = config(folder).records()
     assert len(source) == 20 and source.class_names == ("cats", "dogs")
     record = source.read(11)
     assert (record.name, record.label, record.data) == ("dogs/11.jpg", 1, jpeg(11))
@@ -60,7 +59,7 @@ def test_folder_nested_and_mixed(config, tmp_path):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(jpeg())
     (tmp_path / "b" / "loop").symlink_to(tmp_path)
-    source = open_images(config(tmp_path))
+    source = config(tmp_path).records()
     assert source.names == ["a.WebP", "b/c/x.PNG", "b/y.JPeG"]
     assert source.class_names is None and source.read(0).label is None
     for index in range(3):
@@ -68,18 +67,18 @@ def test_folder_nested_and_mixed(config, tmp_path):
 
 
 def test_folder_fingerprint_follows_names_and_sizes(config, folder):
-    first = open_images(config(folder)).fingerprint
-    assert open_images(config(folder)).fingerprint == first
+    first = config(folder).records().fingerprint
+    assert config(folder).records().fingerprint == first
     moved = folder.rename(folder.with_name("elsewhere"))
-    assert open_images(config(moved)).fingerprint == first
+    assert config(moved).records().fingerprint == first
     (moved / "cats" / "00.jpg").write_bytes(jpeg() + b"\0")
-    second = open_images(config(moved)).fingerprint
+    second = config(moved).records().fingerprint
     (moved / "cats" / "00.jpg").rename(moved / "cats" / "000.jpg")
-    assert len({first, second, open_images(config(moved)).fingerprint}) == 3
+    assert len({first, second, config(moved).records().fingerprint}) == 3
 
 
 def test_a_file_that_went_away_is_a_bad_record(config, folder):
-    source = open_images(config(folder))
+    source = config(folder).records()
     (folder / "cats" / "00.jpg").unlink()
     with pytest.raises(BadRecord, match="No such file") as bad:
         source.read(0)
@@ -88,21 +87,21 @@ def test_a_file_that_went_away_is_a_bad_record(config, folder):
 
 def test_folder_errors(config, tmp_path):
     with pytest.raises(UserError, match=r"nowhere.*no such folder.*builtin:photos"):
-        open_images(config(tmp_path / "nowhere"))
+        config(tmp_path / "nowhere").records()
     with pytest.raises(UserError, match=r"no image.*\.jpg, \.jpeg, \.png, \.webp"):
-        open_images(config(tmp_path))
+        config(tmp_path).records()
     (tmp_path / "a.tiff").write_bytes(b"x")
     with pytest.raises(UserError, match=r"other files, such as 'a\.tiff'"):
-        open_images(config(tmp_path))
+        config(tmp_path).records()
     (tmp_path / "s.array_record").write_bytes(b"x")
     with pytest.raises(UserError, match=r"holds ArrayRecord files: give .*\*\.array_record"):
-        open_images(config(tmp_path))
+        config(tmp_path).records()
     with pytest.raises(UserError, match="is a file, not a folder"):
-        open_images(config(tmp_path / "a.tiff"))
+        config(tmp_path / "a.tiff").records()
     with pytest.raises(UserError, match=r"data\.source is empty"):
-        open_images(config(" "))
+        config(" ").records()
     with pytest.raises(UserError, match=r"data\.split='test': only tfds"):
-        open_images(config(tmp_path, split="test"))
+        config(tmp_path, split="test").records()
 
 
 # -- ArrayRecord
@@ -113,7 +112,7 @@ def test_shards_of_pictures_and_examples(config, tmp_path):
     webp = encoded(Image.fromarray(ramp()), "webp")
     write_shard(tmp_path / "x-0.array_record", [jpeg(0), png, webp])
     write_shard(tmp_path / "x-1.array_record", [example(label=4), example("image/encoded")])
-    source = open_images(config(tmp_path / "x-*.array_record"))
+    source = config(tmp_path / "x-*.array_record").records()
     assert len(source) == 5 and source.class_names is None
     records = [source.read(index) for index in range(5)]
     assert [record.label for record in records] == [None, None, None, 4, None]
@@ -121,15 +120,15 @@ def test_shards_of_pictures_and_examples(config, tmp_path):
         assert decode(record.data, 3).size == (60, 40)
     check_pickles(source)
     listed = ",".join(str(tmp_path / f"x-{n}.array_record") for n in range(2))
-    assert open_images(config(listed)).fingerprint == source.fingerprint
+    assert config(listed).records().fingerprint == source.fingerprint
     write_shard(tmp_path / "x-2.array_record", [png])
-    assert open_images(config(tmp_path / "x-*")).fingerprint != source.fingerprint
+    assert config(tmp_path / "x-*").records().fingerprint != source.fingerprint
 
 
 def test_shard_records_that_are_no_pictures(config, tmp_path):
     records = [b"\xff\xff\xffnothing", example("picture"), jpeg()]
     write_shard(tmp_path / "x.array_record", records)
-    source = open_images(config(tmp_path / "x.array_record"))
+    source = config(tmp_path / "x.array_record").records()
     with pytest.raises(BadRecord, match=r"nor a tf\.train\.Example") as bad:
         source.read(0)
     assert bad.value.name == "x.array_record record 0"
@@ -140,24 +139,24 @@ def test_shard_records_that_are_no_pictures(config, tmp_path):
 
 def test_shard_errors(config, tmp_path, folder):
     with pytest.raises(UserError, match=r"'.*x-\*\.array_record' matches no file.*exists"):
-        open_images(config(tmp_path / "x-*.array_record"))
+        config(tmp_path / "x-*.array_record").records()
     with pytest.raises(UserError, match=r"matches no file.*does not exist"):
-        open_images(config(tmp_path / "gone" / "x.array_record"))
+        config(tmp_path / "gone" / "x.array_record").records()
     with pytest.raises(UserError, match=r"matches pictures.*Give the folder"):
-        open_images(config(folder / "cats" / "*.jpg"))
+        config(folder / "cats" / "*.jpg").records()
     with pytest.raises(UserError, match="matches folders only"):
-        open_images(config(folder / "*"))
+        config(folder / "*").records()
     broken = tmp_path / "broken.array_record"
     broken.write_bytes(b"\x01" * 100_000)
     with pytest.raises(UserError, match=r"broken\.array_record' is not a readable ArrayRecord"):
-        open_images(config(broken))
+        config(broken).records()
 
 
 # -- TFDS
 
 
 def test_tfds(config, toy):
-    source = open_images(config("tfds:toy"))
+    source = config("tfds:toy").records()
     assert len(source) == 12 and source.class_names == ("cat", "dog", "owl")
     by_bytes = {jpeg(number): number % 3 for number in range(12)}
     assert len(by_bytes) == 12
@@ -166,27 +165,27 @@ def test_tfds(config, toy):
         assert record.label == by_bytes[record.data]
     check_pickles(source)
     assert source.read(3).name == "tfds:toy/1.0.0 train record 3"
-    half = open_images(config("tfds:toy", split="train[:50%]"))
+    half = config("tfds:toy", split="train[:50%]").records()
     assert len(half) == 6 and half.fingerprint != source.fingerprint
 
 
 def test_tfds_errors(config, toy):
     with pytest.raises(UserError, match=r"knows no data set.*Did you mean tfds:toy\?"):
-        open_images(config("tfds:toyy"))
+        config("tfds:toyy").records()
     with pytest.raises(UserError, match=r"Did you mean tfds:cifar10\?.*where TensorFlow"):
-        open_images(config("tfds:cfar10"))
+        config("tfds:cfar10").records()
     with pytest.raises(UserError, match=r"not prepared in .*TFDS_DATA_DIR.*download_and_prepare"):
-        open_images(config("tfds:cifar10"))
+        config("tfds:cifar10").records()
     with pytest.raises(UserError, match=r"data\.split='trian'.*train, validation"):
-        open_images(config("tfds:toy", split="trian"))
+        config("tfds:toy", split="trian").records()
     with pytest.raises(UserError, match=r"no feature 'image' \(it has: text"):
-        open_images(config("tfds:words"))
+        config("tfds:words").records()
     with pytest.raises(UserError, match=r"TFRECORD.*file_format='array_record'"):
-        open_images(config("tfds:old"))
+        config("tfds:old").records()
     with pytest.raises(UserError, match="without TensorFlow"):
-        open_images(config("tfds:speech_commands"))
+        config("tfds:speech_commands").records()
     with pytest.raises(UserError, match="Write tfds:NAME"):
-        open_images(config("tfds:two words"))
+        config("tfds:two words").records()
 
 
 # -- built in
@@ -194,4 +193,4 @@ def test_tfds_errors(config, toy):
 
 def test_unknown_builtin(config):
     with pytest.raises(UserError, match=r"known: builtin:photos\. Did you mean builtin:photos\?"):
-        open_images(config("builtin:photo"))
+        config("builtin:photo").records()

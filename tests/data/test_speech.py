@@ -13,7 +13,6 @@ from d2v_jax.common.checks import UserError
 from d2v_jax.data.audio.waves import decode
 from d2v_jax.data.builtin import espeak, speech
 from d2v_jax.data.loader import open_batches
-from d2v_jax.data.sources import open_audio
 
 
 def installed() -> bool:
@@ -48,7 +47,7 @@ def contents(folder: pathlib.Path) -> dict[str, bytes]:
 
 @needs_espeak
 def test_utterances_with_transcripts(audio, cache, few, tmp_path, monkeypatch):
-    source = open_audio(audio("builtin:speech"))
+    source = audio("builtin:speech").records()
     assert 8 <= len(source) <= 12 and source.class_names == ("en+m1", "en-029+m3", "en-us+f2")
     texts = [line.text for lines in speech._script().values() for line in lines]
     for index in range(len(source)):
@@ -63,30 +62,30 @@ def test_utterances_with_transcripts(audio, cache, few, tmp_path, monkeypatch):
     first = contents(cache)
     assert not [name for name in first if name.endswith(".part")]
     monkeypatch.setenv("D2V_CACHE", str(tmp_path / "another"))
-    open_audio(audio("builtin:speech"))
+    audio("builtin:speech").records()
     assert contents(tmp_path / "another") == first
 
 
 @needs_espeak
 def test_made_once_and_what_went_away_is_made_again(audio, cache, few, monkeypatch):
-    source = open_audio(audio("builtin:speech"))
+    source = audio("builtin:speech").records()
     first = contents(cache)
     said = []
     say = espeak.say
     monkeypatch.setattr(espeak, "say", lambda *args: said.append(args[1][0].voice) or say(*args))
-    assert open_audio(audio("builtin:speech")).fingerprint == source.fingerprint and not said
+    assert audio("builtin:speech").records().fingerprint == source.fingerprint and not said
     (folder,) = cache.iterdir()
     next((folder / "en-us+f2").glob("*.flac")).unlink()
-    open_audio(audio("builtin:speech"))
+    audio("builtin:speech").records()
     assert said == ["en-us+f2"] and contents(cache) == first
     (folder / "speech.tsv").unlink()  # interrupted: two voices are done, the third half
     (folder / "made" / "en+m1.json").write_text("[[")
-    open_audio(audio("builtin:speech"))
+    audio("builtin:speech").records()
     assert said == ["en-us+f2", "en+m1"] and contents(cache) == first
 
 
 PROGRAM = """
-from d2v_jax.data import speech
+from d2v_jax.data.builtin import speech
 speech.VOICES, speech.EACH = ("en+m1", "en-us+f2", "en-029+m3"), 4
 print(len(speech.open_speech()))
 """
@@ -130,7 +129,7 @@ def test_a_cache_that_cannot_be_written(audio, few, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("D2V_CACHE", str(tmp_path / "file"))
     with pytest.raises(UserError, match=r"cannot write .*file.*set D2V_CACHE"):
-        open_audio(audio("builtin:speech"))
+        audio("builtin:speech").records()
 
 
 def test_without_espeak(audio, cache, monkeypatch):
@@ -139,7 +138,7 @@ def test_without_espeak(audio, cache, monkeypatch):
     with pytest.raises(
         UserError, match=r"apt install espeak-ng, brew install espeak-ng, or pip install 'd2v_jax\["
     ):
-        open_audio(audio("builtin:speech"))
+        audio("builtin:speech").records()
 
 
 def test_what_is_said():

@@ -12,7 +12,6 @@ import tensorflow_datasets as tfds
 from pyarrow import parquet
 
 from d2v_jax.common.checks import UserError
-from d2v_jax.data.sources import open_documents, open_text
 from d2v_jax.data.text import textfiles
 from d2v_jax.data.text.documents import Document, whole
 
@@ -41,11 +40,11 @@ def test_one_file_and_a_folder(text, tmp_path, kind):
         path.write_bytes(gzip.compress(data) if kind.endswith("gz") else data)
     (folder / "b.txt").write_text("Plain.\n")
     expected = [(f"a.{kind}:{n}", lines) for n, lines in enumerate(FOUND, 1)]
-    assert found(open_documents(text(path, column="body"))) == expected
-    mixed = open_documents(text(folder, column="body"))
+    assert found(text(path, column="body").documents()) == expected
+    mixed = text(folder, column="body").documents()
     assert found(mixed) == [*expected, ("b.txt:1", ("Plain.",))] and not mixed.faults
-    assert mixed.fingerprint != open_documents(text(folder, column="id")).fingerprint
-    assert len(open_text(text(folder, column="body"))) == 4
+    assert mixed.fingerprint != text(folder, column="id").documents().fingerprint
+    assert len(text(folder, column="body").records()) == 4
 
 
 def test_what_is_wrong_with_a_line(text, tmp_path, caplog):
@@ -57,7 +56,7 @@ def test_what_is_wrong_with_a_line(text, tmp_path, caplog):
     }  # fmt: skip
     path = tmp_path / "a.jsonl"
     path.write_bytes(b"\xef\xbb\xbf" + lines_of(good) + b"\n\n".join(bad) + b"\n")
-    source = open_documents(text(path))
+    source = text(path).documents()
     with caplog.at_level(logging.WARNING, "d2v"):
         assert len(list(source.documents())) == 40
     assert len(source.faults) == len(bad)
@@ -73,16 +72,16 @@ def test_columns_that_are_not_there(text, tmp_path):
     path = tmp_path / "a.jsonl"
     path.write_bytes(lines_of([{"body": "x", "title": "y"}] * 5))
     with pytest.raises(UserError, match=r"no column 'bodi' .*body, title\. Did you mean 'body'\?"):
-        open_text(text(path, column="bodi"))
+        text(path, column="bodi").records()
     path.write_bytes(lines_of([{"body": "x"}] * 2 * textfiles.TRIED))
     with pytest.raises(UserError, match="no column 'text'"):  # without reading all of it
-        list(open_documents(text(path)).documents())
+        list(text(path).documents().documents())
     path = tmp_path / "a.parquet"
     parquet.write_table(pa.table({"body": ["x"], "id": [1]}), path)
     with pytest.raises(UserError, match=r"no column 'text' .*body, id"):
-        open_text(text(path))
+        text(path).records()
     with pytest.raises(UserError, match=r"1 of 1 files.*column 'id' holds int64, not text"):
-        open_text(text(path, column="id"))
+        text(path, column="id").records()
 
 
 def test_damaged_files(text, tmp_path):
@@ -93,7 +92,7 @@ def test_damaged_files(text, tmp_path):
     parquet.write_table(
         pa.table({"text": pa.array([b"ok", b"\xff", None])}), tmp_path / "d.parquet"
     )
-    source = open_documents(text(tmp_path))
+    source = text(tmp_path).documents()
     names = {document.name for document in source.documents()}
     assert {"c.jsonl:2000", "d.parquet:1"} <= names and "a.jsonl.gz:1000" in names
     reasons = source.faults
@@ -102,14 +101,14 @@ def test_damaged_files(text, tmp_path):
     assert "not readable as Parquet" in reasons["b.parquet"]
     assert reasons["d.parquet:3"] == "column 'text' is null"
     with pytest.raises(UserError, match=r"2 of 4 files"):
-        open_text(text(tmp_path, max_bad_share=0.4))
+        text(tmp_path, max_bad_share=0.4).records()
 
 
 def test_long_documents_come_in_parts(text, tmp_path, monkeypatch):
     monkeypatch.setattr(textfiles, "AT_ONCE", 10)
     path = tmp_path / "a.txt"
     path.write_text("one two\nthree four\nfive\n\nsix\n")
-    parts = list(open_documents(text(path)).documents())
+    parts = list(text(path).documents().documents())
     assert [(p.name, p.lines, p.more) for p in parts] == [
         ("a.txt:1", ("one two", "three four"), True), ("a.txt:1", ("five",), False),
         ("a.txt:5", ("six",), False),
@@ -117,7 +116,7 @@ def test_long_documents_come_in_parts(text, tmp_path, monkeypatch):
     assert list(whole(parts)) == [
         Document("a.txt:1", ("one two", "three four", "five")), Document("a.txt:5", ("six",)),
     ]  # fmt: skip
-    source = open_text(text(path, blocks="documents", tokens=40))
+    source = text(path, blocks="documents", tokens=40).records()
     assert [source.read(n).name for n in range(2)] == [
         "a.txt:1 from token 0", "a.txt:5 from token 0",
     ]  # fmt: skip
@@ -156,19 +155,19 @@ def letters(tmp_path_factory) -> pathlib.Path:
 
 def test_tfds(text, letters, monkeypatch):
     monkeypatch.setenv("TFDS_DATA_DIR", str(letters))
-    source = open_documents(text("tfds:letters"))
+    source = text("tfds:letters").documents()
     documents = list(source.documents())
     assert len(documents) == 70 and not source.faults
     assert {d.lines for d in documents} == {(f"Letter {n}.", "Yours") for n in range(70)}
     assert documents[69].name == "tfds:letters train record 69"
-    titles = open_documents(text("tfds:letters", column="parts/title", split="test"))
+    titles = text("tfds:letters", column="parts/title", split="test").documents()
     assert {d.lines for d in titles.documents()} == {(f"Title {n}",) for n in range(3)}
     assert titles.fingerprint != source.fingerprint
     characters = sum(len(f"Letter {n}.|Yours||") for n in range(70))
-    assert len(open_text(text("tfds:letters"))) == characters // 15
+    assert len(text("tfds:letters").records()) == characters // 15
     with pytest.raises(UserError, match=r"no feature 'title'.*in parts/title, text\. Did you"):
-        open_documents(text("tfds:letters", column="title"))
+        text("tfds:letters", column="title").documents()
     with pytest.raises(UserError, match=r"feature 'kind' .*no text but ClassLabel.*parts/title"):
-        open_documents(text("tfds:letters", column="kind"))
+        text("tfds:letters", column="kind").documents()
     with pytest.raises(UserError, match="is not prepared"):
-        open_documents(text("tfds:no_such_set"))
+        text("tfds:no_such_set").documents()

@@ -15,7 +15,6 @@ from d2v_jax.common.checks import UserError
 from d2v_jax.data.audio.waves import decode, utterance
 from d2v_jax.data.loader import open_batches
 from d2v_jax.data.records import BadRecord
-from d2v_jax.data.sources import open_audio
 from d2v_jax.data.stores.tfds_folder import find
 
 COUNT = 20
@@ -93,7 +92,7 @@ LAZY = {"lazyDecode": True, "dtype": "int64", "shape": {"dimensions": ["-1"]}, "
 @pytest.mark.parametrize("key", ["flac", "ints", "floats", "zipped"])
 def test_every_form(audio, described, key: str):
     described(key, **(LAZY if key == "flac" else {}))
-    source = open_audio(audio("tfds:speech"))
+    source = audio("tfds:speech").records()
     assert len(source) == COUNT and source.class_names == ("100", "98", "99")
     numbers = set()
     for index in range(COUNT):
@@ -114,7 +113,7 @@ def test_every_form(audio, described, key: str):
 
 def test_channels_and_other_rates(audio, described):
     described("stereo", sampleRate="32000")
-    source = open_audio(audio("tfds:speech", samples=2_000))
+    source = audio("tfds:speech", samples=2_000).records()
     record = source.read(3)
     number = int(record.text.removeprefix("number "))
     assert source.lengths[3] == (5_000 + number) // 2
@@ -124,7 +123,7 @@ def test_channels_and_other_rates(audio, described):
 
 def test_samples_of_32_bits(audio, described):
     described("ints", sampleRate="16000")
-    source = open_audio(audio("tfds:speech"))
+    source = audio("tfds:speech").records()
     wide = source._spec
     from tensorflow_datasets.proto import tf_example_pb2
 
@@ -140,7 +139,7 @@ def test_a_tensor_named_like_sound(audio, described):
     node["tensor"] = node.pop("audio")
     del node["tensor"]["sampleRate"]
     path.write_text(json.dumps(nodes))
-    assert open_audio(audio("tfds:speech")).lengths.min() == 5_000
+    assert audio("tfds:speech").records().lengths.min() == 5_000
 
 
 def test_labels_and_splits(audio, described):
@@ -148,10 +147,10 @@ def test_labels_and_splits(audio, described):
     path = folder / "features.json"
     path.write_text(path.read_text().replace('"accent"', '"label"'))
     (folder / "accent.labels.txt").rename(folder / "label.labels.txt")
-    source = open_audio(audio("tfds:speech/1.0.0", split="test"))
+    source = audio("tfds:speech/1.0.0", split="test").records()
     assert len(source) == 3 and source.class_names == ("dry", "wet")
     assert source.read(0).label is None  # the records have no feature of this name
-    parts = [open_audio(audio("tfds:speech", split=s)) for s in ("train[:25%]", "train[25%:]")]
+    parts = [audio("tfds:speech", split=s).records() for s in ("train[:25%]", "train[25%:]")]
     assert [len(part) for part in parts] == [5, 15]
     assert parts[0].fingerprint != parts[1].fingerprint
     texts = [part.read(index).text for part in parts for index in range(len(part))]
@@ -160,9 +159,9 @@ def test_labels_and_splits(audio, described):
 
 def test_lengths_are_kept(audio, described, tmp_path, monkeypatch):
     described("ints")
-    first = open_audio(audio("tfds:speech"))
+    first = audio("tfds:speech").records()
     monkeypatch.setattr("d2v_jax.data.audio.tfds_audio.TfdsAudio._measure", None)
-    again = open_audio(audio("tfds:speech"))
+    again = audio("tfds:speech").records()
     assert np.array_equal(first.lengths, again.lengths) and first.class_names == again.class_names
     assert first.fingerprint == again.fingerprint
     (kept,) = (tmp_path / "cache" / "lengths").iterdir()
@@ -170,7 +169,7 @@ def test_lengths_are_kept(audio, described, tmp_path, monkeypatch):
     monkeypatch.undo()
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "tfds"))
     monkeypatch.setenv("D2V_CACHE", str(tmp_path / "cache"))
-    assert np.array_equal(open_audio(audio("tfds:speech")).lengths, first.lengths)
+    assert np.array_equal(audio("tfds:speech").records().lengths, first.lengths)
 
 
 def test_a_cache_that_cannot_be_written(audio, described, tmp_path, monkeypatch, caplog):
@@ -178,13 +177,13 @@ def test_a_cache_that_cannot_be_written(audio, described, tmp_path, monkeypatch,
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("D2V_CACHE", str(tmp_path / "file"))
     with caplog.at_level(logging.WARNING, "d2v"):
-        assert len(open_audio(audio("tfds:speech"))) == COUNT
+        assert len(audio("tfds:speech").records()) == COUNT
     assert "cannot keep lengths" in caplog.text
 
 
 def test_damaged_records(audio, described):
     folder = described("flac", **LAZY)
-    source = open_audio(audio("tfds:speech"))
+    source = audio("tfds:speech").records()
     source._records = [b"\xff\xff", b""]
     with pytest.raises(BadRecord, match="unreadable record"):
         source.read(0)
@@ -192,29 +191,29 @@ def test_damaged_records(audio, described):
         source.read(1)
     next(folder.glob("*-train.array_record*")).unlink()
     with pytest.raises(UserError, match=r"the file .*array_record.* is missing"):
-        open_audio(audio("tfds:speech"))
+        audio("tfds:speech").records()
 
 
 def test_errors(audio, described):
     folder = described("ints")
     with pytest.raises(UserError, match=r"'tfds:librispeech' is not prepared in .*\(there: sp"):
-        open_audio(audio("tfds:librispeech"))
+        audio("tfds:librispeech").records()
     with pytest.raises(UserError, match=r"tfds\.builder\('librispeech', file_format='array"):
-        open_audio(audio("tfds:librispeech"))
+        audio("tfds:librispeech").records()
     with pytest.raises(UserError, match=r"version '2\.0\.0' is not prepared.*there are 1\.0\.0"):
-        open_audio(audio("tfds:speech:2.0.0"))
+        audio("tfds:speech:2.0.0").records()
     with pytest.raises(UserError, match=r"data\.split='dev': .* has the splits train, test"):
-        open_audio(audio("tfds:speech", split="dev"))
+        audio("tfds:speech", split="dev").records()
     info = folder / "dataset_info.json"
     fields = json.loads(info.read_text())
     info.write_text(json.dumps(fields | {"fileFormat": "tfrecord"}))
     with pytest.raises(UserError, match=r"stored as tfrecord.*convert_format"):
-        open_audio(audio("tfds:speech"))
+        audio("tfds:speech").records()
     nodes = json.loads((folder / "features.json").read_text())
     del nodes["featuresDict"]["features"]["ints"]
     (folder / "features.json").write_text(json.dumps(nodes))
     with pytest.raises(UserError, match=r"no feature with sound \(it has: speaker_id, text\)"):
-        open_audio(audio("tfds:speech"))
+        audio("tfds:speech").records()
 
 
 def test_the_newest_version(audio, described):
@@ -231,8 +230,8 @@ def test_configurations(audio, described, tmp_path):
     (top / "speech").rename(top / "clean")
     (top / "speech").mkdir()
     (top / "clean").rename(top / "speech" / "clean")
-    assert len(open_audio(audio("tfds:speech"))) == COUNT
+    assert len(audio("tfds:speech").records()) == COUNT
     shutil.copytree(top / "speech" / "clean", top / "speech" / "other")
-    assert len(open_audio(audio("tfds:speech/other:1.0.0"))) == COUNT
+    assert len(audio("tfds:speech/other:1.0.0").records()) == COUNT
     with pytest.raises(UserError, match=r"configurations clean, other; give one, as tfds:sp"):
-        open_audio(audio("tfds:speech"))
+        audio("tfds:speech").records()

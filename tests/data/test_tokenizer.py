@@ -11,7 +11,7 @@ import pytest
 from d2v_jax.common.checks import UserError
 from d2v_jax.data.text import bpe as data_bpe
 from d2v_jax.data.text.documents import Document
-from d2v_jax.data.text.tokenizer import RESERVED, keep, open_tokenizer, vocab_size
+from d2v_jax.data.text.tokenizer import RESERVED, open_tokenizer
 
 LINES = ["low lower", "", "é 🙂", "lowest"]
 
@@ -59,7 +59,7 @@ def test_bytes(text):
     expected = [[4 + byte for byte in line.encode()] + [2] for line in LINES]
     ids = tokenizer.encode(LINES)
     assert ids.dtype == np.int32 and ids.tolist() == flat(expected)
-    assert tokenizer.vocab_size == vocab_size(text("x")) == 261
+    assert tokenizer.vocab_size == text("x").vocab_size() == 261
     assert tokenizer.encode([]).shape == (0,) and tokenizer.encode([""]).tolist() == [2]
     assert tokenizer.encode(["\ud800"]).tolist() == [4 + ord("?"), 2]
 
@@ -69,7 +69,7 @@ def test_rank_order(bpe, text):
     expected = [[4 + number for number in line] + [2] for line in by_hand(bpe)]
     ids = tokenizer.encode(LINES)
     assert ids.dtype == np.int32 and ids.tolist() == flat(expected)
-    assert tokenizer.vocab_size == 4 + 260 + 1 == vocab_size(text("x", tokenizer=str(bpe)))
+    assert tokenizer.vocab_size == 4 + 260 + 1 == text("x", tokenizer=str(bpe)).vocab_size()
     assert pickle.loads(pickle.dumps(tokenizer)).encode(LINES).tolist() == ids.tolist()
     assert tokenizer.encode([]).shape == (0,)
 
@@ -166,5 +166,5 @@ def test_the_tokenizer_of_pythons_documentation(text, tmp_path, monkeypatch, cap
     monkeypatch.setattr(data_bpe, "learn", None)
     assert open_tokenizer("builtin:python-docs").fingerprint == one.fingerprint
     cfg = text("x", tokenizer="builtin:python-docs")
-    keep(cfg, tmp_path / "run")
+    cfg.keep(tmp_path / "run")
     assert open_tokenizer(str(tmp_path / "run")).fingerprint == one.fingerprint

@@ -11,9 +11,7 @@ from d2v_jax.common.checks import UserError
 from d2v_jax.data.loader import open_batches
 from d2v_jax.data.prepare import write_ids
 from d2v_jax.data.records import BadRecord
-from d2v_jax.data.sources import open_text
 from d2v_jax.data.text import corpus, stored_ids
-from d2v_jax.data.text.tokenizer import vocab_size
 
 
 @pytest.fixture
@@ -36,9 +34,7 @@ def books(tmp_path, monkeypatch):
 
 @pytest.fixture
 def small_bpe(tmp_path, text, books):
-    from d2v_jax.data.text.train_tokenizer import train_tokenizer
-
-    train_tokenizer(text(books), tmp_path / "bpe", 270)
+    text(books).train_tokenizer(tmp_path / "bpe", 270)
     return tmp_path / "bpe"
 
 
@@ -54,7 +50,7 @@ def same(one, two) -> None:
 def test_blocks_are_the_same(text, books, tmp_path, request, ids, blocks):
     tokenizer = "bytes" if ids == "bytes" else str(request.getfixturevalue("small_bpe"))
     plain = text(books, tokenizer=tokenizer, blocks=blocks, tokens=130)
-    index = write_ids.write_tokens(plain, tmp_path / "out", 1)
+    index = plain.prepare(tmp_path / "out", 1, 1, None)
     assert len(index["shards"]) > 2 and index["documents"] == 51
     assert index["tokens"] == sum(shard["tokens"] for shard in index["shards"])
     names = {path.name for path in (tmp_path / "out").iterdir()}
@@ -63,10 +59,10 @@ def test_blocks_are_the_same(text, books, tmp_path, request, ids, blocks):
     assert names == shards | {"prepared.json", *index["arrays"]} | extra
     # Its own tokenizer is taken where none is given.
     prepared = text(tmp_path / "out", tokenizer="", blocks=blocks, tokens=130)
-    assert vocab_size(prepared) == vocab_size(plain)
-    same(open_text(plain), open_text(prepared))
-    copy = pickle.dumps(open_text(prepared))
-    same(open_text(plain), pickle.loads(copy))
+    assert prepared.vocab_size() == plain.vocab_size()
+    same(plain.records(), prepared.records())
+    copy = pickle.dumps(prepared.records())
+    same(plain.records(), pickle.loads(copy))
     with (
         open_batches(plain, seed=3, batch_size=4) as one,
         open_batches(prepared, seed=3, batch_size=4) as two,
@@ -78,10 +74,10 @@ def test_blocks_are_the_same(text, books, tmp_path, request, ids, blocks):
 
 def test_labels_and_classes(text, tmp_path):
     plain = text("builtin:python-docs", tokens=500, blocks="documents")
-    write_ids.write_tokens(plain, tmp_path / "out", 1)
-    prepared = open_text(text(tmp_path / "out", tokens=500, blocks="documents"))
-    assert prepared.class_names == open_text(plain).class_names
-    same(open_text(plain), prepared)
+    plain.prepare(tmp_path / "out", 1, 1, None)
+    prepared = text(tmp_path / "out", tokens=500, blocks="documents").records()
+    assert prepared.class_names == plain.records().class_names
+    same(plain.records(), prepared)
 
 
 class Interrupted(Exception):
@@ -91,7 +87,7 @@ class Interrupted(Exception):
 @pytest.mark.parametrize("whole", [0, 1, 3])
 def test_it_goes_on_where_it_was_interrupted(text, books, tmp_path, monkeypatch, caplog, whole):
     plain = text(books)
-    expected = write_ids.write_tokens(plain, tmp_path / "straight", 1)
+    expected = plain.prepare(tmp_path / "straight", 1, 1, None)
     write_whole, written = write_ids.write_whole, []
 
     def stop(path, data):
@@ -102,9 +98,9 @@ def test_it_goes_on_where_it_was_interrupted(text, books, tmp_path, monkeypatch,
 
     monkeypatch.setattr(write_ids, "write_whole", stop)
     with pytest.raises(Interrupted):
-        write_ids.write_tokens(plain, tmp_path / "out", 1)
+        plain.prepare(tmp_path / "out", 1, 1, None)
     with pytest.raises(UserError, match=r"no prepared\.json.*d2v data prepare"):
-        open_text(text(tmp_path / "out"))
+        text(tmp_path / "out").records()
     if whole == 3:  # a whole shard that was damaged since is written again, the others are not
         path = tmp_path / "out" / write_ids.SHARD.format(1)
         path.write_bytes(path.read_bytes()[:-1] + b"x")
@@ -113,7 +109,7 @@ def test_it_goes_on_where_it_was_interrupted(text, books, tmp_path, monkeypatch,
         write_ids, "write_whole", lambda p, d: (written.append(p.name), write_whole(p, d))
     )
     with caplog.at_level(logging.WARNING, "d2v"):
-        again = write_ids.write_tokens(plain, tmp_path / "out", 1)
+        again = plain.prepare(tmp_path / "out", 1, 1, None)
     assert again == expected and {p.name for p in (tmp_path / "out").iterdir()} == {
         p.name for p in (tmp_path / "straight").iterdir()
     }
@@ -129,40 +125,40 @@ def test_another_plan_is_refused(text, books, tmp_path, monkeypatch):
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "mine.txt").write_text("x")
     with pytest.raises(UserError, match="not empty; give a new folder"):
-        write_ids.write_tokens(text(books), tmp_path / "full", 1)
+        text(books).prepare(tmp_path / "full", 1, 1, None)
     with pytest.raises(UserError, match="holds no text"):
         (tmp_path / "empty").mkdir()
         (tmp_path / "empty" / "a.txt").write_text("\n")
-        write_ids.write_tokens(text(tmp_path / "empty"), tmp_path / "none", 1)
+        text(tmp_path / "empty").prepare(tmp_path / "none", 1, 1, None)
 
     def stop(*args):
         raise Interrupted
 
     monkeypatch.setattr(write_ids._Shards, "_write", stop)
     with pytest.raises(Interrupted):
-        write_ids.write_tokens(text(books), tmp_path / "out", 1)
+        text(books).prepare(tmp_path / "out", 1, 1, None)
     with pytest.raises(UserError, match=r"was begun with shard_mb=1, and now it is 2"):
-        write_ids.write_tokens(text(books), tmp_path / "out", 2)
+        text(books).prepare(tmp_path / "out", 1, 2, None)
     (books / "d.txt").write_text("more")
     with pytest.raises(UserError, match=r"was begun with source_fingerprint="):
-        write_ids.write_tokens(text(books), tmp_path / "out", 1)
+        text(books).prepare(tmp_path / "out", 1, 1, None)
 
 
 def test_the_tokenizer_must_be_the_same(text, books, small_bpe, tmp_path):
-    write_ids.write_tokens(text(books, tokenizer=str(small_bpe)), tmp_path / "out", 1)
+    text(books, tokenizer=str(small_bpe)).prepare(tmp_path / "out", 1, 1, None)
     with pytest.raises(UserError, match=r"another tokenizer than data\.tokenizer='bytes'; give"):
-        open_text(text(tmp_path / "out"))
+        text(tmp_path / "out").records()
     with pytest.raises(UserError, match=r"'gpt2'.*was prepared with lies in it: data\.tokenizer="):
-        open_text(text(tmp_path / "out", tokenizer="gpt2"))
-    assert len(open_text(text(tmp_path / "out", tokenizer=str(small_bpe)))) > 10
+        text(tmp_path / "out", tokenizer="gpt2").records()
+    assert len(text(tmp_path / "out", tokenizer=str(small_bpe)).records()) > 10
 
 
 def test_damaged_folders(text, books, tmp_path):
-    index = write_ids.write_tokens(text(books), tmp_path / "out", 1)
+    index = text(books).prepare(tmp_path / "out", 1, 1, None)
     shard = tmp_path / "out" / index["shards"][1]["file"]
     sound = shard.read_bytes()
     shard.write_bytes(sound[:300] + bytes(50) + sound[350:])  # the ids of one record
-    source = open_text(text(tmp_path / "out"))
+    source = text(tmp_path / "out").records()
     bad = []
     for number in range(len(source)):
         try:
@@ -179,34 +175,32 @@ def test_damaged_folders(text, books, tmp_path):
         kept = path.read_bytes()
         path.unlink() if data is None else path.write_bytes(data)
         with pytest.raises(UserError, match=f"damaged or was not finished: .*{match}"):
-            open_text(text(tmp_path / "out", blocks="documents"))
+            text(tmp_path / "out", blocks="documents").records()
         path.write_bytes(kept)
     fields = json.loads((tmp_path / "out" / "prepared.json").read_text())
     del fields["dtype"]
     (tmp_path / "out" / "prepared.json").write_text(json.dumps(fields))
     with pytest.raises(UserError, match="lacks dtype"):
-        open_text(text(tmp_path / "out"))
+        text(tmp_path / "out").records()
 
 
 def test_a_tokenizer_of_ones_own(text, books, tmp_path):
-    from d2v_jax.data.text.train_tokenizer import train_tokenizer
-
-    said = train_tokenizer(text(books), tmp_path / "tok", 280)
+    said = text(books).train_tokenizer(tmp_path / "tok", 280)
     assert (
         "data.tokenizer=" in said
-        and f"vocab_size={vocab_size(text('x', tokenizer=str(tmp_path / 'tok')))}" in said
+        and f"vocab_size={text('x', tokenizer=str(tmp_path / 'tok')).vocab_size()}" in said
     )
     listed = [line.split() for line in (tmp_path / "tok" / "dict.txt").read_text().splitlines()]
     counts = [int(count) for _, count in listed]
     assert counts == sorted(counts, reverse=True) and counts[0] > 100
     bytes_, ids = (
-        open_text(text(books, tokenizer=name)) for name in ("bytes", str(tmp_path / "tok"))
+        text(books, tokenizer=name).records() for name in ("bytes", str(tmp_path / "tok"))
     )
     assert len(ids) < 0.6 * len(bytes_)  # words of its own
     first = ids.read(0).data
     assert np.median(first) < 4 + 10  # the commonest types have the lowest ids
     with pytest.raises(UserError, match="not empty; give a new folder"):
-        train_tokenizer(text(books), tmp_path / "tok", 280)
+        text(books).train_tokenizer(tmp_path / "tok", 280)
     with pytest.raises(UserError, match=r"--vocab-size 100: at least 261"):
-        train_tokenizer(text(books), tmp_path / "tok2", 100)
-    assert "too few repeated pairs" in train_tokenizer(text(books), tmp_path / "tok3", 100_000)
+        text(books).train_tokenizer(tmp_path / "tok2", 100)
+    assert "too few repeated pairs" in text(books).train_tokenizer(tmp_path / "tok3", 100_000)

@@ -8,7 +8,6 @@ import pytest
 
 from d2v_jax.common.checks import UserError
 from d2v_jax.data.builtin.tones import UTTERANCES, VOICES, WORDS, Tones
-from d2v_jax.data.sources import open_audio
 
 
 @pytest.fixture(scope="module")
@@ -90,8 +89,8 @@ def _seconds(tones: Tones, index: int) -> float:
 
 
 def test_eligible_utterances(audio):
-    source = open_audio(audio("builtin:tones", samples=48_000))
+    source = audio("builtin:tones", samples=48_000).records()
     assert 400 < len(source) < 900
     assert all(len(source.read(index).data) >= 48_000 for index in range(0, len(source), 50))
     with pytest.raises(UserError, match=r"data\.samples=320000.*longest of 2000 has 6\d{4}"):
-        open_audio(audio("builtin:tones", samples=320_000))
+        audio("builtin:tones", samples=320_000).records()

@@ -1,6 +1,7 @@
 """Which numbers the probes see: pooled over an utterance, over a word, over a passage."""
 
 import dataclasses
+import functools
 
 import numpy as np
 import pytest
@@ -8,9 +9,10 @@ from systems import small
 
 from d2v_jax.common import trees
 from d2v_jax.common.checks import UserError
+from d2v_jax.data.labelled import baselines, sounds
 from d2v_jax.data.labelled.sounds import labelled_waves
 from d2v_jax.data.labelled.texts import labelled_texts
-from d2v_jax.transfer import baselines, checkpoints, encoder, exams
+from d2v_jax.transfer import checkpoints, encoder, exams
 
 
 @pytest.fixture(scope="module")
@@ -26,7 +28,7 @@ def voices():
 def test_frames_are_pooled_where_their_centres_lie():
     frames = np.arange(10, dtype=np.float32)[:, None]  # centres at 50, 150, ...
     words = [(7, 100, 300), (7, 149, 151), (8, 160, 170), (8, 0, 1000)]
-    [(whole, means)] = exams._pooled(lambda waves: [frames], 100, 100, [None], [words])
+    [(whole, means)] = sounds._pooled(lambda waves: [frames], 100, 100, [None], [words])
     assert whole == 4.5 and means.tolist() == [[1.5], [1], [1], [4.5]]
 
 
@@ -35,8 +37,9 @@ def test_voice_and_word(voices):
     assert exam.baseline == "log-mel" and [t.name for t in exam.tasks] == ["voice", "word"]
     data = dataclasses.replace(voices.recipe.data, source="builtin:tones", samples=400,
                                min_samples=400)  # fmt: skip
-    parts = [labelled_waves(data, split, 6, 0) for split in ("train", "test")]
-    voice, word = exam.features(voices, "last")
+    source = data.records()
+    parts = [labelled_waves(source, "builtin:tones", split, 6, 0) for split in ("train", "test")]
+    voice, word = exam.features(voices.features)
     assert np.array_equal(exam.tasks[0].labels[1], parts[1].labels)
     expected = voices.features(parts[1].waves)
     np.testing.assert_allclose(voice[1], expected, rtol=1e-4, atol=1e-5)
@@ -52,18 +55,20 @@ def test_voice_and_word(voices):
     for label, found_d in zip(exam.tasks[1].labels[0].tolist(), word[0]):
         assert min(np.abs(found_d - mean_d).max() for mean_d in known[label]) < 1e-5
     # The baseline: the same means, of log-mel frames.
-    voice, word = exam.features(None, "last")
+    voice, word = exam.features(None)
     assert voice[0].shape == word[1].shape == (6, 80)
 
 
 def test_documents(letters):
     exam = exams.prepare(letters.recipe, "builtin:python-docs", 10, 0)
-    parts = labelled_texts(letters.recipe.data, 10, 0)
-    [task], [(train, test)] = exam.tasks, exam.features(letters, "all")
+    data = letters.recipe.data
+    parts = labelled_texts(data.records("documents"), data.source, data.tokens, 10, 0)
+    encode = functools.partial(letters.features, layer="all")
+    [task], [(train, test)] = exam.tasks, exam.features(encode)
     assert exam.baseline == "tokens" and task.name == "document"
     assert np.array_equal(task.labels[1], parts[1].labels)
     np.testing.assert_allclose(test, letters.features(parts[1].texts, "all"), rtol=1e-5)
-    [(train, _)] = exam.features(None, "all")
+    [(train, _)] = exam.features(None)
     assert np.array_equal(train, baselines.token_counts(parts[0].texts, 261))
 
 

@@ -12,12 +12,18 @@ import soundfile
 from d2v_jax.common.checks import UserError
 from d2v_jax.data.audio import librispeech
 from d2v_jax.data.audio.waves import RATE, RATES, decode, length_known
-from d2v_jax.data.config import AudioData
 from d2v_jax.data.progress import logged
 from d2v_jax.data.records import BadRecord, Record, Source, Subset
-from d2v_jax.data.stores.folder import SOUNDS, Folder
+from d2v_jax.data.stores.folder import Folder, Kind
 
 log = logging.getLogger("d2v")
+
+SOUNDS = Kind(
+    "sound file",
+    (".wav", ".flac", ".ogg"),
+    "a folder of wav, flac or ogg files (LibriSpeech's too), a fairseq manifest (.tsv), "
+    "tfds:NAME, a folder that d2v data prepare wrote, builtin:speech, or builtin:tones",
+)
 
 UNKNOWN = -1  # length of a recording whose header cannot be read, or does not say
 HEADER_THREADS = 8
@@ -69,27 +75,26 @@ def _length(path: os.PathLike) -> int:
     return header.frames * RATE // header.samplerate
 
 
-def long_enough(source: Timed, cfg: AudioData) -> Source:
-    """The recordings of at least `cfg.min_samples` and the shortest crop, whichever is more.
+def long_enough(source: Timed, name: str, crop: int, shortest: int, bucketed: bool) -> Source:
+    """The recordings of at least `shortest` samples and the shortest `crop`, whichever is more.
 
     Those of unknown length stay. Those left out are counted in the log and are faults. Raises
-    `UserError` when none is left.
+    `UserError` when none is left, for `name`; `bucketed` says which field the crop is of.
     """
-    crop = min(cfg.buckets or (cfg.samples,))
-    least = max(crop, cfg.min_samples)
+    least = max(crop, shortest)
     known = source.lengths != UNKNOWN
     keep = ~known | (source.lengths >= least)
     if not known.any():
         raise UserError(
-            f"data.source={cfg.source!r}: none of the {len(source)} files says how long it is; "
+            f"data.source={name!r}: none of the {len(source)} files says how long it is; "
             f"the first: {_fault(source)}. Check that they were copied completely"
         )
     if not (keep & known).any():
-        field = "data.min_samples" if cfg.min_samples > crop else "data.samples"
-        field = "data.buckets" if field == "data.samples" and cfg.buckets else field
+        field = "data.buckets" if bucketed else "data.samples"
+        field = "data.min_samples" if shortest > crop else field
         longest = int(source.lengths.max())
         raise UserError(
-            f"{field}={least} ({least / RATE:.2f} s): no recording of {cfg.source!r} is as long; "
+            f"{field}={least} ({least / RATE:.2f} s): no recording of {name!r} is as long; "
             f"the longest of {len(source)} has {longest} samples at 16 kHz ({longest / RATE:.2f} "
             f"s). Lower {field}, or give longer recordings"
         )
@@ -99,7 +104,7 @@ def long_enough(source: Timed, cfg: AudioData) -> Source:
     level = logging.WARNING if left_out > MANY * len(source) else logging.INFO
     log.log(
         level, "%d of %d recordings (%.1f%%) of %s are left out: shorter than %.2f s",
-        left_out, len(source), 100 * left_out / len(source), cfg.source, least / RATE,
+        left_out, len(source), 100 * left_out / len(source), name, least / RATE,
     )  # fmt: skip
     short = {
         source.name(index): f"{source.lengths[index]} samples, fewer than {least}"

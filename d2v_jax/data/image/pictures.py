@@ -2,20 +2,40 @@
 
 import io
 import math
+from typing import Protocol
 
 import kornia_rs
 import numpy as np
 from PIL import Image, ImageEnhance, UnidentifiedImageError
 
-from d2v_jax.data.config import ImageData
 from d2v_jax.data.image import jpeg
 from d2v_jax.data.records import BadRecord, Example, Record
+from d2v_jax.data.stores.folder import Kind
 
+IMAGES = Kind(
+    "image",
+    (".jpg", ".jpeg", ".png", ".webp"),
+    "a folder of images, tfds:NAME, a pattern of *.array_record files, a folder that d2v data "
+    "prepare wrote, or builtin:photos",
+    shards=True,
+)
 # Also what files named .jpg often are. Others stay out: some of Pillow's readers start programs.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
 MODES = {1: "L", 3: "RGB"}  # by channels
 ATTEMPTS = 10  # of the random crop, before it falls back to the centre
 RESIZE_PER_CROP = 256 / 224  # shorter side before a central crop, in sides of the crop
+
+
+class Crops(Protocol):
+    """How pictures are cut, as the `data` section of a recipe of images says it."""
+
+    image_size: int
+    channels: int
+    crop_scale: tuple[float, float]
+    crop_ratio: tuple[float, float]
+    flip: float
+    jitter: float
+    resize: str
 
 
 def decode(image: bytes | np.ndarray, channels: int) -> Image.Image:
@@ -93,39 +113,39 @@ def random_resized_crop_box(
     return left, top, left + w, top + h
 
 
-def augment(record: Record, cfg: ImageData, rng: np.random.Generator) -> np.ndarray:
-    """Colour jitter, random resized crop and flip: uint8 [y, x, c], y = x = `cfg.image_size`."""
+def augment(record: Record, how: Crops, rng: np.random.Generator) -> np.ndarray:
+    """Colour jitter, random resized crop and flip: uint8 [y, x, c], y = x = `how.image_size`."""
     size = jpeg.size_of(record.data)
-    whole_yxc = None if size else _pixels(decode(record.data, cfg.channels))
+    whole_yxc = None if size else _pixels(decode(record.data, how.channels))
     width, height = size or whole_yxc.shape[1::-1]
-    box = random_resized_crop_box(width, height, cfg.crop_scale, cfg.crop_ratio, rng)
-    flip = rng.random() < cfg.flip
+    box = random_resized_crop_box(width, height, how.crop_scale, how.crop_ratio, rng)
+    flip = rng.random() < how.flip
     if whole_yxc is None:
-        whole_yxc = _decode_jpeg(record.data, (width, height), box, cfg)
+        whole_yxc = _decode_jpeg(record.data, (width, height), box, how)
     # Drawn last, so that crop and flip are the same whatever the jitter; applied first, because
     # contrast is relative to the mean of the whole picture (REFERENCE §6.7).
-    if cfg.jitter:
-        whole_yxc = _pixels(jitter(_from_array(whole_yxc), cfg.jitter, rng))
+    if how.jitter:
+        whole_yxc = _pixels(jitter(_from_array(whole_yxc), how.jitter, rng))
     # Cut before resizing: the kernel must not see pixels outside the box.
     left, top, right, bottom = _scaled(box, (width, height), whole_yxc.shape[1::-1])
-    image_yxc = resize(whole_yxc[top:bottom, left:right], cfg.image_size, cfg.resize)
+    image_yxc = resize(whole_yxc[top:bottom, left:right], how.image_size, how.resize)
     return _mirrored(image_yxc) if flip else image_yxc
 
 
 def _decode_jpeg(
-    data: bytes, size: tuple[int, int], box: tuple[int, int, int, int], cfg: ImageData
+    data: bytes, size: tuple[int, int], box: tuple[int, int, int, int], how: Crops
 ) -> np.ndarray:
     """-> uint8 [y, x, c], the picture or, when that is to be fast, a reduced one.
 
-    A reduced one is of a size that leaves `box` at least `cfg.image_size` pixels wide and high.
+    A reduced one is of a size that leaves `box` at least `how.image_size` pixels wide and high.
     """
     least = None
-    if cfg.resize == "fast":
+    if how.resize == "fast":
         sides = box[2] - box[0], box[3] - box[1]
-        least = tuple(math.ceil(cfg.image_size * whole / side) for whole, side in zip(size, sides))
-    image_yxc = jpeg.pixels(data, cfg.channels, least)
+        least = tuple(math.ceil(how.image_size * whole / side) for whole, side in zip(size, sides))
+    image_yxc = jpeg.pixels(data, how.channels, least)
     # Pillow knows which faults do not matter, and what to say of the others.
-    return _pixels(decode(data, cfg.channels)) if image_yxc is None else image_yxc
+    return _pixels(decode(data, how.channels)) if image_yxc is None else image_yxc
 
 
 def _scaled(
@@ -160,10 +180,10 @@ def _mirrored(image_yxc: np.ndarray) -> np.ndarray:
     return kornia_rs.imgproc.horizontal_flip(image_yxc)  # 15 times faster than NumPy's copy
 
 
-def example(record: Record, rng: np.random.Generator, size: int, cfg: ImageData) -> Example:
-    """`augment` as the loader wants it; `size` is `cfg.image_size`."""
+def example(record: Record, rng: np.random.Generator, size: int, how: Crops) -> Example:
+    """`augment` as the loader wants it; `size` is `how.image_size`."""
     del size
-    return {"inputs": augment(record, cfg, rng)}
+    return {"inputs": augment(record, how, rng)}
 
 
 def jitter(picture: Image.Image, strength: float, rng: np.random.Generator) -> Image.Image:

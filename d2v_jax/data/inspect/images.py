@@ -1,17 +1,16 @@
 """Looking at pictures."""
 
 import array
+import functools
 import io
 from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
-from d2v_jax.data.config import ImageData
 from d2v_jax.data.image import pictures
 from d2v_jax.data.inspect.findings import Findings, chosen, each, listed, spread
-from d2v_jax.data.records import Record
-from d2v_jax.data.sources import open_images
+from d2v_jax.data.records import Record, Source
 
 PICTURES = 36  # shown
 SHOWN_SIDE = 128  # pixels
@@ -49,19 +48,23 @@ class Sums:
         self.square_c += one.square_c
 
 
-def look(cfg: ImageData, sample: int | None) -> Findings:
-    """All pictures, decoded whole: what is unreadable here is so in training."""
-    source = open_images(cfg)
+def look(
+    source: Source, name: str, image_size: int, channels: int, sample: int | None
+) -> Findings:
+    """All pictures of `source`, called `name`, decoded whole: what is unreadable here is so in
+    training.
+    """
     numbers = chosen(len(source), sample)
-    found = Findings(cfg.source, source.fingerprint, len(source), len(numbers))
+    found = Findings(name, source.fingerprint, len(source), len(numbers))
     found.bad.update(getattr(source, "faults", {}))
     shown = set(chosen(len(numbers), PICTURES))
-    sums = Sums(cfg.channels)
-    for place, one in enumerate(each(source, numbers, lambda r: _one(r, cfg.channels), found)):
+    sums = Sums(channels)
+    each_one = functools.partial(_one, channels=channels)
+    for place, one in enumerate(each(source, numbers, each_one, found)):
         sums.add(one)
         if place in shown:
             found.pictures.append(one.small_yxc)
-    _summarise(found, sums, cfg)
+    _summarise(found, sums, image_size, channels)
     return found
 
 
@@ -92,10 +95,10 @@ def channels_of(data: bytes | np.ndarray) -> int:
     return 1 if data.ndim == 2 else data.shape[2]
 
 
-def _summarise(found: Findings, sums: Sums, cfg: ImageData) -> None:
+def _summarise(found: Findings, sums: Sums, image_size: int, channels: int) -> None:
     width, height = np.array(sums.widths, np.int64), np.array(sums.heights, np.int64)
     count = len(width)
-    small = int((np.minimum(width, height) < cfg.image_size).sum())
+    small = int((np.minimum(width, height) < image_size).sum())
     # Of none there is no mean, and JSON has no NaN.
     mean_c = sums.mean_c / count if count else np.zeros(0)
     std_c = np.sqrt(np.maximum(sums.square_c / count - mean_c**2, 0)) if count else np.zeros(0)
@@ -106,14 +109,14 @@ def _summarise(found: Findings, sums: Sums, cfg: ImageData) -> None:
     looked = f"{found.looked_at:,} of {found.records:,}" if found.looked_at < found.records \
         else f"{found.records:,}"  # fmt: skip
     several = lambda values: ", ".join(f"{value:.3f}" for value in values) or "-"
-    names = CHANNELS[cfg.channels]
+    names = CHANNELS[channels]
     megapixels = width * height / 1e6
     found.facts = {
         "pictures": looked, "readable": f"{count:,}", "megabytes": f"{sums.bytes / 1e6:,.1f}",
         "width": f"{spread(width)} (least / median / most)", "height": spread(height),
         "megapixels": spread(megapixels, 3),
         "formats": listed(kinds), "modes": listed(modes),
-        f"sides below {cfg.image_size}": f"{small:,} ({small / count:.1%}), which crops enlarge"
+        f"sides below {image_size}": f"{small:,} ({small / count:.1%}), which crops enlarge"
         if small else "0",
         f"mean of {names}": f"{several(mean_c)} (of {count:,}, each picture counts the same)",
         f"std of {names}": several(std_c),

@@ -6,17 +6,16 @@ from typing import Any
 
 from d2v_jax.common.checks import UserError
 from d2v_jax.common.files import write_whole
-from d2v_jax.data.config import AudioData, DataConfig, ImageData, TextData
-from d2v_jax.data.inspect import charts, images, sounds, texts
+from d2v_jax.data.inspect import charts
 from d2v_jax.data.inspect.findings import Findings
-from d2v_jax.data.sources import each_source
+from d2v_jax.data.modality import Data
 
 SHOWN = 20  # unreadable records, duplicates and classes; all are in inspect.json
 FILE = "inspect.json"
 
 
-def inspect(cfg: DataConfig, out: pathlib.Path | None, sample: int | None) -> str:
-    """Reads every source that `cfg.source` joins, or `sample` records of each; returns the report.
+def inspect(data: Data, out: pathlib.Path | None, sample: int | None) -> str:
+    """Reads every source that `data.source` joins, or `sample` records of each; returns the report.
 
     `out`: a folder for inspect.json, which holds all of it, and pictures. Only files of the same
     names are replaced there. Raises `UserError` where a source cannot be opened.
@@ -24,7 +23,7 @@ def inspect(cfg: DataConfig, out: pathlib.Path | None, sample: int | None) -> st
     if out is not None:
         out = out.expanduser()
         _make(out)  # before the hours that reading may take
-    found = [_look(one, sample) for one in each_source(cfg)]
+    found = [one.look(sample) for one in data.each()]
     texts = [_text(one) for one in found]
     if out is not None:
         write_whole(out / FILE, json.dumps([_fields(one) for one in found], indent=1).encode())
@@ -45,16 +44,6 @@ def _make(out: pathlib.Path) -> None:
 def _printable(text: str) -> str:
     """Names of files need not be UTF-8; what is not becomes question marks."""
     return text.encode(errors="replace").decode()
-
-
-def _look(cfg: DataConfig, sample: int | None) -> Findings:
-    match cfg:
-        case AudioData():
-            return sounds.look(cfg, sample)
-        case ImageData():
-            return images.look(cfg, sample)
-        case TextData():
-            return texts.look(cfg, sample)
 
 
 def _text(one: Findings) -> str:

@@ -1,7 +1,6 @@
 """Looking at recordings."""
 
 import array
-import dataclasses
 import io
 from typing import NamedTuple
 
@@ -9,10 +8,8 @@ import numpy as np
 import soundfile
 
 from d2v_jax.data.audio.waves import FULL, RATE, decode
-from d2v_jax.data.config import AudioData
 from d2v_jax.data.inspect.findings import Findings, chosen, each, listed, spread
-from d2v_jax.data.records import Record
-from d2v_jax.data.sources import open_audio
+from d2v_jax.data.records import Record, Source
 
 SILENT_DB = -60.0  # root mean square of the whole, below full scale
 LEAST_DB = -200.0  # of nothing but zeros
@@ -70,14 +67,15 @@ class Sums:
             self.short[one.name] = seconds
 
 
-def look(cfg: AudioData, sample: int | None) -> Findings:
-    """All recordings, those too short for `cfg` too, which are named as left out."""
-    every = open_audio(dataclasses.replace(cfg, samples=1, min_samples=1, buckets=()))
+def look(every: Source, name: str, least: int, sample: int | None) -> Findings:
+    """All recordings of `every`, called `name`; those below `least` samples are named as left
+    out.
+    """
     numbers = chosen(len(every), sample)
-    found = Findings(cfg.source, every.fingerprint, len(every), len(numbers))
+    found = Findings(name, every.fingerprint, len(every), len(numbers))
     found.bad.update(getattr(every, "faults", {}))
     shown = set(chosen(len(numbers), WAVES))
-    sums = Sums(max(cfg.min_samples, min(cfg.buckets or (cfg.samples,))))
+    sums = Sums(least)
     for place, one in enumerate(each(every, numbers, _one, found)):
         sums.add(one)
         if place in shown:

@@ -1,52 +1,56 @@
 """Looking at texts."""
 
 import array
-import dataclasses
 import hashlib
 from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from d2v_jax.data.config import TextData
 from d2v_jax.data.inspect.findings import Findings, chosen, spread
 from d2v_jax.data.records import BadRecord
-from d2v_jax.data.sources import open_documents
-from d2v_jax.data.stores.prepared import looks_prepared
 from d2v_jax.data.text.blocks import whole_lines
 from d2v_jax.data.text.corpus import Corpus, tokenize
 from d2v_jax.data.text.documents import Document, Texts
 from d2v_jax.data.text.rows import UNK
-from d2v_jax.data.text.stored_ids import RECORD, open_tokens
-from d2v_jax.data.text.tokenizer import tokenizer_of
+from d2v_jax.data.text.stored_ids import RECORD
+from d2v_jax.data.text.tokenizer import Tokenizer
 
 LONGEST = 5
 HASH = 8  # bytes: of a billion lines two different ones agree with a chance of 3 %
 
 
-def look(cfg: TextData, sample: int | None) -> Findings:
-    """All documents, tokenised by `cfg.tokenizer`.
+def look_at_ids(corpus: Corpus, name: str, tokens: int) -> Findings:
+    """Prepared text, called `name`, of which only the ids are known, those of its own tokenizer.
 
-    Of prepared text only the ids are known, those of its own tokenizer; `sample` does not count.
-    Ids of the others are held together, as in training.
+    `tokens` in a block.
     """
-    if looks_prepared(cfg.source):
-        cfg = dataclasses.replace(cfg, tokenizer="")
-        corpus = open_tokens(cfg, tokenizer_of(cfg))
-        found = Findings(cfg.source, corpus.fingerprint, len(corpus.starts), len(corpus.starts))
-    else:
-        corpus, found = _tokenised(cfg, sample)
-    _summarise(found, corpus, cfg)
+    count = len(corpus.starts)
+    found = Findings(name, corpus.fingerprint, count, count)
+    _summarise(found, corpus, tokens, "its own tokenizer")
     return found
 
 
-def _tokenised(cfg: TextData, sample: int | None) -> tuple[Corpus, Findings]:
-    tokenizer = tokenizer_of(cfg)
-    texts = open_documents(cfg)
+def look(
+    texts: Texts, tokenizer: Tokenizer, called: tuple[str, int, str], sample: int | None
+) -> Findings:
+    """All documents, tokenised; their ids are held together, as in training.
+
+    `called`: the source's name, tokens in a block, and the tokenizer's name.
+    """
+    name, tokens, tokenizer_name = called
+    corpus, found = _tokenised(texts, tokenizer, name, sample)
+    _summarise(found, corpus, tokens, tokenizer_name)
+    return found
+
+
+def _tokenised(
+    texts: Texts, tokenizer: Tokenizer, name: str, sample: int | None
+) -> tuple[Corpus, Findings]:
     count, wanted = None, None
     if sample is not None:
         count = sum(1 for part in _filled(texts) if not part.more)
         wanted = chosen(count, sample)
-    found = Findings(cfg.source, "", 0, 0)
+    found = Findings(name, "", 0, 0)
     noted = Noted(_numbered(_filled(texts), wanted))
     corpus = tokenize(noted, tokenizer, texts.class_names)
     found.bad.update(texts.faults)
@@ -146,11 +150,11 @@ def _blocks(corpus: Corpus, tokens: int) -> tuple[int, int | None]:
         return contiguous, None
 
 
-def _summarise(found: Findings, corpus: Corpus, cfg: TextData) -> None:
+def _summarise(found: Findings, corpus: Corpus, tokens: int, tokenizer: str) -> None:
     tokens_n = np.asarray(corpus.ends) - np.asarray(corpus.starts)
     total = len(corpus.tokens)
     unknown = _unknown(corpus, found)
-    contiguous, documents = _blocks(corpus, cfg.tokens)
+    contiguous, documents = _blocks(corpus, tokens)
     looked = f"{found.looked_at:,} of {found.records:,}" if found.looked_at < found.records \
         else f"{found.records:,}"  # fmt: skip
     found.facts = {"documents": looked}
@@ -163,10 +167,10 @@ def _summarise(found: Findings, corpus: Corpus, cfg: TextData) -> None:
         }
     whole = "unknown" if documents is None else f"{documents:,}"
     found.facts |= {
-        "tokens": f"{total:,} of {cfg.tokenizer or 'its own tokenizer'}",
+        "tokens": f"{total:,} of {tokenizer or 'its own tokenizer'}",
         "<unk>": f"{unknown:,} ({unknown / max(total, 1):.3%})",
         "tokens of a document": f"{spread(tokens_n)} (least / median / most)",
-        f"blocks of {cfg.tokens}": f"{contiguous:,} contiguous, {whole} of whole documents",
+        f"blocks of {tokens}": f"{contiguous:,} contiguous, {whole} of whole documents",
     }
     found.numbers |= {
         "documents": len(tokens_n), "tokens": total, "unknown": unknown,

@@ -1,27 +1,38 @@
-"""Images held whole in memory: with labels for probes, with names for feature extraction."""
+"""Images held whole in memory with their labels."""
 
 import dataclasses
-import hashlib
 import logging
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 
-from d2v_jax.common.checks import UserError, require
+from d2v_jax.common.checks import UserError
 from d2v_jax.data.builtin.photos import NAMES, probe_set
-from d2v_jax.data.config import ImageData
 from d2v_jax.data.image.pictures import central
+from d2v_jax.data.labelled import baselines
+from d2v_jax.data.labelled.exams import TRAIN_SHARE, Encode, Exam, Pair, Task, require_split, share
 from d2v_jax.data.records import BadRecord, Source
-from d2v_jax.data.sources import PHOTOS, open_images
+from d2v_jax.data.sources import PHOTOS
 from d2v_jax.data.stores import tfds_source
 from d2v_jax.data.stores.folder import Folder
 
 log = logging.getLogger("d2v")
 
-TRAIN_SHARE = 0.7  # of the records of a source that has no test split of its own
 PHOTO_CROPS = 2048  # of builtin:photos, where no count is asked for
 TEST_SPLITS = ("validation", "test")  # of TFDS, the first that exists
+
+
+class Images(Protocol):
+    """What is asked of the `data` section of a recipe of images."""
+
+    source: str
+    image_size: int
+    channels: int
+
+    def records(self, split: str) -> Source:
+        """The records of `source` in a split of it."""
+        ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +45,17 @@ class LabelledImages:
     ids: np.ndarray
 
 
-def labelled_images(cfg: ImageData, split: str, count: int | None, seed: int) -> LabelledImages:
+def exam(data: Images, count: int, seed: int) -> Exam:
+    """Which class is a picture of? At most `count` to learn from, and as many to test."""
+    parts = [labelled_images(data, split, count, seed) for split in ("train", "test")]
+
+    def features(encode: Encode | None) -> list[Pair]:
+        return [tuple((encode or baselines.pixels)(part.images) for part in parts)]
+
+    return Exam("pixels", (Task("class", "images", tuple(p.labels for p in parts)),), features)
+
+
+def labelled_images(data: Images, split: str, count: int | None, seed: int) -> LabelledImages:
     """At most `count` images (None: all) of `split`, "train" or "test", with their labels.
 
     builtin:photos: crops of the left or right parts. TFDS: the split "train", or the first of
@@ -42,44 +63,38 @@ def labelled_images(cfg: ImageData, split: str, count: int | None, seed: int) ->
     Images are cut centrally; `seed` picks which ones. Unreadable records are left out with a
     warning. Raises `UserError` where there are no labels.
     """
-    require(split in ("train", "test"), f"split={split!r}: must be 'train' or 'test'")
-    if cfg.source == PHOTOS:
-        images, labels = probe_set(split, cfg.image_size, count or PHOTO_CROPS, seed)
-        if cfg.channels == 3:
+    require_split(split)
+    if data.source == PHOTOS:
+        images, labels = probe_set(split, data.image_size, count or PHOTO_CROPS, seed)
+        if data.channels == 3:
             images = np.repeat(images, 3, axis=3)
         return LabelledImages(images, labels, NAMES, np.arange(len(labels), dtype=np.int32))
-    source, ids = _side(cfg, split)
+    source, ids = _side(data, split)
     if not len(ids):
         raise UserError(
-            f"{cfg.source!r} is too small: none of its {len(source)} records falls to the "
+            f"{data.source!r} is too small: none of its {len(source)} records falls to the "
             f"{split} part; add images, or probe on another --source"
         )
     order = np.random.Generator(np.random.Philox(key=[seed, split == "test"])).permutation(ids)
-    return _read(source, order, len(ids) if count is None else count, cfg)
+    return _read(source, order, len(ids) if count is None else count, data)
 
 
-def _side(cfg: ImageData, split: str) -> tuple[Source, np.ndarray]:
+def _side(data: Images, split: str) -> tuple[Source, np.ndarray]:
     """The source and the ids of its records that belong to `split`."""
-    if cfg.source.startswith(tfds_source.PREFIX):
-        name = "train" if split == "train" else _test_split(cfg.source)
-        source = open_images(dataclasses.replace(cfg, split=name))
+    if data.source.startswith(tfds_source.PREFIX):
+        name = "train" if split == "train" else _test_split(data.source)
+        source = data.records(name)
         return source, np.arange(len(source))
     # The split that pretraining read does not matter here, and only TFDS knows others.
-    source = open_images(dataclasses.replace(cfg, split="train"))
+    source = data.records("train")
     if isinstance(source, Folder):
         if source.class_names is None:
-            raise UserError(_unlabelled(cfg.source))
+            raise UserError(_unlabelled(data.source))
         names: Sequence[str] = source.names
     else:
         names = [str(index) for index in range(len(source))]
     train = np.array([share(name) < TRAIN_SHARE for name in names])
     return source, np.flatnonzero(train if split == "train" else ~train)
-
-
-def share(name: str) -> float:
-    """A number in [0, 1) that follows from the name alone, on every machine."""
-    digest = hashlib.sha256(name.encode(errors="surrogateescape")).digest()
-    return int.from_bytes(digest[:6], "big") / 2**48
 
 
 def _test_split(source: str) -> str:
@@ -93,7 +108,7 @@ def _test_split(source: str) -> str:
     )
 
 
-def _read(source: Source, order: np.ndarray, count: int, cfg: ImageData) -> LabelledImages:
+def _read(source: Source, order: np.ndarray, count: int, data: Images) -> LabelledImages:
     """The first `count` readable, labelled records in `order`."""
     images: list[np.ndarray] = []
     labels: list[int] = []
@@ -109,7 +124,7 @@ def _read(source: Source, order: np.ndarray, count: int, cfg: ImageData) -> Labe
             if record.label is None:
                 unlabelled += 1
                 continue
-            image = central(record.data, cfg.image_size, cfg.channels)
+            image = central(record.data, data.image_size, data.channels)
         except BadRecord as bad:
             skipped += 1
             log.warning("skipped %s: %s", bad.name or name, bad.reason)
@@ -119,10 +134,10 @@ def _read(source: Source, order: np.ndarray, count: int, cfg: ImageData) -> Labe
         ids.append(int(index))
     if not ids:
         if unlabelled:
-            raise UserError(_unlabelled(cfg.source))
-        raise UserError(f"{cfg.source!r}: all {skipped} records are unreadable, see the warnings")
+            raise UserError(_unlabelled(data.source))
+        raise UserError(f"{data.source!r}: all {skipped} records are unreadable, see the warnings")
     if skipped:
-        log.warning("%d unreadable records of %s were left out", skipped, cfg.source)
+        log.warning("%d unreadable records of %s were left out", skipped, data.source)
     names = source.class_names or tuple(str(n) for n in range(max(labels) + 1))
     return LabelledImages(
         np.stack(images), np.array(labels, np.int32), names, np.array(ids, np.int32)
@@ -135,30 +150,3 @@ def _unlabelled(source: str) -> str:
         "with one sub-folder per class and no image beside them, a tfds:NAME with a feature "
         "'label', or builtin:photos"
     )
-
-
-def folder_images(
-    path: str | os.PathLike, image_size: int, channels: int
-) -> Iterator[tuple[str, np.ndarray]]:
-    """Every readable image under `path`: (relative name, central crop uint8 [y, x, c]).
-
-    Raises `UserError` at once for a missing or empty folder; files that cannot be read are
-    left out with a warning each and their number at the end.
-    """
-    return _central_crops(Folder(path), image_size, channels)
-
-
-def _central_crops(
-    folder: Folder, image_size: int, channels: int
-) -> Iterator[tuple[str, np.ndarray]]:
-    skipped = 0
-    for index, name in enumerate(folder.names):
-        try:
-            image_yxc = central(folder.read(index).data, image_size, channels)
-        except BadRecord as bad:
-            skipped += 1
-            log.warning("skipped %s: %s", name, bad.reason)
-            continue
-        yield name, image_yxc
-    if skipped:
-        log.warning("%d of %d files in %s were skipped", skipped, len(folder), folder.root)

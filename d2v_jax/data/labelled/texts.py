@@ -5,9 +5,9 @@ import dataclasses
 import numpy as np
 
 from d2v_jax.common.checks import UserError
-from d2v_jax.data.config import TextData
-from d2v_jax.data.labelled.images import TRAIN_SHARE
-from d2v_jax.data.sources import open_text
+from d2v_jax.data.labelled import baselines
+from d2v_jax.data.labelled.exams import TRAIN_SHARE, Encode, Exam, Pair, Task
+from d2v_jax.data.records import Source
 from d2v_jax.data.text.rows import BOS, EOS
 
 CLASSES = 32  # documents that are told apart, those with the most passages
@@ -22,20 +22,34 @@ class LabelledTexts:
     labels: np.ndarray
 
 
-def labelled_texts(cfg: TextData, count: int, seed: int) -> tuple[LabelledTexts, LabelledTexts]:
+def exam(source: Source, name: str, tokens: int, vocab_size: int, count: int, seed: int) -> Exam:
+    """Which document is a passage from? Arguments as of `labelled_texts`."""
+    parts = labelled_texts(source, name, tokens, count, seed)
+
+    def features(encode: Encode | None) -> list[Pair]:
+        if encode is None:
+            return [tuple(baselines.token_counts(part.texts, vocab_size) for part in parts)]
+        return [tuple(encode(part.texts) for part in parts)]
+
+    return Exam("tokens", (Task("document", "passages", tuple(p.labels for p in parts)),), features)
+
+
+def labelled_texts(
+    source: Source, name: str, tokens: int, count: int, seed: int
+) -> tuple[LabelledTexts, LabelledTexts]:
     """Passages to learn from and to test, at most `count` of each; their label is the document.
 
-    A passage is as many whole lines of a document as `cfg.tokens` ids hold. The 32 documents
+    `source`, called `name`, has the passages: each as many whole lines of a document as `tokens`
+    ids hold. The 32 documents
     with the most passages are used, but none with fewer than 16. Since the document is the label
     it cannot be held out: the first 70 % of each are learnt from, the rest tests, less passages
     that repeat a line of what is learnt from. Raises `UserError` where there are no labels, or
     too little text.
     """
-    source = open_text(dataclasses.replace(cfg, blocks="documents"))
     records = [source.read(index) for index in range(len(source))]
     if any(record.label is None for record in records):
         raise UserError(
-            f"{cfg.source!r} has no labels, and a probe needs them. Of texts only one source has "
+            f"{name!r} has no labels, and a probe needs them. Of texts only one source has "
             "labels, the documents that its passages come from: --source builtin:python-docs"
         )
     labels = np.array([record.label for record in records], np.int32)
@@ -51,7 +65,7 @@ def labelled_texts(cfg: TextData, count: int, seed: int) -> tuple[LabelledTexts,
     fresh = [index for index in parts[1] if known.isdisjoint(_lines(records[index].data))]
     if not fresh:
         raise UserError(
-            f"{cfg.source!r} is too small to probe with data.tokens={cfg.tokens}: no document has "
+            f"{name!r} is too small to probe with data.tokens={tokens}: no document has "
             f"{LEAST} passages of that length; use a model of shorter ones"
         )
     draw = np.random.Generator(np.random.Philox(key=[seed, 0])).permutation

@@ -27,7 +27,7 @@ def picture_example(record: Record, max_side: int | None) -> tuple[bytes, int]:
         data = _picture(record.data, max_side)
     except BadRecord as bad:
         raise BadRecord(bad.reason, record.name) from bad
-    return _serialized(record, image=data), 0
+    return serialized(record, image=data), 0
 
 
 def _picture(data: bytes | np.ndarray, max_side: int | None) -> bytes:
@@ -81,7 +81,7 @@ def sound_example(record: Record) -> tuple[bytes, int]:
         soundfile.write(buffer, whole.samples, RATE, "PCM_16", format="FLAC")
         data = buffer.getvalue()
     samples = len(whole.samples)
-    example = _serialized(
+    example = serialized(
         record, audio=data, samples=samples, offset=float(offset), scale=float(scale)
     )
     return example, samples
@@ -95,7 +95,8 @@ def _stays(data: bytes) -> bool:
     )  # fmt: skip
 
 
-def _serialized(record: Record, **features: bytes | int | float) -> bytes:
+def serialized(record: Record, **features: bytes | int | float) -> bytes:
+    """A tf.train.Example of `features`, and of the record's name, label and text."""
     # Late, because importing the package takes about a second.
     from tensorflow_datasets.proto import tf_example_pb2
 

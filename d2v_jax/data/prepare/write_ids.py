@@ -1,10 +1,11 @@
 """A corpus to shards of ids. What was interrupted goes on behind its last whole shard."""
 
+import dataclasses
 import hashlib
 import json
 import logging
 import pathlib
-import shutil
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,6 @@ from array_record.python.array_record_module import ArrayRecordWriter
 
 from d2v_jax.common.checks import UserError
 from d2v_jax.common.files import write_whole
-from d2v_jax.data.config import TextData
 from d2v_jax.data.prepare.outfolder import (
     DONE,
     MEGABYTE,
@@ -25,39 +25,53 @@ from d2v_jax.data.prepare.outfolder import (
     sha256_of,
 )
 from d2v_jax.data.progress import logged
-from d2v_jax.data.sources import open_documents
 from d2v_jax.data.stores.prepared import FORMAT
 from d2v_jax.data.text.corpus import Flat, chunks, corpus_fingerprint, dtype_of, starts_of
+from d2v_jax.data.text.documents import Texts
 from d2v_jax.data.text.rows import EOS
 from d2v_jax.data.text.stored_ids import LABELS, LINE_ENDS, NAME_ENDS, NAMES, RECORD, STARTS, Ids
-from d2v_jax.data.text.tokenizer import BYTES, DICTIONARY, MERGES, VOCAB, Tokenizer, open_tokenizer
+from d2v_jax.data.text.tokenizer import BYTES, Tokenizer, copy_files
 
 log = logging.getLogger("d2v")
 
 ENDS = "prepared-{:05d}.npy"  # where its lines end
 
 
-def write_tokens(cfg: TextData, out: pathlib.Path, shard_mb: int) -> dict[str, Any]:
-    """Writes the ids of `cfg.source`, as `cfg.tokenizer` makes them, to the folder `out`.
+@dataclasses.dataclass(frozen=True)
+class Written:
+    """What is written: documents, the tokenizer that makes ids of them, and what it is called."""
 
-    Tokenising takes all cores. Each shard is read back before it counts. Returns what
-    prepared.json holds. Raises `UserError` where something else is in `out`.
+    texts: Texts
+    name: str
+    tokenizer: Tokenizer
+    max_bad_share: float
+
+
+def write_tokens(
+    what: Written, about: Mapping[str, str], out: pathlib.Path, shard_mb: int
+) -> dict[str, Any]:
+    """Writes the ids of the documents to the folder `out`.
+
+    `about` names their "source" and how it is read. Tokenising takes all cores. Each shard is read
+    back before it counts. Returns what prepared.json holds. Raises `UserError` where something
+    else is in `out`.
     """
-    tokenizer = open_tokenizer(cfg.tokenizer)
-    texts = open_documents(cfg)
+    texts, tokenizer, source = what.texts, what.tokenizer, about["source"]
     plan = {
-        "source": cfg.source, "split": cfg.split, "column": cfg.column, "shard_mb": shard_mb,
-        "source_fingerprint": texts.fingerprint, "tokenizer": tokenizer.fingerprint,
-    }  # fmt: skip
+        **about,
+        "shard_mb": shard_mb,
+        "source_fingerprint": texts.fingerprint,
+        "tokenizer": tokenizer.fingerprint,
+    }
     check_plan(out, plan)
     shards = _Shards(out, tokenizer, shard_mb)
     flat = Flat(logged(texts.documents(), "tokenising documents"))
     for chunk in chunks(flat):
         shards.add(chunk)
     shards.finish()
-    texts.check_faults(cfg.max_bad_share)
+    texts.check_faults(what.max_bad_share)
     if not len(flat.borders):
-        raise UserError(f"data.source={cfg.source!r} holds no text")
+        raise UserError(f"data.source={source!r} holds no text")
     line_ends = np.concatenate([np.load(out / ENDS.format(n)) for n in range(shards.count)])
     border_ends = line_ends[np.array(flat.borders, np.int64)]
     arrays = {
@@ -68,16 +82,16 @@ def write_tokens(cfg: TextData, out: pathlib.Path, shard_mb: int) -> dict[str, A
         arrays[LABELS] = flat.labels
     for name, values in arrays.items():
         np.save(out / name, values)
-    _copy_tokenizer(cfg.tokenizer, out)
+    copy_files(tokenizer, out)
     done = [json.loads((out / DONE.format(n)).read_text()) for n in range(shards.count)]
     index = {
-        "format": FORMAT, "modality": "text", "source": cfg.source,
+        "format": FORMAT, "modality": "text", "source": source,
         "source_fingerprint": texts.fingerprint,
         "fingerprint": corpus_fingerprint(tokenizer, shards.digest.hexdigest()),
         "records": sum(-(-shard["tokens"] // RECORD) for shard in done),
         "documents": len(flat.borders), "lines": len(line_ends) - len(flat.borders),
         "tokens": sum(shard["tokens"] for shard in done), "dtype": shards.dtype.str,
-        "tokenizer": BYTES if cfg.tokenizer == BYTES else "files",
+        "tokenizer": BYTES if what.name == BYTES else "files",
         "tokenizer_fingerprint": tokenizer.fingerprint, "arrays": list(arrays),
         "class_names": texts.class_names if flat.labels is not None else None,
         "faults": dict(texts.faults), "shards": done,
@@ -165,11 +179,3 @@ class _Shards:
         write_whole(self._out / DONE.format(self.count), json.dumps(done).encode())
         self._counted(ids_t)
         self._begin()
-
-
-def _copy_tokenizer(name: str, out: pathlib.Path) -> None:
-    if name != BYTES:
-        for file in (VOCAB, MERGES, DICTIONARY):
-            path = pathlib.Path(name).expanduser() / file
-            if path.is_file():
-                shutil.copyfile(path, out / file)

@@ -13,31 +13,16 @@ from d2v_jax.data.records import BadRecord, Record, fingerprint_of
 
 @dataclasses.dataclass(frozen=True)
 class Kind:
-    """Which files count, what one is called, and what `data.source` may be for this modality."""
+    """Which files count, what one is called, and what `data.source` may be for this modality.
+
+    `shards`: whether that may be ArrayRecord files too.
+    """
 
     noun: str
     suffixes: tuple[str, ...]
     sources: str
+    shards: bool = False
 
-
-IMAGES = Kind(
-    "image",
-    (".jpg", ".jpeg", ".png", ".webp"),
-    "a folder of images, tfds:NAME, a pattern of *.array_record files, a folder that d2v data "
-    "prepare wrote, or builtin:photos",
-)
-SOUNDS = Kind(
-    "sound file",
-    (".wav", ".flac", ".ogg"),
-    "a folder of wav, flac or ogg files (LibriSpeech's too), a fairseq manifest (.tsv), "
-    "tfds:NAME, a folder that d2v data prepare wrote, builtin:speech, or builtin:tones",
-)
-TEXTS = Kind(
-    "text file",
-    (".txt", ".jsonl", ".jsonl.gz", ".parquet"),
-    "a folder of .txt, .jsonl, .jsonl.gz or .parquet files, one such file, tfds:NAME, a folder "
-    "that d2v data prepare wrote, or builtin:python-docs",
-)
 
 
 class Folder:
@@ -46,7 +31,7 @@ class Folder:
     When every file lies in a sub-folder, the first component of its path is its class.
     """
 
-    def __init__(self, root: str | os.PathLike, kind: Kind = IMAGES):
+    def __init__(self, root: str | os.PathLike, kind: Kind):
         """Lists the files. Raises `UserError` for a missing folder or one without any."""
         self.root = pathlib.Path(root).expanduser()
         if not self.root.exists():
@@ -107,7 +92,7 @@ def _none_found(root: pathlib.Path, kind: Kind, others: list[str]) -> str:
         f"data.source={str(root)!r}: no {kind.noun} in this folder or below it; files ending "
         f"in {', '.join(kind.suffixes)} count (any case, hidden files do not)"
     )
-    if kind is IMAGES and any(".array_record" in other for other in others):
+    if kind.shards and any(".array_record" in other for other in others):
         return f"{text}. It holds ArrayRecord files: give {root}/*.array_record*"
     if others:
         return f"{text}. It holds other files, such as {others[0]!r}"

@@ -2,7 +2,7 @@
 
 Each record of images and sounds is a tf.train.Example: of images "image"; of sounds "audio",
 "samples", "offset" and "scale"; of both "name", and "label" and "text" where there are any. Text
-is in tokens.py.
+is in text/stored_ids.py.
 """
 
 import json
@@ -19,9 +19,8 @@ from d2v_jax.data.records import BadRecord, Record
 FORMAT = "d2v_jax.prepared.1"
 INDEX = "prepared.json"
 LENGTHS = "lengths.npy"  # of sounds, int64 [n], samples at 16 kHz
+DATA = "data"  # the feature with a file's bytes, unless a modality has a better name
 NEEDED = ("modality", "records", "fingerprint", "shards")
-NEEDED_OF_TEXT = ("tokenizer", "tokenizer_fingerprint", "dtype", "arrays")
-KEYS = {"image": "image", "audio": "audio"}  # the feature with the file's bytes, by modality
 
 
 def looks_prepared(source: str) -> bool:
@@ -32,15 +31,20 @@ def looks_prepared(source: str) -> bool:
 
 
 class Prepared:
-    """The images or sounds of a prepared folder, in its order."""
+    """The records of a prepared folder of files, in its order."""
 
-    def __init__(self, source: str | os.PathLike, modality: str):
-        """Raises `UserError` for a folder that is damaged, unfinished or of another modality."""
+    def __init__(
+        self, source: str | os.PathLike, modality: str, key: str = DATA, has_lengths: bool = False
+    ):
+        """`key` names the feature with a file's bytes; `lengths` are read where there are some.
+
+        Raises `UserError` for a folder that is damaged, unfinished or of another modality.
+        """
         self.root = pathlib.Path(source).expanduser()
         index = read_index(source, modality)
         self.class_names = tuple(index["class_names"]) if index.get("class_names") else None
         self.fingerprint: str = index["fingerprint"]
-        self._key = KEYS[modality]
+        self._key = key
         paths = [str(self.root / shard["file"]) for shard in index["shards"]]
         try:
             self._records = ArrayRecordDataSource(paths)
@@ -51,7 +55,7 @@ class Prepared:
                 source, index,
                 f"its shards hold {len(self._records)} records, not {index['records']}",
             )  # fmt: skip
-        if modality == "audio":
+        if has_lengths:
             self.lengths = self._read_lengths(source, index)
 
     def _read_lengths(self, source: str | os.PathLike, index: dict[str, Any]) -> np.ndarray:
@@ -109,8 +113,13 @@ def _first(feature: Any, key: str, kind: str) -> Any:
     return values[0] if values else None
 
 
-def read_index(source: str | os.PathLike, modality: str) -> dict[str, Any]:
-    """prepared.json of a complete folder. Raises `UserError` where something is amiss."""
+def read_index(
+    source: str | os.PathLike, modality: str, needed: tuple[str, ...] = ()
+) -> dict[str, Any]:
+    """prepared.json of a complete folder of `modality`, which has the entries `needed` too.
+
+    Raises `UserError` where something is amiss.
+    """
     root = pathlib.Path(source).expanduser()
     try:
         index = json.loads((root / INDEX).read_text(encoding="utf-8"))
@@ -121,8 +130,8 @@ def read_index(source: str | os.PathLike, modality: str) -> dict[str, Any]:
     if not isinstance(index, dict) or index.get("format") != FORMAT:
         found = index.get("format") if isinstance(index, dict) else None
         raise broken(source, {}, f"{INDEX} has the format {found!r}, not {FORMAT!r}")
-    needed = NEEDED + (NEEDED_OF_TEXT if index.get("modality") == "text" else ())
-    missing = [key for key in needed if key not in index]
+    mine = needed if index.get("modality") == modality else ()
+    missing = [key for key in NEEDED + mine if key not in index]
     if missing:
         raise broken(source, index, f"{INDEX} lacks {', '.join(missing)}")
     if index["modality"] != modality:

@@ -6,12 +6,13 @@ import os
 from array_record.python.array_record_data_source import ArrayRecordDataSource
 
 from d2v_jax.common.checks import UserError
+from d2v_jax.data.image.pictures import IMAGES
 from d2v_jax.data.records import BadRecord, Record, fingerprint_of
-from d2v_jax.data.stores.folder import IMAGES
 
 # The features that may hold the picture and its class, in the order they are looked for.
 IMAGE_KEYS = ("image", "image/encoded")
 LABEL_KEYS = ("label", "image/class/label")
+RECORDS = ".array_record"  # in the names of such files
 MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"RIFF")  # jpeg, png, webp
 
 
@@ -19,7 +20,7 @@ def looks_like_shards(source: str) -> bool:
     """Whether `source` is meant as ArrayRecord files: a pattern, a list, or such a file."""
     if os.path.isdir(os.path.expanduser(source)):
         return False
-    return ".array_record" in source or "," in source or glob.has_magic(source)
+    return RECORDS in source or "," in source or glob.has_magic(source)
 
 
 class Shards:

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from d2v_jax.common.checks import UserError, require
-from d2v_jax.data.config import TextData
 from d2v_jax.data.records import BadRecord, Record, fingerprint_of
 from d2v_jax.data.text.corpus import Corpus
 from d2v_jax.data.text.tokenizer import Breaks
@@ -16,7 +15,7 @@ SLAB = 1 << 18  # lines looked at together
 
 
 class Blocks:
-    """Blocks of at most `cfg.tokens` - 1 ids, leaving a place for the `<s>` in front.
+    """Blocks of at most `tokens` - 1 ids, leaving a place for the `<s>` in front.
 
     "contiguous": the corpus is one stream, cut every tokens - 1 ids; a shorter rest at its end
     is not used (REFERENCE §11.4). "documents": as many whole lines of one document as fit; a
@@ -24,32 +23,40 @@ class Blocks:
     that of the document in which the block begins.
     """
 
-    def __init__(self, corpus: Corpus, cfg: TextData, faults: Mapping[str, str] | None = None):
-        """`faults`: reasons by name, of what could not be read. Raises `UserError` for a corpus
-        smaller than one block.
+    def __init__(
+        self,
+        corpus: Corpus,
+        source: str,
+        tokens: int,
+        blocks: str,
+        faults: Mapping[str, str] | None = None,
+    ):
+        """`blocks` is one of the two. `faults`: reasons by name, of what could not be read.
+
+        Raises `UserError` for a corpus smaller than one block, which `source` names.
         """
-        require(cfg.tokens >= 2, f"data.tokens={cfg.tokens}: must be at least 2, `<s>` is one")
+        require(tokens >= 2, f"data.tokens={tokens}: must be at least 2, `<s>` is one")
         self._corpus = corpus
         self.faults = dict(faults or {})
         self.class_names = corpus.class_names
-        self._room = cfg.tokens - 1
+        self._room = tokens - 1
         self._spans: tuple[np.ndarray, np.ndarray] | None = None  # of "documents"
-        match cfg.blocks:
+        match blocks:
             case "contiguous":
                 self._count = len(corpus.tokens) // self._room
-                version = cfg.blocks
+                version = blocks
             case "documents":
                 self._spans = whole_lines(corpus, self._room)
                 self._count = len(self._spans[0])
                 version = "documents, words whole"
             case _:
-                raise UserError(f"data.blocks={cfg.blocks!r}: must be 'contiguous' or 'documents'")
+                raise UserError(f"data.blocks={blocks!r}: must be 'contiguous' or 'documents'")
         if not self._count:
             raise UserError(
-                f"data.source={cfg.source!r}: its text has {len(corpus.tokens)} tokens, fewer "
-                f"than one block of data.tokens={cfg.tokens}; give more text or shorter blocks"
+                f"data.source={source!r}: its text has {len(corpus.tokens)} tokens, fewer "
+                f"than one block of data.tokens={tokens}; give more text or shorter blocks"
             )
-        self.fingerprint = fingerprint_of(("blocks", corpus.fingerprint, cfg.tokens, version))
+        self.fingerprint = fingerprint_of(("blocks", corpus.fingerprint, tokens, version))
 
     def __len__(self) -> int:
         return self._count

@@ -13,13 +13,13 @@ import numpy as np
 from array_record.python.array_record_data_source import ArrayRecordDataSource
 
 from d2v_jax.common.checks import UserError
-from d2v_jax.data.config import TextData
 from d2v_jax.data.records import BadRecord
 from d2v_jax.data.stores.prepared import broken, read_index
 from d2v_jax.data.text.corpus import Corpus, Names
 from d2v_jax.data.text.tokenizer import Breaks, Tokenizer
 
 RECORD = 8192  # ids
+NEEDED = ("tokenizer", "tokenizer_fingerprint", "dtype", "arrays")  # in prepared.json
 STARTS, LINE_ENDS, NAMES, NAME_ENDS, LABELS = (
     "starts.npy", "line_ends.npy", "names.npy", "name_ends.npy", "labels.npy",
 )  # fmt: skip
@@ -65,18 +65,23 @@ class Ids:
         return np.frombuffer(data, self.dtype)
 
 
-def open_tokens(cfg: TextData, tokenizer: Tokenizer) -> Corpus:
-    """The corpus of the prepared folder `cfg.source`; its arrays stay on the disk.
+def ids_index(source: str) -> dict[str, Any]:
+    """prepared.json of a folder of ids. Raises `UserError` where something is amiss."""
+    return read_index(source, "text", NEEDED)
 
-    Raises `UserError` for a folder that is damaged, unfinished, or prepared for another modality
-    or tokenizer.
+
+def open_tokens(source: str, name: str, tokenizer: Tokenizer) -> Corpus:
+    """The corpus of the prepared folder `source`; its arrays stay on the disk.
+
+    `name` is that of the tokenizer. Raises `UserError` for a folder that is damaged, unfinished,
+    or prepared for another modality or tokenizer.
     """
-    source = cfg.source.strip()
-    index = read_index(source, "text")
+    source = source.strip()
+    index = ids_index(source)
     if index["tokenizer_fingerprint"] != tokenizer.fingerprint:
         raise UserError(
             f"data.source={source!r} holds the ids of another tokenizer than "
-            f"data.tokenizer={cfg.tokenizer!r}; give its own, data.tokenizer={source!r}, or "
+            f"data.tokenizer={name!r}; give its own, data.tokenizer={source!r}, or "
             "prepare the texts again"
         )
     return _opened(source, index, tokenizer.breaks)
@@ -98,7 +103,7 @@ class Stored(Corpus):
 
 
 def _reopened(source: str, breaks: Breaks) -> Stored:
-    return _opened(source, read_index(source, "text"), breaks)
+    return _opened(source, ids_index(source), breaks)
 
 
 def _opened(source: str, index: dict[str, Any], breaks: Breaks) -> Stored:

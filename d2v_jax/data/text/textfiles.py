@@ -9,12 +9,19 @@ from collections.abc import Iterable, Iterator
 
 from d2v_jax.common.checks import UserError
 from d2v_jax.data.records import BadRecord, fingerprint_of
-from d2v_jax.data.stores.folder import TEXTS, Folder
+from d2v_jax.data.stores.folder import Folder, Kind
 from d2v_jax.data.text import jsonl, parquet
 from d2v_jax.data.text.documents import Document
 from d2v_jax.data.text.jsonl import NoColumn
 
 log = logging.getLogger("d2v")
+
+TEXTS = Kind(
+    "text file",
+    (".txt", ".jsonl", ".jsonl.gz", ".parquet"),
+    "a folder of .txt, .jsonl, .jsonl.gz or .parquet files, one such file, tfds:NAME, a folder "
+    "that d2v data prepare wrote, or builtin:python-docs",
+)
 
 AT_ONCE = 1 << 20  # bytes, or characters of a document, held at once
 TRIED = 1000  # records none of which has the column: no use in reading on

@@ -12,7 +12,6 @@ import numpy as np
 import tokenizers
 
 from d2v_jax.common.checks import UserError
-from d2v_jax.data.config import TextData
 from d2v_jax.data.records import fingerprint_of
 from d2v_jax.data.stores.prepared import INDEX, looks_prepared
 from d2v_jax.data.text.bpe import DICTIONARY, MERGES, VOCAB, of_python_docs
@@ -33,26 +32,23 @@ class Tokenizer(Protocol):
     vocab_size: int
     fingerprint: str
     breaks: Breaks
+    paths: Sequence[pathlib.Path]  # its files
 
     def encode(self, lines: Sequence[str]) -> np.ndarray:
         """int32 [t]: the ids of all lines one after the other, `</s>` after each."""
         ...
 
 
-def vocab_size(cfg: TextData) -> int:
-    """Number of ids of `cfg.tokenizer`, specials and `<mask>` included. Raises `UserError`."""
-    return tokenizer_of(cfg).vocab_size
+def tokenizer_of(name: str, source: str) -> Tokenizer:
+    """That of `name`; where it is empty, that of the first source, which is prepared.
 
-
-def tokenizer_of(cfg: TextData) -> Tokenizer:
-    """That of `cfg.tokenizer`; where it is empty, that of the first source, which is prepared.
-
-    Raises `UserError` where it cannot be opened.
+    `name` and `source` are `data.tokenizer` and `data.source`. Raises `UserError` where it cannot
+    be opened.
     """
-    first = cfg.source.split(" + ")[0].strip()
+    first = source.split(" + ")[0].strip()
     prepared = looks_prepared(first)
     try:
-        return open_tokenizer(cfg.tokenizer if cfg.tokenizer.strip() or not prepared else first)
+        return open_tokenizer(name if name.strip() or not prepared else first)
     except UserError as error:
         if not prepared:
             raise
@@ -86,13 +82,21 @@ def open_tokenizer(name: str) -> Tokenizer:
     return Bpe(folder)
 
 
-def keep(cfg: TextData, folder: pathlib.Path) -> None:
-    """Copies the files of `cfg`'s tokenizer, so that what is trained with it can be moved."""
-    found = tokenizer_of(cfg)
-    if isinstance(found, Bpe):
+def copy_files(tokenizer: Tokenizer, folder: pathlib.Path) -> None:
+    """Copies a tokenizer's files, if it has any, so that what is trained with it can be moved."""
+    for path in tokenizer.paths:
         folder.mkdir(parents=True, exist_ok=True)
-        for path in found.paths:
-            shutil.copyfile(path, folder / path.name)
+        shutil.copyfile(path, folder / path.name)
+
+
+def vocab_size(cfg) -> int:
+    """For callers that do not ask the record yet."""
+    return cfg.vocab_size()
+
+
+def keep(cfg, folder: pathlib.Path) -> None:
+    """For callers that do not ask the record yet."""
+    cfg.keep(folder)
 
 
 class Bytes:
@@ -100,6 +104,7 @@ class Bytes:
 
     vocab_size = SPECIALS + 256 + 1
     fingerprint = "bytes"
+    paths = ()
 
     @property
     def breaks(self) -> Breaks:

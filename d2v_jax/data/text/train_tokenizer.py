@@ -1,17 +1,14 @@
 """`d2v data train-tokenizer`."""
 
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable
 
 from d2v_jax.common.checks import UserError
-from d2v_jax.data.config import TextData
-from d2v_jax.data.progress import logged
-from d2v_jax.data.sources import each_source, open_documents
 from d2v_jax.data.text import bpe
 
 
-def train_tokenizer(cfg: TextData, out: pathlib.Path, vocab_size: int) -> str:
-    """Learns a byte-level BPE from all texts of `cfg.source`; returns what to tell the user.
+def train_tokenizer(lines: Callable[[], Iterable[str]], out: pathlib.Path, vocab_size: int) -> str:
+    """Learns a byte-level BPE from all `lines`, asked for twice; returns what to tell the user.
 
     `vocab_size` counts the specials and `<mask>`, as `frontend.vocab_size` does. Raises
     `UserError` where something is in `out`, and for too small a corpus.
@@ -23,7 +20,7 @@ def train_tokenizer(cfg: TextData, out: pathlib.Path, vocab_size: int) -> str:
         )
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out} is there already and not empty; give a new folder")
-    found, tokens = bpe.learn(lambda: _lines(cfg), out, vocab_size)
+    found, tokens = bpe.learn(lines, out, vocab_size)
     text = (
         f"{out}: {bpe.VOCAB}, {bpe.MERGES} and {bpe.DICTIONARY}; {found:,} ids with the specials, "
         f"{tokens:,} tokens in this corpus\nuse it with --config.data.tokenizer={out} "
@@ -32,11 +29,3 @@ def train_tokenizer(cfg: TextData, out: pathlib.Path, vocab_size: int) -> str:
     if found < vocab_size:
         text += f"\nthe corpus has too few repeated pairs for {vocab_size:,} ids"
     return text
-
-
-def _lines(cfg: TextData) -> Iterator[str]:
-    for one in each_source(cfg):
-        texts = open_documents(one)
-        for document in logged(texts.documents(), f"reading {one.source}"):
-            yield from document.lines
-        texts.check_faults(cfg.max_bad_share)

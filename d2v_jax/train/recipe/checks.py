@@ -3,7 +3,6 @@
 from d2v_jax.common import fields
 from d2v_jax.common.checks import require
 from d2v_jax.train.machine import mesh
-from d2v_jax.train.recipe import data_checks
 from d2v_jax.train.recipe.records import Config, sections_of
 
 
@@ -14,15 +13,12 @@ def check(config: Config) -> None:
         fields.check(record, name)
     require(0 <= config.seed < 2**32, f"seed={config.seed} must lie between 0 and 2**32 - 1")
     _ = config.profiled_steps, mesh.parse(config.mesh)  # these raise where they are no such thing
-    data_checks.check({
-        f"{section}.{name}": value
-        for section, record in sections.items()
-        for name, value in vars(record).items()
-    })
-    config.objective.check(config.data.example_shapes)
+    data, train = config.data, config.train
+    data.check()
+    data.check_with(config.frontend, train.batch_size)
+    config.objective.check(data.example_shapes)
     _check_schedule(config)
-    train = config.train
-    data_checks.check_batches(config.data, train.batch_size, train.micro_batches)
+    data.check_batches(train.batch_size, train.micro_batches)
 
 
 def _check_schedule(config: Config) -> None:

@@ -7,7 +7,9 @@ from typing import Any
 from d2v_jax.common import schedules
 from d2v_jax.common.checks import require
 from d2v_jax.common.fields import anything, below_one, not_negative, one_of, positive, share
+from d2v_jax.data.modality import Data
 from d2v_jax.encoder.objective import Objective
+from d2v_jax.frontends.frontend import Frontend
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,7 +54,7 @@ class Config:
     mesh: str
     profile: str
     init_from: str
-    data: Any
+    data: Data
     objective: Objective
     optimizer: OptimizerConfig
     train: TrainConfig
@@ -61,6 +63,10 @@ class Config:
     def system(self) -> str:
         """What checkpoints of such a run are called: "v2_image", ..."""
         return self.objective.system(self.modality)
+
+    @property
+    def frontend(self) -> Frontend:
+        return self.objective.cfg.frontend
 
     @property
     def items(self) -> tuple[str, str]:

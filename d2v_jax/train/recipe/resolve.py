@@ -14,7 +14,7 @@ from absl import flags
 from ml_collections import config_dict, config_flags
 
 from d2v_jax.common.checks import ConfigError, require
-from d2v_jax.data.config import data_class
+from d2v_jax.data.modality import data_class
 from d2v_jax.encoder import objective as objectives
 from d2v_jax.encoder.objective import Objective, objective_class
 from d2v_jax.frontends import frontend

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from d2v_jax.transfer import baselines
+from d2v_jax.data.labelled import baselines
 
 
 def test_log_mel_of_a_tone():

@@ -1,10 +1,11 @@
-"""One shard of prepared pictures or sounds: written, read back, and only then there."""
+"""One shard of prepared records: written, read back, and only then there."""
 
 import dataclasses
 import hashlib
 import json
 import pathlib
 import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,13 +13,14 @@ from array_record.python.array_record_module import ArrayRecordReader, ArrayReco
 
 from d2v_jax.common.checks import UserError
 from d2v_jax.common.files import write_whole
-from d2v_jax.data.prepare.examples import picture_example, sound_example
 from d2v_jax.data.prepare.outfolder import DONE, PART, SHARD, WRITER_OPTIONS, keep, sha256_of
 from d2v_jax.data.prepare.processes import Told
-from d2v_jax.data.records import BadRecord, Source
+from d2v_jax.data.records import BadRecord, Record, Source
 
-ROWS = "prepared-{:05d}.npy"  # int64 [n, 2]: a hash of each record's name, its samples
+ROWS = "prepared-{:05d}.npy"  # int64 [n, 2]: a hash of each record's name, its length
 TELL_S = 0.5
+# A record as it is written, and its length; raises `BadRecord`. Pickles.
+Store = Callable[[Record], tuple[bytes, int]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,9 +28,8 @@ class ShardWriter:
     """Shard k holds the records of `source` from ends[k - 1] to ends[k]. Pickles."""
 
     source: Source
-    modality: str
+    store: Store
     out: pathlib.Path
-    max_side: int | None
     ends: tuple[int, ...] = ()
 
     def __call__(self, number: int, told: Told) -> tuple[dict[str, Any], str]:
@@ -59,11 +60,9 @@ class ShardWriter:
         return done, "again" if begun else "new"
 
     def stored(self, index: int) -> tuple[bytes, int, str]:
-        """Record `index` as it is written, its samples, and its name. Raises `BadRecord`."""
+        """Record `index` as it is written, its length, and its name. Raises `BadRecord`."""
         record = self.source.read(index)
-        if self.modality == "audio":
-            return *sound_example(record), record.name
-        return *picture_example(record, self.max_side), record.name
+        return *self.store(record), record.name
 
     def _write(
         self, part: pathlib.Path, number: int, told: Told

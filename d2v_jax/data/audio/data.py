@@ -1,0 +1,166 @@
+"""Sound: crops of recordings, standardised by the whole utterance."""
+
+import dataclasses
+import pathlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from d2v_jax.common import fields
+from d2v_jax.common.checks import require
+from d2v_jax.data import modality
+from d2v_jax.data.audio import inputs, opening, waves
+from d2v_jax.data.audio.manifest import SUFFIX
+from d2v_jax.data.audio.recordings import SOUNDS, long_enough
+from d2v_jax.data.audio.remembered import Remembered
+from d2v_jax.data.contest import Contest
+from d2v_jax.data.opened import Form, Opened, joined
+from d2v_jax.data.records import Record, Source
+from d2v_jax.data.requests import Batch, Named
+
+NOISE_STD = 3_000  # of int16 samples
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AudioData(modality.Data):
+    """`samples` at 16 kHz in a crop, or as many as each of `buckets` says; all of what a batch
+    holds is `train.batch_size` times `samples`. Recordings below `min_samples` are left out.
+    """
+
+    modality = "audio"
+    dtype = np.int16
+    noun, nouns, files = SOUNDS.noun, "sounds", "sound files"
+    suffixes, builtin = SOUNDS.suffixes, tuple(opening.BUILTIN)
+    counted = ("hours of sound", 3600 * waves.RATE)
+    labelled = "--source builtin:tones, or a folder with one sub-folder per speaker"
+
+    samples: int = fields.positive()
+    min_samples: int = fields.not_negative()
+    buckets: tuple[int, ...] = fields.anything()
+
+    @property
+    def example_shape(self) -> tuple[int, ...]:
+        """(samples,)"""
+        return (self.samples,)
+
+    @property
+    def example_shapes(self) -> tuple[tuple[int, ...], ...]:
+        """(samples,) of each bucket."""
+        return tuple((length,) for length in self._crops())
+
+    def _crops(self) -> tuple[int, ...]:
+        return self.buckets or (self.samples,)
+
+    def batch_sizes(self, batch_size: int) -> tuple[int, ...]:
+        """As many crops of each length as hold the samples of `batch_size` crops of `samples`."""
+        return tuple(batch_size * self.samples // length for length in self._crops())
+
+    def form(self, example_shape: tuple[int, ...], size: int) -> dict[str, Form]:
+        """ "inputs" int16 [b, s], "offset" and "scale" float32 [b], "example_id"."""
+        own = super().form(example_shape, size)
+        floats = {name: Form((size,), np.float32) for name in ("offset", "scale")}
+        return {"inputs": own["inputs"], **floats, "example_id": own["example_id"]}
+
+    def noise(
+        self, example_shape: tuple[int, ...], size: int, frontend: Any, seed: int = 0
+    ) -> dict[str, np.ndarray]:
+        """Samples of standard deviation 1 once scaled."""
+        batch = super().noise(example_shape, size, frontend, seed)
+        batch["scale"] += 1 / NOISE_STD
+        return batch
+
+    def random_inputs(
+        self, rng: np.random.Generator, shape: tuple[int, ...], frontend: Any
+    ) -> np.ndarray:
+        del frontend
+        return rng.normal(0, NOISE_STD, shape).astype(np.int16)
+
+    def rate(self, example_shape: tuple[int, ...]) -> tuple[str, float]:
+        """Seconds."""
+        return "seconds of sound", example_shape[0] / waves.RATE
+
+    def check(self) -> None:
+        super().check()
+        require(
+            all(b > 0 for b in self.buckets) and list(self.buckets) == sorted(set(self.buckets)),
+            f"data.buckets={self.buckets} must be positive numbers of samples, ascending",
+        )
+
+    def check_with(self, frontend: Any, batch_size: int) -> None:
+        total = batch_size * self.samples
+        require(
+            not self.buckets or self.buckets[-1] <= total,
+            f"data.buckets={self.buckets}: a batch of train.batch_size * data.samples = {total} "
+            "samples is too small for one crop of the longest; raise train.batch_size or set "
+            "data.buckets to () for crops of data.samples alone",
+        )
+
+    def open(self) -> Opened:
+        sources = [one.records() for one in self.each()]
+        lengths = np.concatenate([source.lengths for source in sources])
+        buckets = opening.buckets_of(lengths, self._crops())
+        return joined(
+            [Remembered(source) for source in sources],
+            waves.random_crop,
+            ("audio", self.samples, self.buckets),
+            self.samples,
+            buckets,
+        )
+
+    def records(self, least: int | None = None) -> Source:
+        """The recordings of the only source that are long enough; of `least` samples or more."""
+        found = opening.open_audio(self.source, self.split)
+        if least is not None:
+            return long_enough(found, self.source, least, least, bucketed=False)
+        crop, bucketed = min(self._crops()), bool(self.buckets)
+        return long_enough(found, self.source, crop, self.min_samples, bucketed)
+
+    @classmethod
+    def looks_like(cls, source: str) -> bool:
+        return source in cls.builtin or pathlib.Path(source).suffix == SUFFIX
+
+    def cut_inputs(
+        self, inputs_n: Any, frontend: Any, large: bool, standardise: bool = True
+    ) -> Iterator[Batch]:
+        """Waves at 16 kHz, a list of [s] of any lengths, float or int16."""
+        return inputs.cut(inputs_n, inputs.shortest(frontend.conv_layers), large, standardise)
+
+    def inputs_of(self, path: pathlib.Path, frontend: Any, seconds: float) -> Named:
+        return inputs.of_folder(path, inputs.shortest(frontend.conv_layers), seconds)
+
+    def exam(self, frontend: Any, count: int, seed: int) -> Any:
+        """Whose utterance it is and, where a source knows when words are said, which word."""
+        from d2v_jax.data.labelled import sounds
+
+        # Pretraining wants long recordings; here all count.
+        source = self.records(least=inputs.shortest(frontend.conv_layers))
+        return sounds.exam(source, self.source, frontend.conv_layers, count, seed)
+
+    def look(self, sample: int | None) -> Any:
+        """All recordings, those too short too, which are named as left out."""
+        from d2v_jax.data.inspect import sounds
+
+        least = max(self.min_samples, min(self._crops()))
+        return sounds.look(self.records(least=1), self.source, least, sample)
+
+    def prepare(
+        self, out: pathlib.Path, workers: int, shard_mb: int, max_side: int | None
+    ) -> dict[str, Any]:
+        """Sounds of any length are written; which are long enough is asked when they are read."""
+        from d2v_jax.data.prepare import examples, write_shards
+
+        write_shards.no_pictures(self.source, max_side)
+        asked = write_shards.Asked(
+            self.modality, self.source, self.split, shard_mb, None, self.max_bad_share
+        )
+        records = self.records(least=1)
+        return write_shards.write(records, examples.sound_example, asked, out, workers)
+
+    def contest(self, source: Source, records: Sequence[tuple[Record, int]]) -> Contest | None:
+        from d2v_jax.data.audio import plain_loop
+
+        return plain_loop.contest(records)
+
+
+Data = AudioData

@@ -1,0 +1,45 @@
+"""From the name of a source of sound to its recordings."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from d2v_jax.data.audio import manifest
+from d2v_jax.data.audio.recordings import SOUNDS, Sounds, Timed
+from d2v_jax.data.audio.tfds_audio import TfdsAudio
+from d2v_jax.data.builtin.speech import open_speech
+from d2v_jax.data.builtin.tones import Tones
+from d2v_jax.data.sources import (
+    BUILTIN_PREFIX,
+    SPEECH,
+    TONES,
+    check_builtin,
+    named,
+    only_train,
+)
+from d2v_jax.data.stores import tfds_source
+from d2v_jax.data.stores.prepared import Prepared, looks_prepared
+
+BUILTIN: dict[str, Callable[[], Timed]] = {SPEECH: open_speech, TONES: Tones}
+
+
+def open_audio(source: str, split: str) -> Timed:
+    """Opens whatever `SOUNDS.sources` names."""
+    name = named(source, SOUNDS.sources)
+    if name.startswith(tfds_source.PREFIX):
+        return TfdsAudio(name, split)
+    only_train(source, split)
+    if name.startswith(BUILTIN_PREFIX):
+        check_builtin(name, *BUILTIN)
+        return BUILTIN[name]()
+    if name.lower().endswith(manifest.SUFFIX):
+        return manifest.Manifest(name)
+    if looks_prepared(name):
+        return Prepared(name, "audio", "audio", has_lengths=True)
+    return Sounds(name)
+
+
+def buckets_of(lengths_n: np.ndarray, edges: tuple[int, ...]) -> tuple[tuple[int, np.ndarray], ...]:
+    """Each record in the bucket of the longest crop that it can fill; unknown ones in the first."""
+    number_n = np.maximum(np.searchsorted(edges, lengths_n, side="right") - 1, 0)
+    return tuple((edge, np.flatnonzero(number_n == i)) for i, edge in enumerate(edges))

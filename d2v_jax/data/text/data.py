@@ -1,0 +1,242 @@
+"""Text: blocks of token ids."""
+
+import dataclasses
+import logging
+import pathlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Self
+
+import numpy as np
+
+from d2v_jax.common import fields
+from d2v_jax.common.checks import UserError, require
+from d2v_jax.data import modality
+from d2v_jax.data.contest import Contest
+from d2v_jax.data.opened import Opened, joined
+from d2v_jax.data.progress import logged
+from d2v_jax.data.records import Record, Source
+from d2v_jax.data.requests import Batch, Named
+from d2v_jax.data.sources import PYTHON_DOCS, named, only_train
+from d2v_jax.data.stores.prepared import looks_prepared
+from d2v_jax.data.text import inputs, opening, rows
+from d2v_jax.data.text.blocks import Blocks
+from d2v_jax.data.text.corpus import tokenize
+from d2v_jax.data.text.documents import Texts
+from d2v_jax.data.text.stored_ids import open_tokens
+from d2v_jax.data.text.textfiles import TEXTS
+from d2v_jax.data.text.tokenizer import (
+    BYTES,
+    MERGES,
+    VOCAB,
+    Tokenizer,
+    copy_files,
+    open_tokenizer,
+    tokenizer_of,
+)
+
+log = logging.getLogger("d2v")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TextData(modality.Data):
+    """`tokens` ids in a block, `<s>` in front, of `column` where records have several.
+
+    `blocks`: "contiguous" or whole "documents". `tokenizer` as in `text.tokenizer.open_tokenizer`;
+    empty for that of prepared text.
+    """
+
+    modality = "text"
+    dtype = np.int32
+    noun, nouns, files = TEXTS.noun, "documents", "text files"
+    single_file = True
+    suffixes, builtin = TEXTS.suffixes, (PYTHON_DOCS,)
+    beside_others = True  # transcripts and lists lie beside sounds and pictures
+    counted = ("tokens", 1)
+    labelled = "--source builtin:python-docs"
+
+    column: str = fields.anything()
+    tokenizer: str = fields.anything()
+    tokens: int = fields.positive()
+    blocks: str = fields.one_of("contiguous", "documents")
+
+    @property
+    def example_shape(self) -> tuple[int, ...]:
+        """(tokens,)"""
+        return (self.tokens,)
+
+    def random_inputs(
+        self, rng: np.random.Generator, shape: tuple[int, ...], frontend: Any
+    ) -> np.ndarray:
+        """Ids of types: neither specials nor `<mask>`."""
+        return rng.integers(rows.SPECIALS, frontend.mask_id, shape, np.int32)
+
+    def rate(self, example_shape: tuple[int, ...]) -> tuple[str, float]:
+        """Tokens."""
+        return "tokens", example_shape[0]
+
+    def check_with(self, frontend: Any, batch_size: int) -> None:
+        del batch_size
+        most = frontend.max_tokens
+        require(
+            self.tokens <= most, f"data.tokens={self.tokens} exceeds frontend.max_tokens={most}"
+        )
+
+    def open(self) -> Opened:
+        sources = [one.records() for one in self.each()]
+        return joined(sources, rows.padded, ("text", self.tokens), self.tokens)
+
+    def records(self, blocks: str | None = None) -> Source:
+        """The blocks of the only source, cut as `self.blocks` says or otherwise."""
+        opened = self.open_tokenizer()
+        cut = (self.source, self.tokens, blocks or self.blocks)
+        if looks_prepared(named(self.source, TEXTS.sources)):
+            only_train(self.source, self.split)
+            return Blocks(open_tokens(self.source, self.tokenizer, opened), *cut)
+        texts = self.documents()
+        corpus = tokenize(texts.documents(), opened, texts.class_names)
+        texts.check_faults(self.max_bad_share)
+        return Blocks(corpus, *cut, texts.faults)
+
+    def documents(self) -> Texts:
+        """Those of the only source, which is not prepared."""
+        return opening.open_documents(self.source, self.split, self.column)
+
+    def open_tokenizer(self) -> Tokenizer:
+        """The one of `tokenizer`, or of what is prepared. Raises `UserError`."""
+        return tokenizer_of(self.tokenizer, self.source)
+
+    def vocab_size(self) -> int:
+        """Number of ids of the tokenizer, specials and `<mask>` included. Raises `UserError`."""
+        return self.open_tokenizer().vocab_size
+
+    def check_frontend(self, frontend: Any) -> None:
+        """Raises unless the model has every id of the tokenizer, and one more to hide them with."""
+        ids = self.vocab_size()
+        if frontend.vocab_size < ids or frontend.mask_id < ids - 1:
+            raise UserError(
+                f"data.tokenizer={self.tokenizer!r} has {ids} ids, the last of them `<mask>`, "
+                f"but frontend.vocab_size={frontend.vocab_size} and "
+                f"frontend.mask_id={frontend.mask_id}; "
+                f"for this tokenizer set them to {ids} and {ids - 1}, or give the tokenizer that "
+                "belongs to the model"
+            )
+
+    def keep(self, folder: pathlib.Path) -> None:
+        """Copies the tokenizer's files, so that what is trained with it can be moved."""
+        copy_files(self.open_tokenizer(), folder)
+
+    def found_in(self, folder: pathlib.Path) -> Self:
+        """A tokenizer in `folder` is that of the weights; prepared text may have been bytes."""
+        if all((folder / name).is_file() for name in (VOCAB, MERGES)):
+            return dataclasses.replace(self, tokenizer=str(folder.absolute()))
+        return dataclasses.replace(self, tokenizer=self.tokenizer or BYTES)
+
+    @classmethod
+    def standalone(cls, job: str, given: Sequence[str]) -> Mapping[str, Any]:
+        """Without a model any tokenizer does, but not where ids are stored."""
+        require(
+            "tokenizer" in given or job != "prepare",
+            "d2v data prepare stores ids: say whose with --config.data.tokenizer=FOLDER, or bytes",
+        )
+        return {"tokenizer": BYTES}
+
+    def cut_inputs(
+        self, inputs_n: Any, frontend: Any, large: bool, standardise: bool = True
+    ) -> Iterator[Batch]:
+        """Texts, a list of strings or of id arrays [t]."""
+        del standardise
+        return inputs.cut(inputs_n, frontend, lambda: self._fitting(frontend), large)
+
+    def _fitting(self, frontend: Any) -> Tokenizer:
+        """The tokenizer. Raises `UserError` where the model lacks ids of it."""
+        found = self.open_tokenizer()
+        if found.vocab_size > frontend.vocab_size:
+            raise UserError(
+                f"data.tokenizer={self.tokenizer!r} has {found.vocab_size} ids, this encoder "
+                f"{frontend.vocab_size}; use the tokenizer it was trained with"
+            )
+        return found
+
+    def with_tokenizer(self, name: str | None, frontend: Any) -> Self:
+        data = self if name is None else dataclasses.replace(self, tokenizer=name)
+        try:
+            ids = data._fitting(frontend).vocab_size
+        except UserError as error:
+            raise UserError(f"{error}. Here that is --tokenizer FOLDER") from None
+        if ids < frontend.vocab_size:
+            log.warning(
+                "the tokenizer has %d ids, the model %d: was it trained with this tokenizer?",
+                ids,
+                frontend.vocab_size,
+            )
+        return data
+
+    def inputs_of(self, path: pathlib.Path, frontend: Any, seconds: float) -> Named:
+        del seconds
+        return inputs.of_folder(path, self.tokenizer, frontend.max_tokens)
+
+    def exam(self, frontend: Any, count: int, seed: int) -> Any:
+        """Which document a passage is from, beside how often each id occurs."""
+        from d2v_jax.data.labelled import texts
+
+        self._fitting(frontend)
+        source = self.records("documents")
+        return texts.exam(source, self.source, self.tokens, frontend.vocab_size, count, seed)
+
+    def look(self, sample: int | None) -> Any:
+        """All documents, tokenised. Of prepared text only the ids are known, those of its own
+        tokenizer; `sample` does not count.
+        """
+        from d2v_jax.data.inspect import texts
+
+        if looks_prepared(self.source):
+            own = dataclasses.replace(self, tokenizer="")
+            corpus = open_tokens(self.source, "", own.open_tokenizer())
+            return texts.look_at_ids(corpus, self.source, self.tokens)
+        opened = self.open_tokenizer()
+        cut = (self.source, self.tokens, self.tokenizer)
+        return texts.look(self.documents(), opened, cut, sample)
+
+    def prepare(
+        self, out: pathlib.Path, workers: int, shard_mb: int, max_side: int | None
+    ) -> dict[str, Any]:
+        """Ids as the tokenizer makes them; tokenising takes all cores, whatever `workers`."""
+        from d2v_jax.data.prepare import write_ids, write_shards
+
+        del workers
+        write_shards.no_pictures(self.source, max_side)
+        opened = open_tokenizer(self.tokenizer)
+        about = {"source": self.source, "split": self.split, "column": self.column}
+        texts = write_ids.Written(self.documents(), self.tokenizer, opened, self.max_bad_share)
+        return write_ids.write_tokens(texts, about, out, shard_mb)
+
+    def train_tokenizer(self, out: pathlib.Path, vocab_size: int) -> str:
+        from d2v_jax.data.text.train_tokenizer import train_tokenizer
+
+        return train_tokenizer(self._lines, out, vocab_size)
+
+    def _lines(self) -> Iterator[str]:
+        for one in self.each():
+            texts = one.documents()
+            for document in logged(texts.documents(), f"reading {one.source}"):
+                yield from document.lines
+            texts.check_faults(self.max_bad_share)
+
+    def values(self, inputs: np.ndarray) -> int:
+        """Tokens that are not padding."""
+        return int((inputs != rows.PAD).sum())
+
+    def stored_values(self, record: Record, length: int) -> int:
+        """Its ids."""
+        del length
+        return len(record.data)
+
+    def contest(self, source: Source, records: Sequence[tuple[Record, int]]) -> Contest | None:
+        from d2v_jax.data.text import plain_loop
+
+        del records
+        lines, name = plain_loop.same_text(self.each()[0].source, self.split, self.column)
+        return plain_loop.contest(source, lines, name, self.open_tokenizer(), self.tokens)
+
+
+Data = TextData
