@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from d2v_jax.common.checks import require
+from d2v_jax.common.checks import UserError, require
+from d2v_jax.data.records import Record
 
 TRAIN_SHARE = 0.7  # of the records of a source that has no test split of its own
 
@@ -42,3 +43,32 @@ def share(name: str) -> float:
     """A number in [0, 1) that follows from the name alone, on every machine."""
     digest = hashlib.sha256(name.encode(errors="surrogateescape")).digest()
     return int.from_bytes(digest[:6], "big") / 2**48
+
+
+def of_folder(
+    source: Any,
+    example: Callable[[Record], np.ndarray],
+    count: int,
+    noun: str,
+    baseline: tuple[str, Callable[[np.ndarray], np.ndarray]],
+) -> Exam:
+    """Which sub-folder is an example from? 70 % are learnt from, by the hash of their names.
+
+    `source` is a `stores.folder.Folder` with classes, `example` makes what an encoder is given of
+    a record, at most `count` in each part; `baseline` are a name, and features [n, d] that need no
+    encoder. Raises `UserError` where there are no sub-folders, or too few files.
+    """
+    if source.class_names is None:
+        raise UserError(f"{source.root} has no sub-folder per class, and a probe needs labels")
+    learnt = np.array([share(name) < TRAIN_SHARE for name in source.names])
+    parts = [np.flatnonzero(learnt)[:count], np.flatnonzero(~learnt)[:count]]
+    if not all(map(len, parts)):
+        raise UserError(f"{source.root} has too few {noun} to learn from some and test on others")
+    inputs = [np.stack([example(source.read(int(index))) for index in part]) for part in parts]
+    labels = tuple(np.array([source.label(int(i)) for i in part], np.int32) for part in parts)
+
+    def features(encode: Encode | None) -> list[Pair]:
+        run = baseline[1] if encode is None else encode
+        return [tuple(np.asarray(run(some)) for some in inputs)]
+
+    return Exam(baseline[0], (Task("folder", noun, labels),), features)
