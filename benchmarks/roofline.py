@@ -32,7 +32,7 @@ BF16 = 2
 
 def traffic(config: recipes.Config, fused: bool) -> tuple[float, float]:
     """(bytes of one example, of them attention's logits); 0 logits where they are `fused`."""
-    model = config.model
+    model = config.objective.cfg
     trunk, views = model.trunk, model.mask.views
     tokens = Model(model).token_count(config.data.example_shape)
     hidden = masking.hidden_most(model.mask, tokens)
@@ -47,7 +47,7 @@ def traffic(config: recipes.Config, fused: bool) -> tuple[float, float]:
 
 def share(config: recipes.Config, args: argparse.Namespace, fused: bool) -> float:
     """Of the peak, for large batches, in which the update is nothing."""
-    products = flops.of_example(config.model, config.data.example_shape).total
+    products = flops.of_example(config.objective.cfg, config.data.example_shape).total
     moved, _ = traffic(config, fused)
     at_peak = products / (args.peak * 1e12)
     return at_peak / (at_peak / args.matmul + moved / (args.bandwidth * 1e12))
@@ -64,7 +64,7 @@ def main() -> None:
           "the chip |\n|---|--:|--:|--:|--:|")  # fmt: skip
     for name in RECIPES:
         config = recipes.resolve(recipes.load(name))
-        products = flops.of_example(config.model, config.data.example_shape).total
+        products = flops.of_example(config.objective.cfg, config.data.example_shape).total
         moved, logits = traffic(config, fused=False)
         print(f"| `{name}` | {products / moved:,.0f} | {logits / moved:.0%} | "
               f"{share(config, args, False):.0%} | {share(config, args, True):.0%} |")  # fmt: skip

@@ -11,7 +11,12 @@ def get_config() -> config_dict.ConfigDict:
     """Returns every shared field."""
     c = config_dict.ConfigDict()
     c.recipe = ""  # name, written into the run
-    c.modality = ""  # "audio", "image" or "text"; picks the frontend and the data pipeline
+    # "audio", "image", "text", or a module of yours that offers Frontend and Data: what an example
+    # is. Picks the sections `frontend` and `data`.
+    c.modality = ""
+    # "data2vec", or a module of yours that offers Objective: what is learnt. Picks the sections
+    # that are its own.
+    c.objective = "data2vec"
     c.seed = 0  # every random draw is a function of it
     # Devices as a grid, such as "data:-1" or "data:2,fsdp:-1"; -1: all that remain. Examples are
     # split over both axes; student, teacher and optimiser over "fsdp", copied over "data".
@@ -19,7 +24,6 @@ def get_config() -> config_dict.ConfigDict:
     c.profile = ""  # "steps:10..12": a trace of these steps for TensorBoard, in the run folder
     # A run folder or anyone's checkpoint to start from, student and teacher; "": fresh numbers.
     c.init_from = ""
-    c.init_teacher = "checkpoint"  # of `init_from`: its own teacher, or a copy of its "student"
 
     c.data = config_dict.ConfigDict()
     c.data.source = ""  # where examples come from; what each modality reads is said there
@@ -93,6 +97,9 @@ def get_config() -> config_dict.ConfigDict:
     # for each example alone, where the original takes its batch (T7). 1: no trimming.
     c.mask.neighbours = 1
     c.mask.views = 1  # M, masked views per example; one teacher pass serves them all
+    # Parts of an example's views computed one after the other, to save memory; costs the student's
+    # pass again.
+    c.mask.micro_views = 1
 
     c.decoder = config_dict.ConfigDict()
     c.decoder.layers = 0  # convolutions over all places (§1.9); 0: the projection alone
@@ -124,6 +131,8 @@ def get_config() -> config_dict.ConfigDict:
     c.teacher.sees = "tokens"
     # Parts of the tree the teacher averages; the rest is borrowed from the student (§2.1).
     c.teacher.owns = ("trunk",)
+    # In a run with `init_from`: the "checkpoint"'s own teacher, or a copy of its "student".
+    c.teacher.starts_as = "checkpoint"
     c.teacher.decay_start = 0.999  # EMA decay at step 0
     c.teacher.decay_end = 0.99999  # and after `decay_steps`
     c.teacher.decay_steps = 75_000  # linear in between
@@ -153,7 +162,6 @@ def get_config() -> config_dict.ConfigDict:
     c.train.steps = 400_000  # updates
     c.train.batch_size = 256  # examples per update, over all devices
     c.train.micro_batches = 1  # parts of a batch computed one after the other, to save memory
-    c.train.micro_views = 1  # parts of an example's views, likewise; costs the student's pass again
     c.train.log_every = 50  # steps between records in metrics.jsonl
     c.train.checkpoint_every = 1_000  # steps between checkpoints
     c.train.keep = 2  # newest checkpoints kept
@@ -228,6 +236,6 @@ def shrink_model(c: config_dict.ConfigDict) -> config_dict.ConfigDict:
     c.teacher.decay_start, c.teacher.decay_end, c.teacher.decay_steps = 0.99, 0.999, 20
     c.data.threads = 2
     c.train.steps, c.train.batch_size, c.train.micro_batches = 30, 8, 1
-    c.train.micro_views = 1
+    c.mask.micro_views = 1
     c.train.log_every, c.train.checkpoint_every = 1, 10
     return c

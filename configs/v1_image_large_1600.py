@@ -42,7 +42,7 @@ def get_config(arg: str = "") -> config_dict.ConfigDict:
     c.loss.scale = 1 / 1024
     c.optimizer.learning_rate, c.optimizer.end_share = 1e-3, 1e-5 / 1e-3
 
-    c.init_teacher = "student"
+    c.teacher.starts_as = "student"
     c.teacher.decay_start = c.teacher.decay_end = 0.9999
     # The original's warm-up arrives at its last step, and stays there for one.
     c.optimizer.warmup_steps, c.optimizer.hold_steps = 40 * 312 - 1, 1

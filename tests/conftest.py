@@ -11,7 +11,6 @@ from d2v_jax.train.machine import mesh
 
 jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", 8)
-jax.config.update("jax_default_matmul_precision", "highest")
 # Programs compiled in one process serve the others; removed when the first one ends.
 CACHE = tempfile.TemporaryDirectory(prefix="d2v-tests-")
 jax.config.update("jax_compilation_cache_dir", os.environ.setdefault("D2V_TESTS_CACHE", CACHE.name))

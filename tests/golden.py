@@ -17,7 +17,6 @@ from typing import Any
 import golden_huggingface
 import golden_masks
 import golden_pretraining
-import jax
 import numpy as np
 
 # A correct float32 port stays within a few times the recorded distance to float64.
@@ -38,7 +37,6 @@ Recomputed = tuple[dict[str, Any], dict[str, tuple[dict, dict]]]
 
 def main(folders: list[str]) -> int:
     """Checks every folder; returns the exit code."""
-    jax.config.update("jax_default_matmul_precision", "highest")
     failures = 0
     for folder in folders:
         path = pathlib.Path(folder)

@@ -8,8 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from d2v_jax.data2vec.model import Encoded, Inputs, Model, Network, Tokens
+from d2v_jax.data2vec.model import Model
 from d2v_jax.encoder import masking
+from d2v_jax.encoder.network import Encoded, Network, Tokens
+from d2v_jax.frontends.frontend import Inputs
 from d2v_jax.interop.huggingface import hf_read
 from d2v_jax.train.recipe import resolve as configs
 from d2v_jax.transfer import heads
@@ -20,7 +22,7 @@ IGNORED = -100  # a label that is none
 def recompute(folder: pathlib.Path, case: dict, recorded: dict[str, np.ndarray]) -> dict[str, Any]:
     """-> arrays by recorded name."""
     imported = hf_read.read_hf(folder / "pretrained")
-    model = Model(configs.resolve(imported.config).model)
+    model = Model(configs.resolve(imported.config).objective.cfg)
     params = jax.tree.map(jnp.asarray, imported.student)
     arrays: dict[str, Any] = {}
     for kind in ("pad", "nopad", "nomask", "masked"):
@@ -63,7 +65,7 @@ def outputs(
     """What every class returns."""
     one = {"last_hidden_state": encoded.out, "hidden_0": encoded.trunk.entered}
     one |= {f"hidden_{i + 1}": layer.out for i, layer in enumerate(encoded.trunk.layers)}
-    if model.cfg.modality == "audio":
+    if hasattr(model.cfg.frontend, "conv_layers"):
         normed = lambda network: network.frontend.normed(inputs.values)
         one["extract_features"] = Network(model.cfg).apply({"params": params}, method=normed)
         if tokens.padding_bt is not None:

@@ -1,6 +1,7 @@
 """Statistics of 20,000 masks of each sampler beside those of the originals."""
 
 import json
+import math
 import pathlib
 from collections.abc import Iterator
 from typing import Any
@@ -15,6 +16,7 @@ from d2v_jax.encoder import masking
 from d2v_jax.encoder.config import MaskConfig
 
 LAGS = 32  # of joint probabilities
+ROUNDING = 1e-6  # shares and counts went through float32
 SLACK = 2.5  # times the difference of two independent sets of the originals
 
 
@@ -47,7 +49,7 @@ def check(
                     moves = entry["mean_masked_fraction"] * entry["standard_error_of_mean"]
                     noise = max(noise, moves)
                 error = float(np.abs(ours[quantity] - recorded[f"{name}/{quantity}"]).max())
-            yield f"{name}/{quantity}", error, SLACK * share**0.5 * noise + 1e-12
+            yield f"{name}/{quantity}", error, SLACK * share**0.5 * noise + ROUNDING
         if "never_masked_positions" in entry:
             never = np.flatnonzero(masks.reshape(len(masks), -1).mean(0) == 0).tolist()
             yield f"{name}/never_masked", float(never != entry["never_masked_positions"]), 0.0
@@ -57,7 +59,7 @@ def sample(name: str, p: dict[str, Any], count: int) -> np.ndarray:
     """bool [count, t] or [count, y, x] from our sampler with the original's parameters."""
     config = lambda kind, share, **other: MaskConfig(
         **{"hide": "replace", "kind": kind, "share": share, "adjust": 0.0, "block": 1,
-           "neighbours": 1, "views": 1, **other}
+           "neighbours": 1, "views": 1, "micro_views": 1, **other}
     )  # fmt: skip
     match name.split("_"):
         case ["speech", *_]:
@@ -76,10 +78,11 @@ def sample(name: str, p: dict[str, Any], count: int) -> np.ndarray:
         case _:
             raise ValueError(f"{name}: no sampler of ours corresponds to this set")
     side = p.get("side") or p.get("window")
-    tokens = side * side if side else p["T"]
+    shape = (side, side) if side else (p["T"],)
+    tokens = math.prod(shape)
     lengths = jnp.asarray(np.resize(p.get("lengths", [tokens]), count))
     keys = rng.keys(rng.stream(0, "golden"), jnp.arange(count))
-    draw = jax.jit(lambda keys, lengths: masking.draw(cfg, keys, tokens, lengths).hidden_nt)
+    draw = jax.jit(lambda keys, lengths: masking.draw(cfg, keys, shape, lengths).hidden_nt)
     parts = [
         np.asarray(draw(rng.Keys(keys.all, keys.each_n[i : i + 2000]), lengths[i : i + 2000]))
         for i in range(0, count, 2000)

@@ -10,10 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from d2v_jax.common import rng, trees
-from d2v_jax.data2vec import objective, targets, teacher
+from d2v_jax.data2vec import health, loss, targets, teacher
 from d2v_jax.data2vec.decoder import fill
-from d2v_jax.data2vec.model import Inputs, Model, Network, Tokens
+from d2v_jax.data2vec.model import Model, Student
 from d2v_jax.encoder import masking
+from d2v_jax.encoder.network import Tokens
+from d2v_jax.frontends.frontend import Inputs
 from d2v_jax.interop.fairseq import reader
 from d2v_jax.train.recipe import resolve as configs
 
@@ -30,7 +32,7 @@ def recompute(folder: pathlib.Path, case: dict, recorded: dict[str, np.ndarray])
     imported = reader.read_fairseq(
         folder / "checkpoint.pt", images_per_device=len(inputs.values)
     )  # fmt: skip
-    model = Model(configs.resolve(imported.config).model)
+    model = Model(configs.resolve(imported.config).objective.cfg)
     student = jax.tree.map(jnp.asarray, imported.student)
     owned = jax.tree.map(jnp.asarray, imported.teacher)
     # A part that the original copies at each step lies twice in the file; the main arrays were
@@ -98,20 +100,20 @@ class Step:
         """-> ((loss, what led to it), gradients)."""
         model = self.model
 
-        def loss(student):
+        def answer(student):
             tokens = model.tokens(student, shown)
-            targets_btd = objective.teacher_targets(
+            targets_btd = targets.teacher_targets(
                 model, student, teacher_tree, inputs, tokens, mask
             )
-            targets_nud = objective.hidden_targets(targets_btd, mask)
+            targets_nud = targets.hidden_targets(targets_btd, mask)
             predictions = model.predict(student, tokens, mask, random_keys(mask))
-            whole = objective.counts(model, mask)
-            total, terms = objective.losses(
-                model, predictions, targets_btd, targets_nud, mask, whole
+            whole = loss.counts(model.cfg.loss, mask)
+            total, terms = loss.losses(
+                model.cfg.loss, predictions, targets_btd, targets_nud, mask, whole
             )
             return total, (targets_btd, targets_nud, predictions, terms)
 
-        return jax.value_and_grad(loss, has_aux=True)(student)
+        return jax.value_and_grad(answer, has_aux=True)(student)
 
     @functools.partial(jax.jit, static_argnums=0)
     def stages(self, student, teacher_tree, shown, inputs, mask):
@@ -126,9 +128,9 @@ class Step:
             case "inputs":
                 seen = model.tokens(params, inputs)
             case _:
-                seen = model.tokens(params, model.hidden_inputs(inputs, mask))
+                seen = model.tokens(params, model.cfg.frontend.only(inputs, mask.hidden_nt))
         biased = lambda network: network.positions.bias(mask.visible_ids_nv)
-        bias = Network(model.cfg).apply({"params": student}, method=biased)
+        bias = Student(model.cfg).apply({"params": student}, method=biased)
         return tokens, encoded, model.contextualize(params, seen), bias
 
     def run(self, student, teacher_tree) -> tuple[dict[str, Any], Any]:
@@ -158,8 +160,8 @@ class Step:
             "sample_size": np.int64(count),
             "total_loss": total * (1 if self.system == "v1_vision" else count),
             "total_loss_per_sample": total,
-            "target_var": objective.channel_std(targets_nud, mask.weight_nu),
-            "pred_var": objective.channel_std(predictions.hidden_nud, mask.weight_nu),
+            "target_var": health.channel_std(targets_nud, mask.weight_nu),
+            "pred_var": health.channel_std(predictions.hidden_nud, mask.weight_nu),
             "masked_pct": np.asarray(mask.hidden_nt).mean(),
         }
         term, regression = f"loss/{TERM[self.system]}", terms["regression"][0]
@@ -187,7 +189,7 @@ def decode_everywhere(model: Model, params, x_ntd: jax.Array) -> jax.Array:
     """The decoder's or head's output at all places."""
     everywhere = jnp.tile(jnp.arange(x_ntd.shape[1]), (len(x_ntd), 1))
     decode = lambda network: network.decoder(x_ntd, everywhere)
-    return Network(model.cfg).apply({"params": params}, method=decode)
+    return Student(model.cfg).apply({"params": params}, method=decode)
 
 
 def features(
@@ -221,6 +223,6 @@ def features(
             patches = encoded.out[:, model.cfg.trunk.prefix_tokens :]
             one["lm_head_all_tokens"] = decode_everywhere(model, student, patches)
             bias = lambda network: network.positions.bias(None)
-            one["rel_pos_bias"] = Network(model.cfg).apply({"params": student}, method=bias)
+            one["rel_pos_bias"] = Student(model.cfg).apply({"params": student}, method=bias)
         arrays |= {f"features/{kind}/{n}": v for n, v in one.items() if v is not None}
     return arrays

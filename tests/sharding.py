@@ -20,7 +20,7 @@ from d2v_jax.common import trees
 from d2v_jax.measure import plan
 from d2v_jax.train import state, step
 from d2v_jax.train.machine import mesh
-from d2v_jax.train.recipe import resolve
+from d2v_jax.train.recipe import records, resolve
 
 FOLDER = pathlib.Path(__file__).parent / "sharding"
 MESHES = ("data:8", "data:2,fsdp:4", "fsdp:8")
@@ -34,8 +34,10 @@ SHAPE = re.compile(r"(\w+)\[([\d,]*)\]")
 
 def names() -> list[str]:
     """Published recipes."""
-    root = pathlib.Path(resolve.__file__).parents[2] / "configs"
-    return sorted(path.stem for path in root.glob("v[12]_*.py"))
+    root = pathlib.Path(__file__).parents[1] / "configs"
+    found = sorted(path.stem for path in root.glob("v[12]_*.py"))
+    assert found, root
+    return found
 
 
 def table(name: str) -> str:
@@ -53,7 +55,7 @@ def table(name: str) -> str:
     lines += ["", "cut by fsdp:8 (student, and wherever the teacher and Adam have the like)"]
     grid = mesh.make_mesh("fsdp:8")
     seen: dict[str, int] = collections.Counter()
-    for path, leaf in trees.leaves(shapes.student):
+    for path, leaf in trees.leaves(shapes.params):
         cut = mesh.leaf_spec(leaf.shape, grid)
         sides = [f"{side}/8" if i < len(cut) and cut[i] else str(side)
                  for i, side in enumerate(leaf.shape)]  # fmt: skip
@@ -63,7 +65,7 @@ def table(name: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def compiled(resolved: resolve.Config, devices: list[jax.Device] | None = None):
+def compiled(resolved: records.Config, devices: list[jax.Device] | None = None):
     """The step of a recipe for its mesh."""
     grid = mesh.make_mesh(resolved.mesh, devices)
     shapes = jax.eval_shape(lambda: state.create(resolved))
@@ -88,7 +90,7 @@ def sent(program: str) -> dict[str, list[int]]:
     return dict(found)
 
 
-def largest_copied(resolved: resolve.Config) -> float:
+def largest_copied(resolved: records.Config) -> float:
     """MiB of the largest leaf of the state that is whole on all devices."""
     grid = mesh.make_mesh(resolved.mesh)
     shapes = jax.tree.leaves(jax.eval_shape(lambda: state.create(resolved)))
@@ -114,7 +116,7 @@ def report(name: str) -> bool:
     return max(sent_most, copied) <= MOST_MIB and communicated.keys() <= EXPECTED
 
 
-def scaling(resolved: resolve.Config) -> dict[str, tuple[float, float, float]]:
+def scaling(resolved: records.Config) -> dict[str, tuple[float, float, float]]:
     """{mesh: (FLOP, bytes of the state, all other bytes) per device}, batch and recipe alike."""
     found = {}
     for spec in ("data:1", *MESHES):

@@ -6,7 +6,7 @@ import functools
 import numpy as np
 
 from d2v_jax.train.recipe import resolve as recipes
-from d2v_jax.train.recipe.resolve import Config
+from d2v_jax.train.recipe.records import Config
 
 NAMES = ("v1_audio_base", "v1_image_base", "v1_text_base",
          "v2_audio_base", "v2_image_base", "v2_text_base")  # fmt: skip
@@ -19,13 +19,20 @@ def smoke(name: str) -> Config:
     return recipes.resolve(recipes.load(f"{name}:smoke"))
 
 
+def with_sections(config: Config, **sections) -> Config:
+    """`config` with other records in sections of its objective."""
+    cfg = dataclasses.replace(config.objective.cfg, **sections)
+    objective = dataclasses.replace(config.objective, cfg=cfg)
+    return dataclasses.replace(config, objective=objective)
+
+
 @functools.cache
 def small(name: str, noise: bool = False) -> Config:
     """A smoke recipe that compiles sooner: fewer layers, shorter examples, no dropout unless
     `noise`."""
     config = smoke(name)
-    data, model = config.data, config.model
-    if model.modality == "audio":
+    data, model = config.data, config.objective.cfg
+    if config.modality == "audio":
         data = dataclasses.replace(data, samples=8_000)
     model = dataclasses.replace(
         model,
@@ -38,10 +45,11 @@ def small(name: str, noise: bool = False) -> Config:
         trunk = dataclasses.replace(model.trunk, **dict.fromkeys(NOISE, 0.0))
         decoder = dataclasses.replace(model.decoder, input_dropout=0.0)
         frontend = model.frontend
-        if config.model.modality == "text":
+        if config.modality == "text":
             frontend = dataclasses.replace(frontend, dropout=0.0)
         model = dataclasses.replace(model, trunk=trunk, decoder=decoder, frontend=frontend)
-    return dataclasses.replace(config, data=data, model=model)
+    objective = dataclasses.replace(config.objective, cfg=model)
+    return dataclasses.replace(config, data=data, objective=objective)
 
 
 def batch(config: Config, size: int, seed: int = 0, pad: int = 0) -> dict[str, np.ndarray]:
@@ -49,7 +57,7 @@ def batch(config: Config, size: int, seed: int = 0, pad: int = 0) -> dict[str, n
     rng = np.random.default_rng(seed)
     shape = (size, *config.data.example_shape)
     ids = {"example_id": np.arange(size, dtype=np.int32) + 100 * seed}
-    match config.model.modality:
+    match config.modality:
         case "audio":
             waves = rng.integers(-3000, 3000, shape).astype(np.int16)
             return {"inputs": waves, "offset": np.zeros(size, np.float32),

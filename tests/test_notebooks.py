@@ -96,7 +96,7 @@ def fresh(tiny):
     draw = np.random.default_rng(0).standard_normal
     student, teacher = (
         trees.map_with_path(lambda _, leaf: draw(leaf.shape, np.float32), tree)
-        for tree in (shapes.student, shapes.teacher)
+        for tree in (shapes.params, shapes.carried)
     )
     return encoder.Encoder(tiny, student, teacher, None, 7)
 

@@ -1,15 +1,14 @@
 """Every recipe, whole and as smoke, builds; sizes are those of the papers."""
 
-import dataclasses
 import math
 import pathlib
 
 import jax
 import pytest
+import systems
 
 from d2v_jax.common import trees
 from d2v_jax.common.checks import ConfigError
-from d2v_jax.data.config import batch_sizes
 from d2v_jax.data2vec.model import Model
 from d2v_jax.encoder import masking
 from d2v_jax.train import state
@@ -52,8 +51,8 @@ def test_builds(name, variant):
     resolved = resolve.resolve(resolve.load(name + variant))
     shapes = jax.eval_shape(lambda: state.create(resolved))
     assert resolved.recipe == name
-    assert trees.count(shapes.student) > 0
-    assert set(shapes.teacher) == set(resolved.model.teacher.owns)
+    assert trees.count(shapes.params) > 0
+    assert set(shapes.carried) == set(resolved.objective.cfg.teacher.owns)
     again = resolve.resolve(resolve.to_fields(resolved))
     assert again == resolved
 
@@ -62,11 +61,11 @@ def test_builds(name, variant):
 def test_sizes_equal_the_papers(name):
     resolved = resolve.resolve(resolve.load(name))
     shapes = jax.eval_shape(lambda: state.create(resolved))
-    decoder = trees.count(shapes.student["decoder"])
-    tokens = Model(resolved.model).token_count(resolved.data.example_shape)
-    hidden = masking.hidden_most(resolved.model.mask, tokens)
-    assert (trees.count(shapes.student) - decoder, decoder, hidden, tokens) == SIZES[name]
-    owned = trees.count(shapes.teacher)
+    decoder = trees.count(shapes.params["decoder"])
+    tokens = Model(resolved.objective.cfg).token_count(resolved.data.example_shape)
+    hidden = masking.hidden_most(resolved.objective.cfg.mask, tokens)
+    assert (trees.count(shapes.params) - decoder, decoder, hidden, tokens) == SIZES[name]
+    owned = trees.count(shapes.carried)
     assert owned == TEACHERS.get(name, owned)
 
 
@@ -86,21 +85,24 @@ def test_a_budget_sees_the_same_data(name):
     shrink = whole.train.batch_size // small.train.batch_size
     assert shrink > 1 or small.train.micro_batches > 1
     assert small.train.batch_size * small.train.steps == whole.train.batch_size * whole.train.steps
+    teacher_of = lambda c: c.objective.cfg.teacher
     in_examples = lambda c: [
         steps * c.train.batch_size
-        for steps in (c.optimizer.warmup_steps, c.optimizer.hold_steps, c.model.teacher.decay_steps)
+        for steps in (c.optimizer.warmup_steps, c.optimizer.hold_steps, teacher_of(c).decay_steps)
     ]
     assert in_examples(small) == in_examples(whole)
     for end in ("decay_start", "decay_end"):
-        forgotten = lambda c, end=end: -math.log(getattr(c.model.teacher, end)) / c.train.batch_size
+        forgotten = lambda c, end=end: -math.log(getattr(teacher_of(c), end)) / c.train.batch_size
         assert forgotten(small) == pytest.approx(forgotten(whole), rel=1e-6)
     assert small.optimizer.learning_rate == pytest.approx(
         whole.optimizer.learning_rate / shrink**0.5
     )
     # One device takes a batch in parts; eight share each batch evenly.
-    for size in batch_sizes(small.data, small.train.batch_size):
+    for size in small.data.batch_sizes(small.train.batch_size):
         assert size % small.train.micro_batches == size % 8 == 0
-    assert small.model == dataclasses.replace(whole.model, teacher=small.model.teacher)
+    assert small.objective == systems.with_sections(
+        whole, teacher=small.objective.cfg.teacher
+    ).objective
     assert small.data == whole.data
 
 

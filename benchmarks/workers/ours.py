@@ -37,8 +37,8 @@ def build(spec: dict[str, Any]) -> tuple[Step, dict[str, Any]]:
     count = lambda tree: sum(x.size for x in jax.tree.leaves(tree))
     facts = {
         "versions": {"d2v_jax": spec["commit"], "jax": importlib.metadata.version("jax")},
-        "student": count(shapes.student),
-        "teacher": count(shapes.teacher),
+        "student": count(shapes.params),
+        "teacher": count(shapes.carried),
         "clip": config.optimizer.clip,
         **_sizes(config),
     }
@@ -73,7 +73,7 @@ def _has(recipe: Any, word: str) -> bool:
 def _sizes(config: Any) -> dict[str, Any]:
     from d2v_jax.data2vec.model import Model
 
-    model = config.model
+    model = config.objective.cfg
     return {
         "examples": config.train.batch_size,
         "example_shape": config.data.example_shape,
@@ -87,14 +87,14 @@ def _batch(config: Any) -> dict[str, np.ndarray]:
     size, rng = config.train.batch_size, np.random.default_rng(0)
     shape = (size, *config.data.example_shape)
     batch = {"example_id": np.arange(size, dtype=np.int32)}
-    match config.model.modality:
+    match config.objective.cfg.modality:
         case "image":
             return {**batch, "inputs": rng.integers(0, 256, shape, np.uint8)}
         case "audio":
             waves = rng.normal(0, 3_000, shape).astype(np.int16)
             return {**batch, "inputs": waves, "offset": np.zeros(size, np.float32),
                     "scale": np.full(size, 1 / 3_000, np.float32)}  # fmt: skip
-    ids = rng.integers(4, config.model.frontend.mask_id, shape, np.int32)
+    ids = rng.integers(4, config.objective.cfg.frontend.mask_id, shape, np.int32)
     return {**batch, "inputs": ids}
 
 

@@ -3,7 +3,7 @@
 import argparse
 import importlib
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from d2v_jax.common.checks import UserError, require
 from d2v_jax.data.modality import OURS, Data, data_class
@@ -12,8 +12,9 @@ FIELD = "--config.data."  # of a word that sets a field by hand
 SOURCE = "as data.source: a folder, tfds:NAME, builtin:NAME, shards, several joined by ' + '"
 
 
-def add(parser: argparse.ArgumentParser) -> None:
+def add(task: Callable[..., argparse.ArgumentParser]) -> None:
     """The sub-commands."""
+    parser = task("data", _data, "look at a source of examples, prepare it, measure it")
     tasks = parser.add_subparsers(dest="job", required=True, metavar="job")
 
     def job(name: str, run, summary: str) -> argparse.ArgumentParser:
@@ -52,9 +53,10 @@ def add(parser: argparse.ArgumentParser) -> None:
                      help="default %(default)s")  # fmt: skip
 
 
-def run(args: argparse.Namespace, overrides: list[str]) -> str:
-    """Runs the job on the source's data fields; returns what it has to say."""
-    return args.job_run(args, _data_config(args, overrides))
+def _data(args: argparse.Namespace, overrides: list[str]) -> int:
+    """Runs the job on the source's data fields and prints what it has to say."""
+    print(args.job_run(args, _data_config(args, overrides)))
+    return 0
 
 
 def _data_config(args: argparse.Namespace, overrides: Sequence[str]) -> Data:

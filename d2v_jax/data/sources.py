@@ -3,9 +3,6 @@
 import difflib
 
 from d2v_jax.common.checks import UserError
-from d2v_jax.data.opened import Opened
-
-Data = Opened  # for callers that do not ask the record yet
 
 BUILTIN_PREFIX = "builtin:"
 PHOTOS = "builtin:photos"
@@ -46,8 +43,3 @@ def check_builtin(source: str, *known: str) -> None:
     near = difflib.get_close_matches(source, known, n=1, cutoff=0.5)
     hint = f" Did you mean {near[0]}?" if near else ""
     raise UserError(f"data.source={source!r}: there is no such built-in set; known: {sets}.{hint}")
-
-
-def open_data(cfg) -> Opened:
-    """For callers that do not ask the record yet."""
-    return cfg.open()

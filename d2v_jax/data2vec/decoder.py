@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from d2v_jax.data2vec.config import DecoderConfig
 from d2v_jax.encoder import masking
+from d2v_jax.frontends.frontend import Grid, grid_shape
 from d2v_jax.nn import initializers
 from d2v_jax.nn.activation import gelu
 from d2v_jax.nn.conv import ConvLayer
@@ -32,7 +33,7 @@ class Decoder(nn.Module):
     """
 
     cfg: DecoderConfig
-    grid: int | None  # side of a square of tokens; None for a row
+    grid: Grid
     out_width: int
     dtype: str
 
@@ -40,7 +41,7 @@ class Decoder(nn.Module):
     def __call__(self, x_ntd: jax.Array, hidden_ids_nu: jax.Array) -> jax.Array:
         """-> predictions_nud, float32."""
         cfg = self.cfg
-        space = (self.grid, self.grid) if self.grid else x_ntd.shape[1:2]
+        space = grid_shape(self.grid, x_ntd.shape[1])
         window = (cfg.kernel,) * len(space)
         if cfg.layers:
             x = x_ntd.reshape(x_ntd.shape[0], *space, -1)

@@ -2,8 +2,7 @@
 
 from typing import NamedTuple
 
-from d2v_jax.data2vec.config import ModelConfig
-from d2v_jax.data2vec.model import Model, frontend_of
+from d2v_jax.data2vec.config import Data2VecConfig
 from d2v_jax.encoder import masking
 
 
@@ -24,13 +23,13 @@ class Flops(NamedTuple):
         return sum(self)
 
 
-def of_example(cfg: ModelConfig, example_shape: tuple[int, ...]) -> Flops:
+def of_example(cfg: Data2VecConfig, example_shape: tuple[int, ...]) -> Flops:
     """The parts of an update that one example of this shape needs."""
-    trunk, room = cfg.trunk, frontend_of(cfg.modality)
-    tokens = Model(cfg).token_count(example_shape)
+    trunk, frontend = cfg.trunk, cfg.frontend
+    tokens = frontend.token_count(example_shape)
     hidden = masking.hidden_most(cfg.mask, tokens)
     visible = tokens - hidden if cfg.mask.hide == "remove" else tokens
-    forwards, backwards = room.multiply_adds(cfg.frontend, example_shape, trunk.width)
+    forwards, backwards = frontend.multiply_adds(example_shape, trunk.width)
     positions = tokens * _conv_positions(cfg)
     views = cfg.mask.views
     own = 0 if cfg.teacher.sees == "tokens" else forwards
@@ -42,14 +41,7 @@ def of_example(cfg: ModelConfig, example_shape: tuple[int, ...]) -> Flops:
     )
 
 
-def of_update(student: int, teacher: int) -> float:
-    """Element-wise operations of the optimiser and of the teacher that follows, for so many
-    parameters: norm and clipping 3, moments 7, step 6, decay 2, and 3 for the average.
-    """
-    return 18.0 * student + 3.0 * teacher
-
-
-def _blocks(cfg: ModelConfig, tokens: int) -> int:
+def _blocks(cfg: Data2VecConfig, tokens: int) -> int:
     """Multiply-adds of prenet and trunk for one row of so many tokens and the prefix."""
     trunk, rows = cfg.trunk, tokens + cfg.trunk.prefix_tokens
     attention = 4 * rows * trunk.width**2 + 2 * rows**2 * trunk.width
@@ -57,7 +49,7 @@ def _blocks(cfg: ModelConfig, tokens: int) -> int:
     return (trunk.prenet_depth + trunk.depth) * (attention + mlp)
 
 
-def _conv_positions(cfg: ModelConfig) -> int:
+def _conv_positions(cfg: Data2VecConfig) -> int:
     """Multiply-adds per token."""
     place, width = cfg.positions, cfg.trunk.width
     if place.add != "conv":
@@ -65,10 +57,10 @@ def _conv_positions(cfg: ModelConfig) -> int:
     return place.conv_layers * place.conv_kernel * width**2 // place.conv_groups
 
 
-def _decoder(cfg: ModelConfig, tokens: int, hidden: int) -> int:
+def _decoder(cfg: Data2VecConfig, tokens: int, hidden: int) -> int:
     """Multiply-adds of one view: convolutions everywhere, projections at the hidden places."""
     decoder, width, total = cfg.decoder, cfg.trunk.width, 0
-    window = decoder.kernel ** (2 if cfg.frontend.grid else 1)
+    window = decoder.kernel ** len(cfg.frontend.grid)
     for _ in range(decoder.layers):
         total += tokens * window * width * decoder.width // decoder.groups
         width = decoder.width

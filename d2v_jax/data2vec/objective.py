@@ -1,123 +1,151 @@
-"""One recipe's question and its mark: targets from the teacher, loss and health of an answer."""
+"""data2vec as an objective: mask, predict what the teacher makes of the whole, let it follow."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from d2v_jax.common import schedules, trees
+from d2v_jax.common.rng import Keys
 from d2v_jax.common.trees import Tree
-from d2v_jax.data2vec import loss, teacher
-from d2v_jax.data2vec.loss import Mean
-from d2v_jax.data2vec.model import Inputs, Model, Predictions, Tokens
-from d2v_jax.data2vec.targets import make_targets
-from d2v_jax.encoder import masking
+from d2v_jax.data2vec import ablate, config, flops, health, loss, targets, teacher
+from d2v_jax.data2vec.config import Data2VecConfig
+from d2v_jax.data2vec.model import Model
+from d2v_jax.data2vec.views import in_parts
+from d2v_jax.encoder import objective
 from d2v_jax.encoder.masking import Mask
+from d2v_jax.encoder.objective import Batch, Fact, Metrics
+from d2v_jax.frontends.frontend import Inputs
 
 
-def teacher_targets(
-    model: Model, student: Tree, teacher_tree: Tree, inputs: Inputs, tokens: Tokens, mask: Mask
-) -> jax.Array:
-    """What the teacher makes of the whole input -> targets_btd, without gradient or dropout.
+class Drawn(NamedTuple):
+    """What is asked of the student: the inputs, and what of them each view hides."""
 
-    It is shown the student's tokens, or the inputs through its own or borrowed frontend.
-    Gradients are stopped where numbers enter: at the parameters and at the tokens.
-    """
-    params = teacher.overlay(student, teacher_tree)
-    match model.cfg.teacher.sees:
-        case "inputs":
-            tokens = model.tokens(params, inputs)
-        case "hidden":
-            tokens = model.tokens(params, model.hidden_inputs(inputs, mask))
-    layers = model.contextualize(params, jax.lax.stop_gradient(tokens)).trunk.layers
-    return make_targets(layers, model.cfg.trunk.prefix_tokens, model.cfg.targets)
+    inputs: Inputs
+    mask: Mask
 
 
-def hidden_targets(targets_btd: jax.Array, mask: Mask) -> jax.Array:
-    """Each view's targets at its hidden places -> [n, u, d]."""
-    batch = targets_btd.shape[0]
-    ids_bmu = mask.hidden_ids_nu.reshape(batch, -1, mask.hidden_ids_nu.shape[1])
-    return masking.gather(targets_btd, ids_bmu)
+@dataclasses.dataclass(frozen=True)
+class Objective(objective.Objective):
+    """v1 and v2, all modalities. The trained tree is the student, the carried one the teacher."""
 
+    cfg: Data2VecConfig
+    kind: type[Model] = Model
 
-def counts(model: Model, mask: Mask) -> dict[str, jax.Array]:
-    """What each term of the loss is divided by: a sum over the whole batch (T23)."""
-    whole = {"regression": mask.weight_nu.sum()}
-    if model.cfg.loss.cls_weight:
-        whole["cls"] = jnp.float32(mask.hidden_nt.shape[0])
-    return whole
+    sections: ClassVar[type] = Data2VecConfig
+    params_name: ClassVar[str] = "student"
+    carried_name: ClassVar[str] = "teacher"
+    shown: ClassVar[tuple[str, ...]] = ("target_std",)
+    optional: ClassVar[tuple[str, ...]] = ("decoder", "mask")
+    parts: ClassVar[tuple[str, ...]] = tuple(ablate.WITHOUT)
+    carried_operations: ClassVar[float] = 3.0  # of a moving average
 
+    @property
+    def model(self) -> Model:
+        return self.kind(self.cfg)
 
-def losses(
-    model: Model,
-    predictions: Predictions,
-    targets_btd: jax.Array,
-    targets_nud: jax.Array,
-    mask: Mask,
-    whole: dict[str, jax.Array],
-) -> tuple[jax.Array, dict[str, Mean]]:
-    """The scalar to minimise and its terms as (sum, count) (REFERENCE §3.2, T21).
+    @property
+    def dtype(self) -> str:
+        return self.cfg.trunk.dtype
 
-    `whole` holds the `counts` of the whole batch, of which these may be a part: the scalars of
-    all parts add up.
-    """
-    cfg = model.cfg.loss
-    terms = {"regression": loss.distance(predictions.hidden_nud, targets_nud, mask.weight_nu, cfg)}
-    weights = {"regression": 1.0}
-    if cfg.cls_weight:
-        views = predictions.prefix_npd.shape[0] // targets_btd.shape[0]
-        mean_nd = jnp.repeat(targets_btd.mean(1), views, axis=0)
-        every_n = jnp.ones(len(mean_nd))
-        terms["cls"] = loss.distance(predictions.prefix_npd[:, -1], mean_nd, every_n, cfg)
-        weights["cls"] = cfg.cls_weight
-    total = sum(weights[name] * terms[name][0] / whole[name] for name in terms)
-    return total, terms
+    @property
+    def loops(self) -> bool:
+        return self.cfg.trunk.scan or self.cfg.mask.micro_views > 1
 
+    @property
+    def encoder(self) -> Data2VecConfig:
+        return self.cfg
 
-def health(
-    predictions_nud: jax.Array,
-    targets_nud: jax.Array,
-    targets_btd: jax.Array,
-    mask: Mask,
-    padding_bt: jax.Array | None,
-) -> dict[str, Mean]:
-    """Is the student still learning something? All as (sum, count).
+    def init(self, key: jax.Array, example_shape: tuple[int, ...]) -> dict[str, Any]:
+        return self.model.init(key, example_shape)
 
-    target_std, prediction_std: mean over channels of the std over hidden places; near zero
-    means collapse (REFERENCE §3.2, monitors). position_share: how much of the targets'
-    variance the position alone explains; near one means that every example has the same
-    targets, and the features are worthless though the loss is low.
-    """
-    one = jnp.float32(1)
-    return {
-        "target_std": (channel_std(targets_nud, mask.weight_nu), one),
-        "prediction_std": (channel_std(predictions_nud, mask.weight_nu), one),
-        "position_share": position_share(targets_btd, padding_bt),
-        "hidden_share": (mask.hidden_nt.mean(dtype=jnp.float32), one),
-    }
+    def carry(self, params: Tree) -> dict[str, Any]:
+        return teacher.start(params, self.cfg.teacher.owns)
 
+    def draw(self, random: Keys, batch: Batch) -> Drawn:
+        inputs = self.model.prepare(batch)
+        tokens = self.model.token_count(inputs.values.shape[1:])
+        keys = random.named("mask").views(self.cfg.mask.views)
+        return Drawn(inputs, self.model.draw_mask(keys, tokens, self.model.padding(inputs)))
 
-def channel_std(x: jax.Array, weight: jax.Array) -> jax.Array:
-    """Mean over channels of sqrt(unbiased variance over everything else + 1e-6)."""
-    flat, weight = x.reshape(-1, x.shape[-1]), weight.reshape(-1, 1)
-    count = weight.sum()
-    mean = (flat * weight).sum(0) / count
-    variance = (jnp.square(flat - mean) * weight).sum(0) / jnp.maximum(count - 1, 1)
-    return jnp.sqrt(variance + 1e-6).mean()
+    def counts(self, drawn: Drawn) -> dict[str, jax.Array]:
+        return loss.counts(self.cfg.loss, drawn.mask)
 
+    def loss(
+        self,
+        params: Tree,
+        carried: Tree,
+        drawn: Drawn,
+        random: Keys,
+        whole: Mapping[str, jax.Array],
+        step: jax.Array,
+    ) -> tuple[jax.Array, Metrics]:
+        del step
+        model, (inputs, mask) = self.model, drawn
+        tokens = model.tokens(params, model.hide_inputs(inputs, mask), random.named("tokens"))
+        with jax.named_scope("teacher"):
+            targets_btd = targets.teacher_targets(model, params, carried, inputs, tokens, mask)
 
-def position_share(targets_btd: jax.Array, padding_bt: jax.Array | None = None) -> Mean:
-    """1 - variance across examples at a fixed position / total variance; count 0 for one example.
+        def answer(mask: Mask, random: Keys) -> tuple[jax.Array, Metrics]:
+            """What the student makes of some of the views."""
+            targets_nud = targets.hidden_targets(targets_btd, mask)
+            with jax.named_scope("student"):
+                predictions = model.predict(params, tokens, mask, random)
+            total, terms = loss.losses(
+                self.cfg.loss, predictions, targets_btd, targets_nud, mask, whole
+            )
+            state = health.health(
+                predictions.hidden_nud, targets_nud, targets_btd, mask, model.padding(inputs)
+            )
+            return total, terms | state
 
-    Both variances are unbiased under "no effect of position", so the share is 0 on average
-    for targets that ignore position, whatever the batch size. Padding does not count.
-    """
-    shape = targets_btd.shape[:2]
-    weight = jnp.ones(shape) if padding_bt is None else (~padding_bt).astype(jnp.float32)
-    weight_bt1 = weight[:, :, None]
-    per_position_t1 = weight_bt1.sum(0)
-    count = weight.sum()
-    mean_td = (targets_btd * weight_bt1).sum(0) / jnp.maximum(per_position_t1, 1)
-    mean_d = (targets_btd * weight_bt1).sum((0, 1)) / jnp.maximum(count, 1)
-    freedom = jnp.maximum(per_position_t1 - 1, 0).sum()
-    within = (jnp.square(targets_btd - mean_td) * weight_bt1).sum() / jnp.maximum(freedom, 1)
-    total = (jnp.square(targets_btd - mean_d) * weight_bt1).sum() / jnp.maximum(count - 1, 1)
-    known = (freedom > 0).astype(jnp.float32)
-    return known * (1 - within / jnp.maximum(total, 1e-12)), known
+        keys = random.named("encoder").views(self.cfg.mask.views)
+        return in_parts(answer, mask, keys, len(targets_btd), self.cfg.mask.micro_views)
+
+    def after(self, carried: Tree, params: Tree, step: jax.Array) -> tuple[Tree, Metrics]:
+        follow = self.cfg.teacher
+        decay = schedules.linear_ramp(follow.decay_start, follow.decay_end, follow.decay_steps)
+        rate = decay(step)
+        return teacher.move(carried, params, rate), {"teacher_decay": (rate, jnp.float32(1))}
+
+    def check(self, example_shapes: tuple[tuple[int, ...], ...]) -> None:
+        config.check(self.cfg, example_shapes)
+
+    def adopt(self, params: Tree, carried: Tree | None) -> tuple[dict[str, Any], str]:
+        """The checkpoint's own teacher, or a copy of the student (`teacher.starts_as`)."""
+        owns = self.cfg.teacher.owns
+        if self.cfg.teacher.starts_as == "student" or carried is None:
+            return jax.device_get(teacher.start(params, owns)), "the teacher starts as the student"
+        # What a teacher of theirs does not average is the student's.
+        owned = {part: carried.get(part, params[part]) for part in owns}
+        borrowed = [part for part in owns if part not in carried]
+        words = f" (from the student: {', '.join(borrowed)})" if borrowed else ""
+        return owned, f"teacher: {', '.join(owns)}{words}"
+
+    def troubles(self, record: Mapping[str, float], warm: bool) -> dict[str, str]:
+        return health.troubles(record, warm)
+
+    def system(self, modality: str) -> str:
+        """ "v1_audio" ... "v2_text"."""
+        return f"{'v2' if self.cfg.mask.hide == 'remove' else 'v1'}_{modality}"
+
+    def facts(self, params: Tree, carried: Tree | None) -> Sequence[Fact]:
+        encoder = {part: tree for part, tree in params.items() if part != "decoder"}
+        decoder = "the student without its decoder"
+        if "decoder" not in params:
+            decoder = "there is no decoder"
+        return [
+            Fact("student", trees.count(params), "parameters"),
+            Fact("encoder", trees.count(encoder), f"({decoder})"),
+            Fact("teacher", trees.count(carried), f"owned: {', '.join(carried)}")
+            if carried
+            else Fact("teacher", 0, "none in this checkpoint"),
+        ]
+
+    def arithmetic(self, example_shape: tuple[int, ...]) -> dict[str, float]:
+        return flops.of_example(self.cfg, example_shape)._asdict()
+
+    def without(self, part: str) -> "Objective":
+        return dataclasses.replace(self, kind=ablate.WITHOUT[part])

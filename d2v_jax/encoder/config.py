@@ -1,40 +1,56 @@
-"""What an encoder is: the fields its parts read. `configs/base.py` explains each."""
+"""What an encoder is: the sections of a recipe that its parts read (configs/base.py)."""
 
 import dataclasses
+from typing import Protocol
+
+from d2v_jax.common.checks import require
+from d2v_jax.common.fields import (
+    anything,
+    below_one,
+    not_negative,
+    one_of,
+    positive,
+    require_multiple,
+)
+from d2v_jax.encoder import masking
+from d2v_jax.encoder.masking import MaskConfig
+from d2v_jax.frontends.frontend import Frontend, grid_shape
+from d2v_jax.nn import initializers
+from d2v_jax.nn.trunk import REMAT
 
 
 @dataclasses.dataclass(frozen=True)
 class PositionsConfig:
-    add: str
-    bias: str
-    conv_layers: int
-    conv_kernel: int
-    conv_groups: int
-    zero_padding: str
+    add: str = one_of("sincos", "conv", "none")
+    bias: str = one_of("alibi", "relative", "relative_per_block", "none")
+    conv_layers: int = positive()
+    conv_kernel: int = positive()
+    conv_groups: int = positive()
+    zero_padding: str = one_of("each_layer", "input", "never")
 
 
 @dataclasses.dataclass(frozen=True)
 class TrunkConfig:
-    width: int
-    heads: int
-    prenet_depth: int
-    depth: int
-    mlp_ratio: float
-    block: str
-    input_norm: bool
-    output_norm: bool
-    norm_eps: float
-    prefix_tokens: int
-    layer_scale: float
-    init: str
-    input_dropout: float
-    dropout: float
-    attention_dropout: float
-    drop_path: float
-    layer_drop: float
-    remat: str
-    scan: bool
-    dtype: str
+    width: int = positive()
+    heads: int = positive()
+    prenet_depth: int = not_negative()
+    depth: int = positive()
+    mlp_ratio: float = positive()
+    block: str = one_of("post_norm", "pre_norm")
+    input_norm: bool = anything()
+    output_norm: bool = anything()
+    norm_eps: float = positive()
+    prefix_tokens: int = not_negative()
+    layer_scale: float = not_negative()
+    init: str = one_of(*initializers.NAMED)
+    input_dropout: float = below_one()
+    dropout: float = below_one()
+    attention_dropout: float = below_one()
+    drop_path: float = below_one()
+    layer_drop: float = below_one()
+    remat: str = one_of(*REMAT, free=True)
+    scan: bool = anything(free=True)
+    dtype: str = one_of("float32", "bfloat16")
 
     @property
     def hidden(self) -> int:
@@ -42,12 +58,76 @@ class TrunkConfig:
         return int(self.width * self.mlp_ratio)
 
 
-@dataclasses.dataclass(frozen=True)
-class MaskConfig:
-    hide: str
-    kind: str
-    share: float
-    adjust: float
-    block: int
-    neighbours: int
-    views: int
+class EncoderConfig(Protocol):
+    """What a record must have to describe an encoder; objectives with one are such records."""
+
+    frontend: Frontend
+    positions: PositionsConfig
+    trunk: TrunkConfig
+    mask: MaskConfig
+
+
+def check(cfg: EncoderConfig, example_shapes: tuple[tuple[int, ...], ...]) -> None:
+    """Raises `ConfigError` for combinations of the encoder's sections that cannot work."""
+    cfg.frontend.check()
+    _check_trunk(cfg)
+    _check_masks(cfg, example_shapes)
+
+
+def _check_trunk(cfg: EncoderConfig) -> None:
+    trunk, positions, grid = cfg.trunk, cfg.positions, cfg.frontend.grid
+    require_multiple("trunk.width", trunk.width, "trunk.heads", trunk.heads)
+    relative = positions.bias.startswith("relative")
+    require(
+        not relative or (len(grid) == 2 and None not in grid),
+        f"positions.bias={positions.bias!r} needs tokens on a grid of two known sides, as images "
+        f"have; these stand as {shown(grid)}",
+    )
+    require(
+        positions.add != "sincos" or len(grid) > 1,
+        f"positions.add={positions.add!r} needs tokens on a grid, as images have; these stand "
+        "in a row",
+    )
+    if positions.add == "sincos":
+        parts = 2 * len(grid)
+        require(
+            trunk.width % parts == 0,
+            f"trunk.width={trunk.width} is not a multiple of {parts}, as sin-cos positions need",
+        )
+    require(
+        not relative or trunk.prefix_tokens == 1,
+        f"positions.bias={positions.bias!r} needs trunk.prefix_tokens=1 (cls), not "
+        f"{trunk.prefix_tokens}",
+    )
+    if positions.add == "conv":
+        require_multiple("trunk.width", trunk.width, "positions.conv_groups", positions.conv_groups)
+
+
+def _check_masks(cfg: EncoderConfig, example_shapes: tuple[tuple[int, ...], ...]) -> None:
+    mask, frontend = cfg.mask, cfg.frontend
+    require(0 < mask.share < 1, f"mask.share={mask.share} must lie between 0 and 1")
+    require(
+        mask.hide != "remove" or mask.kind in masking.EXACT,
+        f"mask.kind={mask.kind!r} hides a varying number of tokens; mask.hide='remove' needs one "
+        f"of {', '.join(masking.EXACT)}",
+    )
+    require(
+        mask.hide == "remove" or mask.views == 1,
+        f"mask.views={mask.views}: more than one view needs mask.hide='remove'",
+    )
+    require(
+        mask.hide != "input" or frontend.hides_inputs,
+        f"mask.hide='input' replaces ids and needs text, not {frontend.modality}",
+    )
+    require_multiple("mask.views", mask.views, "mask.micro_views", mask.micro_views)
+    for shape in example_shapes:
+        tokens = frontend.token_count(shape)
+        require(tokens > 1, f"examples of shape {shape} become {tokens} tokens; use longer ones")
+        masking.check(mask, grid_shape(frontend.grid, tokens))
+
+
+def shown(grid: tuple[int | None, ...]) -> str:
+    """(None,) -> "a row"; (8, None) -> "8 x t"."""
+    if len(grid) == 1:
+        return "a row"
+    return " x ".join("t" if side is None else str(side) for side in grid)

@@ -1,18 +1,36 @@
 """Which tokens a view hides. Drawn on the device, blind to batch neighbours."""
 
+import dataclasses
+import math
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from d2v_jax.common.checks import require
+from d2v_jax.common.fields import anything, one_of, positive
 from d2v_jax.common.rng import Keys
 from d2v_jax.encoder import samplers
-from d2v_jax.encoder.config import MaskConfig
 
 # Kinds that hide the same number of tokens from every view, as "remove" needs.
 EXACT = ("blocks", "inverse_blocks", "random")
 KINDS = (*EXACT, "spans", "clipped_spans", "beit")
+GRIDS = ("inverse_blocks", "beit")  # kinds that draw on a grid
+EXACTLY = jax.lax.Precision.HIGHEST  # numbers are moved, not rounded
+
+
+@dataclasses.dataclass(frozen=True)
+class MaskConfig:
+    """Fields: configs/base.py."""
+
+    hide: str = one_of("remove", "replace", "input")
+    kind: str = one_of(*KINDS)
+    share: float = anything()
+    adjust: float = anything()
+    block: int = positive()
+    neighbours: int = positive()
+    views: int = positive()
+    micro_views: int = positive(free=True)
 
 
 class Mask(NamedTuple):
@@ -59,11 +77,11 @@ def hidden_most(cfg: MaskConfig, tokens: int) -> int:
     return most
 
 
-def block_count(cfg: MaskConfig, tokens: int) -> int:
+def block_count(cfg: MaskConfig, shape: tuple[int, ...]) -> int:
     """Blocks drawn before trimming: int(T * (share + adjust) / block area) (§9.3, §10.3)."""
-    share, area = cfg.share, cfg.block
+    tokens, share, area = math.prod(shape), cfg.share, cfg.block
     if cfg.kind == "inverse_blocks":
-        share, area = 1 - cfg.share, cfg.block**2
+        share, area = 1 - cfg.share, cfg.block ** len(shape)
     blocks = int(tokens * (share + cfg.adjust) / area)
     require(
         blocks > 0,
@@ -73,24 +91,44 @@ def block_count(cfg: MaskConfig, tokens: int) -> int:
     return blocks
 
 
-def draw(cfg: MaskConfig, keys: Keys, tokens: int, lengths_n: jax.Array | None = None) -> Mask:
-    """Draws the mask of each view from its own key.
+def check(cfg: MaskConfig, shape: tuple[int, ...]) -> None:
+    """Raises `ConfigError` where such masks cannot be drawn on a grid of tokens."""
+    hidden_most(cfg, math.prod(shape))
+    if cfg.kind in GRIDS:
+        require(
+            len(shape) > 1 if cfg.kind == "inverse_blocks" else len(shape) == 2,
+            f"mask.kind={cfg.kind!r} draws on a grid and needs images, or others whose tokens "
+            "have rows and columns",
+        )
+        least = cfg.block if cfg.kind == "inverse_blocks" else cfg.block**0.5
+        require(
+            least <= min(shape),
+            f"mask.block={cfg.block} is larger than the {' x '.join(map(str, shape))} grid of "
+            "patches; lower it or raise data.image_size / frontend.patch_size",
+        )
+    if cfg.kind in ("blocks", "inverse_blocks"):
+        block_count(cfg, shape)
+
+
+def draw(
+    cfg: MaskConfig, keys: Keys, shape: tuple[int, ...], lengths_n: jax.Array | None = None
+) -> Mask:
+    """Draws the mask of each view from its own key; tokens stand row-major on a grid of `shape`.
 
     `lengths_n` counts the tokens in front that are not padding; only the span kinds heed it.
-    A picture's tokens are a square grid, row-major.
     """
-    most, side = hidden_most(cfg, tokens), round(tokens**0.5)
+    tokens = math.prod(shape)
+    most = hidden_most(cfg, tokens)
     if lengths_n is None:
         lengths_n = jnp.full(keys.each_n.shape, tokens)
 
     def one(key: jax.Array, length: jax.Array) -> jax.Array:
         match cfg.kind:
             case "blocks":
-                scores_t = samplers.blocks(key, tokens, block_count(cfg, tokens), cfg.block)
+                scores_t = samplers.blocks(key, tokens, block_count(cfg, shape), cfg.block)
                 return samplers.highest(scores_t, most)
             case "inverse_blocks":
-                blocks = block_count(cfg, tokens)
-                scores_t = samplers.squares(key, side, blocks, cfg.block)
+                scores_t = samplers.cubes(key, shape, block_count(cfg, shape), cfg.block)
                 return ~samplers.highest(scores_t, tokens - most)
             case "random":
                 return samplers.highest(jax.random.uniform(key, (tokens,)), most)
@@ -101,20 +139,31 @@ def draw(cfg: MaskConfig, keys: Keys, tokens: int, lengths_n: jax.Array | None =
             case "clipped_spans":
                 return samplers.spans(key, tokens, length, cfg.share, cfg.block, clipped=True)
             case "beit":
-                return samplers.rectangles(key, side, most, cfg.block)
+                return samplers.rectangles(key, shape, most, cfg.block)
         raise ValueError(cfg.kind)  # the recipe was checked
 
     return from_hidden(jax.vmap(one)(keys.each_n, lengths_n), most)
 
 
 def gather(tokens_btd: jax.Array, ids_bmk: jax.Array) -> jax.Array:
-    """Takes tokens by id for every view: -> [b * m, k, d]."""
+    """Takes tokens by id for every view: -> [b * m, k, d]. Nothing is rounded on the way.
+
+    A matrix product, whose way back is one too: accelerators are slow at adding to rows that they
+    have to look up. Numbers without a way back are taken by `take`.
+    """
     picks = jax.nn.one_hot(ids_bmk, tokens_btd.shape[1], dtype=tokens_btd.dtype)
-    taken = jnp.einsum("bmkt,btd->bmkd", picks, tokens_btd)
+    taken = jnp.einsum("bmkt,btd->bmkd", picks, tokens_btd, precision=EXACTLY)
     return taken.reshape(-1, *taken.shape[2:])
+
+
+def take(x_btd: jax.Array, ids_bmk: jax.Array) -> jax.Array:
+    """The same as `gather` without a matrix product, for what has no gradient."""
+    views = ids_bmk.shape[1]
+    ids_bk1 = ids_bmk.reshape(len(x_btd), -1, 1)
+    return jnp.take_along_axis(x_btd, ids_bk1, 1).reshape(len(x_btd) * views, -1, x_btd.shape[-1])
 
 
 def scatter(x_nvd: jax.Array, ids_nv: jax.Array, tokens: int) -> jax.Array:
     """The inverse of `gather` for one view each: -> [n, tokens, d], zero where nothing was put."""
     places = jax.nn.one_hot(ids_nv, tokens, dtype=x_nvd.dtype)
-    return jnp.einsum("nvt,nvd->ntd", places, x_nvd)
+    return jnp.einsum("nvt,nvd->ntd", places, x_nvd, precision=EXACTLY)

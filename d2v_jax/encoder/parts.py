@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 
 from d2v_jax.encoder.config import PositionsConfig, TrunkConfig
+from d2v_jax.frontends.frontend import Grid, grid_shape
 from d2v_jax.nn import initializers, positions
 
 # By `trunk.init` (REFERENCE §5.2, §6.2, §10.2).
@@ -42,19 +43,16 @@ class Positions(nn.Module):
 
     cfg: PositionsConfig
     trunk: TrunkConfig
-    grid: int | None
+    grid: Grid
 
     def setup(self) -> None:
-        place, trunk = self.cfg, self.trunk
-        match place.add:
-            case "sincos":
-                self.codes_td = positions.sincos_2d(self.grid, trunk.width)
-            case "conv":
-                self.conv = positions.ConvPositions(
-                    place.conv_layers, place.conv_kernel, place.conv_groups, trunk.dtype
-                )
-                nn.share_scope(self, self.conv)
-        match place.bias:
+        cfg, trunk = self.cfg, self.trunk
+        if cfg.add == "conv":
+            self.conv = positions.ConvPositions(
+                cfg.conv_layers, cfg.conv_kernel, cfg.conv_groups, trunk.dtype
+            )
+            nn.share_scope(self, self.conv)
+        match cfg.bias:
             case "alibi":
                 self.alibi_scale = self.param("alibi_scale", nn.initializers.ones, (trunk.heads,))
             case "relative":
@@ -68,7 +66,9 @@ class Positions(nn.Module):
         if padding_bt is not None and zero != "never":
             x_btd = jnp.where(padding_bt[:, :, None], 0, x_btd)
         if self.cfg.add == "sincos":
-            return x_btd + self.codes_td.astype(x_btd.dtype)
+            shape = grid_shape(self.grid, x_btd.shape[1])
+            codes_td = positions.sincos(shape, self.trunk.width)
+            return x_btd + codes_td.astype(x_btd.dtype)
         if self.cfg.add == "none":
             return x_btd
         seen_ntd = x_btd

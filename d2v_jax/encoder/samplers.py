@@ -3,6 +3,8 @@
 Each returns what is hidden [t], bool, or scores [t] of which the highest are taken.
 """
 
+import math
+
 import jax
 import jax.numpy as jnp
 
@@ -30,16 +32,22 @@ def blocks(key: jax.Array, tokens: int, count: int, block: int) -> jax.Array:
     return 2 * covered_t + jax.random.uniform(noise_key, (tokens,))
 
 
-def squares(key: jax.Array, grid: int, count: int, block: int) -> jax.Array:
-    """The same on a grid, with squares of `block` x `block` (REFERENCE §10.3)."""
+def cubes(key: jax.Array, shape: tuple[int, ...], count: int, block: int) -> jax.Array:
+    """The same on a row-major grid, with squares (or cubes) of side `block` (REFERENCE §10.3)."""
     centre_key, noise_key = jax.random.split(key)
-    centres_2b = jax.random.randint(centre_key, (2, count), 0, grid)
+    sides = jnp.array(shape)[:, None]
+    centres_sb = jax.random.randint(centre_key, (len(shape), count), 0, sides)
     offsets = jnp.arange(block) - block // 2
-    rows, columns = jnp.clip(centres_2b[:, :, None] + offsets, 0, grid - 1)
-    in_rows = jax.nn.one_hot(rows, grid).max(1)  # [count, grid]
-    in_columns = jax.nn.one_hot(columns, grid).max(1)
-    covered = jnp.einsum("by,bx->yx", in_rows, in_columns) > 0
-    return 2.0 * covered.reshape(-1) + jax.random.uniform(noise_key, (grid * grid,))
+    places = jnp.clip(centres_sb[:, :, None] + offsets, 0, sides[:, :, None] - 1)
+    inside = [jax.nn.one_hot(places[axis], side).max(1) for axis, side in enumerate(shape)]
+    letters = "xyzuvw"[: len(shape)]
+    covered = jnp.einsum(
+        ",".join(f"b{letter}" for letter in letters) + f"->{letters}",
+        *inside,
+        precision=jax.lax.Precision.HIGHEST,
+    )
+    tokens = math.prod(shape)
+    return 2.0 * (covered > 0).reshape(-1) + jax.random.uniform(noise_key, (tokens,))
 
 
 def spans(
@@ -79,9 +87,11 @@ def even_spans(
     return highest(jnp.where(hidden_mt[0], noise_t, -1), least)
 
 
-def rectangles(key: jax.Array, grid: int, target: int, least_area: int) -> jax.Array:
+def rectangles(
+    key: jax.Array, shape: tuple[int, int], target: int, least_area: int
+) -> jax.Array:
     """BEiT's rectangles until `target` cells are hidden or ten in a row do not fit (§6.3)."""
-    cells = jnp.arange(grid)
+    rows, columns = shape
 
     def attempt(key: jax.Array, hidden_yx: jax.Array, room: jax.Array):
         keys = jax.random.split(key, 4)
@@ -89,13 +99,13 @@ def rectangles(key: jax.Array, grid: int, target: int, least_area: int) -> jax.A
         log_aspect = jnp.log(ASPECT) * jax.random.uniform(keys[1], minval=-1, maxval=1)
         height = jnp.round(jnp.sqrt(area * jnp.exp(log_aspect)))
         width = jnp.round(jnp.sqrt(area / jnp.exp(log_aspect)))
-        top = jnp.floor(jax.random.uniform(keys[2]) * (grid - height + 1))
-        left = jnp.floor(jax.random.uniform(keys[3]) * (grid - width + 1))
-        inside_y = (cells >= top) & (cells < top + height)
-        inside_x = (cells >= left) & (cells < left + width)
+        top = jnp.floor(jax.random.uniform(keys[2]) * (rows - height + 1))
+        left = jnp.floor(jax.random.uniform(keys[3]) * (columns - width + 1))
+        inside_y = (jnp.arange(rows) >= top) & (jnp.arange(rows) < top + height)
+        inside_x = (jnp.arange(columns) >= left) & (jnp.arange(columns) < left + width)
         both = hidden_yx | (inside_y[:, None] & inside_x[None])
         new = both.sum() - hidden_yx.sum()
-        fits = (height < grid) & (width < grid) & (new > 0) & (new <= room)
+        fits = (height < rows) & (width < columns) & (new > 0) & (new <= room)
         return both, fits
 
     def more(carry):
@@ -112,5 +122,5 @@ def rectangles(key: jax.Array, grid: int, target: int, least_area: int) -> jax.A
         chosen = jnp.where(fits.any(), both[jnp.argmax(fits)], hidden_yx)
         return key, chosen, ~fits.any()
 
-    start = (key, jnp.zeros((grid, grid), bool), jnp.bool_(False))
+    start = (key, jnp.zeros(shape, bool), jnp.bool_(False))
     return jax.lax.while_loop(more, step, start)[1].reshape(-1)

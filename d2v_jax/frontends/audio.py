@@ -7,65 +7,69 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from d2v_jax.common.checks import require
+from d2v_jax.common.fields import anything, positive
 from d2v_jax.common.rng import Keys
+from d2v_jax.frontends import frontend
+from d2v_jax.frontends.frontend import Inputs
 from d2v_jax.nn import initializers
 from d2v_jax.nn.activation import gelu
 from d2v_jax.nn.dense import Dense
 from d2v_jax.nn.norm import LayerNorm, standardize
 
 ConvLayers = tuple[tuple[int, int, int], ...]  # (width, kernel, stride) each
-DTYPE = jnp.float32  # of inputs
 
 
 @dataclasses.dataclass(frozen=True)
-class AudioFrontend:
-    conv_layers: ConvLayers
-    norm_eps: float
-    grid = None  # tokens stand in a row
+class AudioFrontend(frontend.Frontend):
+    """Waves at 16 kHz -> frames. Fields: configs/audio.py."""
+
+    conv_layers: tuple[tuple[int, int, int], ...] = anything()
+    norm_eps: float = positive()
+
+    def build(self, width: int, dtype: str, init: str) -> nn.Module:
+        """The module (wave_bs, keys) -> tokens_btd; its initial values are its own."""
+        del init
+        return WaveEncoder(self.conv_layers, self.norm_eps, width, dtype)
+
+    def prepare(self, batch: Mapping[str, jax.Array]) -> Inputs:
+        """int16 crops with `offset` and `scale` [b] -> wave_bs float32.
+
+        Offset and scale standardise the whole utterance a crop comes from (REFERENCE §5.7).
+        """
+        centred_bs = batch["inputs"].astype(jnp.float32) - batch["offset"][:, None]
+        return Inputs(centred_bs * batch["scale"][:, None])
+
+    def token_count(self, example_shape: tuple[int, ...]) -> int:
+        """Frames of a wave of this many samples."""
+        return frame_count(example_shape[0], self.conv_layers)
+
+    def multiply_adds(self, example_shape: tuple[int, ...], width: int) -> tuple[int, int]:
+        """Samples need no gradient."""
+        (samples,), channels, each = example_shape, 1, []
+        for out, kernel, stride in self.conv_layers:
+            samples = (samples - kernel) // stride + 1
+            each.append(samples * kernel * channels * out)
+            channels = out
+        each.append(samples * channels * width)
+        return sum(each), 2 * sum(each) - each[0]
+
+    def padding(self, inputs: Inputs) -> jax.Array | None:
+        """Frames that do not lie wholly in the valid samples [b, t]."""
+        if inputs.lengths_b is None:
+            return None
+        frames_b = frame_count(inputs.lengths_b, self.conv_layers)
+        return jnp.arange(self.token_count(inputs.values.shape[1:])) >= frames_b[:, None]
+
+    def check(self) -> None:
+        layers = self.conv_layers
+        require(
+            len(layers) > 0 and all(number > 0 for layer in layers for number in layer),
+            f"frontend.conv_layers={layers} must be positive (width, kernel, stride) triples",
+        )
 
 
-def build(cfg: AudioFrontend, width: int, dtype: str, init: str) -> nn.Module:
-    """The module (wave_bs, keys) -> tokens_btd; its initial values are its own."""
-    del init
-    return WaveEncoder(cfg.conv_layers, cfg.norm_eps, width, dtype)
-
-
-def prepare(cfg: AudioFrontend, batch: Mapping[str, jax.Array]) -> jax.Array:
-    """int16 crops with `offset` and `scale` [b] -> wave_bs float32.
-
-    Offset and scale standardise the whole utterance a crop comes from (REFERENCE §5.7).
-    """
-    del cfg
-    centred_bs = batch["inputs"].astype(jnp.float32) - batch["offset"][:, None]
-    return centred_bs * batch["scale"][:, None]
-
-
-def token_count(cfg: AudioFrontend, example_shape: tuple[int, ...]) -> int:
-    """Frames of a wave of this many samples."""
-    return frame_count(example_shape[0], cfg.conv_layers)
-
-
-def multiply_adds(
-    cfg: AudioFrontend, example_shape: tuple[int, ...], width: int
-) -> tuple[int, int]:
-    """Of matrix products for one wave: forwards, and backwards; samples need no gradient."""
-    (samples,), channels, each = example_shape, 1, []
-    for out, kernel, stride in cfg.conv_layers:
-        samples = (samples - kernel) // stride + 1
-        each.append(samples * kernel * channels * out)
-        channels = out
-    each.append(samples * channels * width)
-    return sum(each), 2 * sum(each) - each[0]
-
-
-def padding(
-    cfg: AudioFrontend, wave_bs: jax.Array, lengths_b: jax.Array | None
-) -> jax.Array | None:
-    """Frames that do not lie wholly in the valid samples [b, t]."""
-    if lengths_b is None:
-        return None
-    frames_b = frame_count(lengths_b, cfg.conv_layers)
-    return jnp.arange(token_count(cfg, wave_bs.shape[1:])) >= frames_b[:, None]
+Frontend = AudioFrontend
 
 
 def frame_count(samples, conv_layers: ConvLayers):
@@ -101,7 +105,7 @@ class WaveConv(nn.Module):
 class WaveEncoder(nn.Module):
     """wave_bs -> tokens_btd: convolutions, layer norm, projection (REFERENCE §1.1, §1.2)."""
 
-    conv_layers: ConvLayers
+    conv_layers: tuple[tuple[int, int, int], ...] = anything()
     norm_eps: float
     width: int
     dtype: str

@@ -9,54 +9,65 @@ import jax
 import jax.numpy as jnp
 from einops import rearrange
 
+from d2v_jax.common.checks import require
+from d2v_jax.common.fields import anything, one_of, positive
 from d2v_jax.common.rng import Keys
+from d2v_jax.frontends import frontend
+from d2v_jax.frontends.frontend import Inputs
 from d2v_jax.nn import initializers
 from d2v_jax.nn.norm import standardize
 
-DTYPE = jnp.float32  # of inputs
-
 
 @dataclasses.dataclass(frozen=True)
-class ImageFrontend:
-    patch_size: int
-    image_size: int
-    channels: int
-    normalize: str
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
+class ImageFrontend(frontend.Frontend):
+    """Pixels -> patches. Fields: configs/image.py; size and channels are those of `data`."""
+
+    patch_size: int = positive()
+    image_size: int = positive()
+    channels: int = anything()
+    normalize: str = one_of("dataset", "crop")
+    mean: tuple[float, ...] = anything()
+    std: tuple[float, ...] = anything()
 
     @property
-    def grid(self) -> int:
-        """Patches along one side."""
-        return self.image_size // self.patch_size
+    def grid(self) -> tuple[int, int]:
+        """Patches along each side."""
+        side = self.image_size // self.patch_size
+        return side, side
+
+    def build(self, width: int, dtype: str, init: str) -> nn.Module:
+        """The module (image_byxc, keys) -> tokens_btd."""
+        return Patches(self.patch_size, width, dtype, init)
+
+    def prepare(self, batch: Mapping[str, jax.Array]) -> Inputs:
+        """uint8 pixels -> image_byxc float32."""
+        return Inputs(normalize(batch["inputs"], self.normalize, self.mean, self.std))
+
+    def token_count(self, example_shape: tuple[int, ...]) -> int:
+        """Patches of a picture (y, x, c)."""
+        return math.prod(side // self.patch_size for side in example_shape[:2])
+
+    def multiply_adds(self, example_shape: tuple[int, ...], width: int) -> tuple[int, int]:
+        """Pixels need no gradient."""
+        patches = self.token_count(example_shape)
+        once = patches * self.patch_size**2 * example_shape[2] * width
+        return once, once
+
+    def check(self) -> None:
+        size, patch, channels = self.image_size, self.patch_size, self.channels
+        require(
+            size % patch == 0,
+            f"data.image_size={size} is not a multiple of frontend.patch_size={patch}",
+        )
+        for name, values in (("mean", self.mean), ("std", self.std)):
+            require(
+                self.normalize != "dataset" or len(values) == channels,
+                f"frontend.{name}={values} must have data.channels={channels} entries",
+            )
+        require(all(s > 0 for s in self.std), f"frontend.std={self.std} must be positive")
 
 
-def build(cfg: ImageFrontend, width: int, dtype: str, init: str) -> nn.Module:
-    """The module (image_byxc, keys) -> tokens_btd."""
-    return Patches(cfg.patch_size, width, dtype, init)
-
-
-def prepare(cfg: ImageFrontend, batch: Mapping[str, jax.Array]) -> jax.Array:
-    """uint8 pixels -> image_byxc float32."""
-    return normalize(batch["inputs"], cfg.normalize, cfg.mean, cfg.std)
-
-
-def token_count(cfg: ImageFrontend, example_shape: tuple[int, ...]) -> int:
-    """Patches of a picture (y, x, c)."""
-    return math.prod(side // cfg.patch_size for side in example_shape[:2])
-
-
-def multiply_adds(
-    cfg: ImageFrontend, example_shape: tuple[int, ...], width: int
-) -> tuple[int, int]:
-    """Of matrix products for one picture: forwards, and backwards; pixels need no gradient."""
-    once = token_count(cfg, example_shape) * cfg.patch_size**2 * example_shape[2] * width
-    return once, once
-
-
-def padding(cfg: ImageFrontend, image_byxc: jax.Array, lengths_b: jax.Array | None) -> None:
-    """Pictures have none."""
-    del cfg, image_byxc, lengths_b
+Frontend = ImageFrontend
 
 
 def normalize(

@@ -1,62 +1,68 @@
 """Ids in, tokens with their positions out."""
 
 import dataclasses
-from collections.abc import Mapping
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from d2v_jax.common.checks import require
+from d2v_jax.common.fields import below_one, not_negative, one_of, positive
 from d2v_jax.common.rng import Keys
+from d2v_jax.frontends import frontend
+from d2v_jax.frontends.frontend import Inputs
 from d2v_jax.nn import initializers
 from d2v_jax.nn.dropout import dropout
 from d2v_jax.nn.norm import LayerNorm
 
-DTYPE = jnp.int32  # of inputs
-
 
 @dataclasses.dataclass(frozen=True)
-class TextFrontend:
-    vocab_size: int
-    positions: str
-    max_tokens: int
-    pad_id: int
-    mask_id: int
-    norm_eps: float
-    dropout: float
-    grid = None  # tokens stand in a row
+class TextFrontend(frontend.Frontend):
+    """Ids -> their embeddings. Fields: configs/text.py."""
+
+    vocab_size: int = positive()
+    positions: str = one_of("learned", "none")
+    max_tokens: int = positive()
+    pad_id: int = not_negative()
+    mask_id: int = not_negative()
+    norm_eps: float = positive()
+    dropout: float = below_one()
+
+    dtype = jnp.int32
+    hides_inputs = True
+
+    def build(self, width: int, dtype: str, init: str) -> nn.Module:
+        """The module (ids_bt, keys) -> tokens_btd."""
+        rows = self.max_tokens if self.positions == "learned" else None
+        return TextEmbedding(
+            self.vocab_size, rows, self.pad_id, self.norm_eps, self.dropout, width, dtype, init
+        )
+
+    def token_count(self, example_shape: tuple[int, ...]) -> int:
+        """As many as ids."""
+        return example_shape[0]
+
+    def padding(self, inputs: Inputs) -> jax.Array:
+        """Where the id is that of padding [b, t]."""
+        return inputs.values == self.pad_id
+
+    def hide(self, inputs: Inputs, hidden_bt: jax.Array) -> Inputs:
+        """`<mask>` for hidden ids."""
+        return Inputs(jnp.where(hidden_bt, self.mask_id, inputs.values))
+
+    def only(self, inputs: Inputs, hidden_bt: jax.Array) -> Inputs:
+        """The hidden ids, `<pad>` for all others."""
+        return Inputs(jnp.where(hidden_bt, inputs.values, self.pad_id))
+
+    def check(self) -> None:
+        for name, number in (("pad_id", self.pad_id), ("mask_id", self.mask_id)):
+            require(
+                number < self.vocab_size,
+                f"frontend.{name}={number} is outside frontend.vocab_size={self.vocab_size}",
+            )
 
 
-def build(cfg: TextFrontend, width: int, dtype: str, init: str) -> nn.Module:
-    """The module (ids_bt, keys) -> tokens_btd."""
-    return TextEmbedding(
-        cfg.vocab_size, cfg.max_tokens if cfg.positions == "learned" else None, cfg.pad_id,
-        cfg.norm_eps, cfg.dropout, width, dtype, init,
-    )  # fmt: skip
-
-
-def prepare(cfg: TextFrontend, batch: Mapping[str, jax.Array]) -> jax.Array:
-    """ids_bt int32, as they are."""
-    del cfg
-    return batch["inputs"]
-
-
-def token_count(cfg: TextFrontend, example_shape: tuple[int, ...]) -> int:
-    """As many as ids."""
-    del cfg
-    return example_shape[0]
-
-
-def multiply_adds(cfg: TextFrontend, example_shape: tuple[int, ...], width: int) -> tuple[int, int]:
-    """None: tables are looked up."""
-    del cfg, example_shape, width
-    return 0, 0
-
-
-def padding(cfg: TextFrontend, ids_bt: jax.Array, lengths_b: jax.Array | None) -> jax.Array:
-    """Where the id is that of padding."""
-    del lengths_b
-    return ids_bt == cfg.pad_id
+Frontend = TextFrontend
 
 
 class Embedding(nn.Module):

@@ -10,11 +10,9 @@ import jax
 import numpy as np
 
 from d2v_jax.common.checks import ConfigError
-from d2v_jax.data import synthetic
-from d2v_jax.data.config import batch_sizes
 from d2v_jax.train import state, step
 from d2v_jax.train.machine import mesh as meshes
-from d2v_jax.train.recipe.resolve import Config
+from d2v_jax.train.recipe.records import Config
 
 MIB = 2**20
 LARGEST = 8
@@ -36,7 +34,7 @@ def plan(config: Config) -> str:
     else is computed.
     """
     mesh = meshes.make_mesh(config.mesh)
-    sizes = batch_sizes(config.data, config.train.batch_size)
+    sizes = config.data.batch_sizes(config.train.batch_size)
     meshes.check_batch(sizes, config.train.micro_batches, mesh)
     shapes = jax.eval_shape(lambda: state.create(config))
     spread = meshes.state_sharding(shapes, mesh)
@@ -48,8 +46,9 @@ def plan(config: Config) -> str:
     worst = max(range(len(needs)), key=lambda i: needs[i].temp_size_in_bytes)
     batch, need = batches[worst], needs[worst]
     rows = [
-        ("student", _held(shapes.student, spread.student)),
-        ("teacher", _held(shapes.teacher, spread.teacher)),
+        (config.objective.params_name, _held(shapes.params, spread.params)),
+        *([(config.objective.carried_name, _held(shapes.carried, spread.carried))]
+          if shapes.carried else []),
         ("optimiser", _held(shapes.opt_state, spread.opt_state)),
         ("batch", _bytes(jax.tree.leaves(batch)) // mesh.devices.size),
         ("activations and gradients", need.temp_size_in_bytes),
@@ -76,15 +75,15 @@ def plan(config: Config) -> str:
     if flops := cost.get("flops"):
         lines += ["", f"{flops / 1e9:,.1f} GFLOP per step and device, as XLA counts"]
     lines += [
-        "", "To need less: mesh=fsdp:-1 (student, teacher, optimiser), train.micro_batches, "
-        "train.micro_views, trunk.remat=blocks (activations).",
+        "", "To need less: mesh=fsdp:-1 (parameters, optimiser), train.micro_batches, "
+        "mask.micro_views, trunk.remat=blocks (activations).",
     ]  # fmt: skip
     return "\n".join(lines)
 
 
 def abstract_batch(config: Config, shape: tuple[int, ...], size: int) -> dict[str, Any]:
     """The shapes of a batch as the loader delivers it."""
-    forms = synthetic.form(config.data, shape, size)
+    forms = config.data.form(shape, size)
     return {name: jax.ShapeDtypeStruct(*one) for name, one in forms.items()}
 
 

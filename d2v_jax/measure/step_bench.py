@@ -15,23 +15,22 @@ from jax.experimental.compilation_cache import compilation_cache
 
 from d2v_jax.common import trees
 from d2v_jax.common.checks import UserError
-from d2v_jax.data import synthetic
-from d2v_jax.data.config import AudioData, TextData, batch_sizes
-from d2v_jax.data2vec import flops
-from d2v_jax.measure import ablate, devices, plan
+from d2v_jax.measure import devices, plan
+from d2v_jax.measure.leave_out import compile_without
 from d2v_jax.train import state
-from d2v_jax.train.machine import allocator
 from d2v_jax.train.machine import mesh as meshes
-from d2v_jax.train.recipe.resolve import Config
+from d2v_jax.train.recipe.records import Config
 from d2v_jax.train.report import goodput
 
 log = logging.getLogger("d2v")
 
 BURST_S = 0.25  # least time of steps, or of matrix products, that are measured together
 ROUNDS = 5  # at least; in each, everything is measured once
-RATE = 16_000  # samples a second
 # Sides of the square products whose rate is the machine's; the fastest counts.
 SIDES = {"cpu": (1024, 2048, 4096), "gpu": (4096, 8192, 16384), "tpu": (4096, 8192)}
+
+# Element-wise operations per parameter: norm and clipping 3, moments 7, step 6, decay 2.
+OPTIMISER = 18.0
 
 Burst = Callable[[], float]  # runs for about `BURST_S`; -> seconds per unit
 
@@ -53,21 +52,24 @@ class Spread:
 class Arithmetic:
     """Floating-point operations of one step, all devices together."""
 
-    frontend: float
-    teacher: float
-    student: float
-    decoder: float
+    parts: dict[str, float]  # matrix products by part of the step, by hand
     update: float
-    products: float  # matrix products: the first four, by hand
     compiler: float  # of everything, as the compiler counts
+
+    @property
+    def products(self) -> float:
+        """Of all matrix products."""
+        return sum(self.parts.values())
 
     @staticmethod
     def of(setting: "Setting", lowered: jax.stages.Lowered) -> "Arithmetic":
-        each = flops.of_example(setting.config.model, setting.example_shape)
-        parts = [setting.examples * part for part in each]
-        sizes = trees.count(setting.shapes.student), trees.count(setting.shapes.teacher)
+        objective, shapes = setting.config.objective, setting.shapes
+        each = objective.arithmetic(setting.example_shape)
+        parts = {name: setting.examples * flops for name, flops in each.items()}
+        update = OPTIMISER * trees.count(shapes.params)
+        update += objective.carried_operations * trees.count(shapes.carried)
         counted = (lowered.cost_analysis() or {}).get("flops", math.nan)
-        return Arithmetic(*parts, flops.of_update(*sizes), sum(parts), counted)
+        return Arithmetic(parts, update, counted)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,15 +112,15 @@ class Setting:
     """A recipe's step on a batch of noise, of the longest examples that the recipe has."""
 
     def __init__(self, config: Config, without: str | None = None):
-        """`without` one of `ablate.WITHOUT`, or "update"."""
+        """`without` one of the objective's `parts`, or "update"."""
         self.config = config
         self.mesh = meshes.make_mesh(config.mesh)
-        sizes = batch_sizes(config.data, config.train.batch_size)
+        sizes = config.data.batch_sizes(config.train.batch_size)
         meshes.check_batch(sizes, config.train.micro_batches, self.mesh)
         self.example_shape, self.examples = config.data.example_shapes[-1], sizes[-1]
         self.shapes = jax.eval_shape(lambda: state.create(config))
         self.spread = meshes.state_sharding(self.shapes, self.mesh)
-        self._jitted = ablate.compile_without(without, config, self.mesh, self.spread)
+        self._jitted = compile_without(without, config, self.mesh, self.spread)
         self._keeps = without == "update"
 
     def lower(self) -> jax.stages.Lowered:
@@ -128,8 +130,7 @@ class Setting:
     def ready(self, program: jax.stages.Compiled) -> Burst:
         """Allocates everything and warms up."""
         config, data = self.config, self.config.data
-        vocab = config.model.frontend.mask_id if isinstance(data, TextData) else 0
-        batch = synthetic.batch(data, self.example_shape, self.examples, vocab)
+        batch = data.noise(self.example_shape, self.examples, config.frontend)
         batch = meshes.put(batch, meshes.batch_sharding(self.mesh))
         held = jax.jit(lambda: state.create(config), out_shardings=self.spread)()
 
@@ -164,7 +165,6 @@ def bench(
     `other`: a second setting and what to call it. With `parts` the step is measured without each
     of its parts too. Raises `UserError` where a step needs more memory than there is.
     """
-    allocator.keep_freed_memory()
     setting = Setting(config)
     log.info("compiling the step, twice: from nothing and from the cache ...")
     program, lowered, compiling = compile_twice(setting)
@@ -172,9 +172,9 @@ def bench(
     settings = [("step", setting)]
     if other:
         settings.append(("other", Setting(other[0])))
-    names = (*ablate.WITHOUT, "update") if parts else ()
+    names = (*config.objective.parts, "update") if parts else ()
     settings += [(name, Setting(config, name)) for name in names]
-    bursts: dict[str, Burst] = {"matmul": matmul(config.model.trunk.dtype)}
+    bursts: dict[str, Burst] = {"matmul": matmul(config.objective.dtype)}
     for name, one in settings:
         if one is not setting:
             log.info("compiling %s ...", "the other setting" if name == "other" else
@@ -189,7 +189,7 @@ def bench(
     count = setting.mesh.devices.size
     rates = [count / each for each in rounds["matmul"]]
     device = setting.mesh.devices.flat[0]
-    peak = devices.peak_flops(device, config.model.trunk.dtype)
+    peak = devices.peak_flops(device, config.objective.dtype)
     compared = None
     if other:
         per_example = setting.examples / settings[1][1].examples
@@ -287,8 +287,6 @@ def rates(config: Config, result: Result) -> Iterator[tuple[str, float]]:
     per_s = 1 / result.step_s.median
     yield "steps/s", per_s
     yield "examples/s", per_s * result.examples
-    match config.data:
-        case AudioData():
-            yield "seconds of sound/s", per_s * result.examples * result.example_shape[0] / RATE
-        case TextData():
-            yield "tokens/s", per_s * result.examples * result.example_shape[0]
+    if counted := config.data.rate(result.example_shape):
+        unit, count = counted
+        yield f"{unit}/s", per_s * result.examples * count

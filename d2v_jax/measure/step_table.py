@@ -2,6 +2,7 @@
 
 import dataclasses
 import datetime
+import math
 import pathlib
 import platform
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ import jax
 
 from d2v_jax.measure.step_bench import Result, Spread, rates
 from d2v_jax.train import run
-from d2v_jax.train.recipe.resolve import Config
+from d2v_jax.train.recipe.records import Config
 
 WIDTH = 50  # characters of a whole step's bar
 GFLOP, MIB = 1e9, 2**20
@@ -28,6 +29,7 @@ def record(config: Config, result: Result) -> dict[str, Any]:
         "code": facts["code"],
         "versions": facts["versions"],
         **dataclasses.asdict(result),
+        "products": result.arithmetic.products,
         "rates": dict(rates(config, result)),
         "fields": facts["recipe"],
     }
@@ -51,16 +53,17 @@ def table(config: Config, result: Result) -> str:
 def _lines(config: Config, result: Result) -> Iterator[str]:
     shape = "x".join(map(str, result.example_shape))
     yield (f"{config.recipe}: {result.examples} examples of {shape}, "
-           f"{config.model.trunk.dtype}, on {jax.device_count()} device(s): "
+           f"{config.objective.dtype}, on {jax.device_count()} device(s): "
            f"{device_name()}")  # fmt: skip
     arithmetic = result.arithmetic
     yield ""
     yield "GFLOP of one step"
-    for part in ("frontend", "teacher", "student", "decoder", "update"):
-        yield f"  {part:26}{getattr(arithmetic, part) / GFLOP:12,.2f}"
+    for part, flops in (*arithmetic.parts.items(), ("update", arithmetic.update)):
+        yield f"  {part:26}{flops / GFLOP:12,.2f}"
     yield f"  {'matrix products':26}{arithmetic.products / GFLOP:12,.2f}"
-    ratio = arithmetic.compiler / arithmetic.products
-    note = "loops once" if _loops(config) else f"{ratio:.2f} times as many"
+    loops = config.train.micro_batches > 1 or config.objective.loops
+    ratio = arithmetic.compiler / arithmetic.products if arithmetic.products else math.nan
+    note = "loops once" if loops else f"{ratio:.2f} times as many"
     yield (f"  {'the compiler counts':26}{arithmetic.compiler / GFLOP:12,.2f}   "
            f"everything, masks and norms too: {note}")  # fmt: skip
     yield ""
@@ -102,11 +105,6 @@ def bars(result: Result) -> Iterator[str]:
         share = seconds / whole
         bar = "#" * round(WIDTH * max(share, 0))
         yield f"  {name:10}{1000 * seconds:10,.1f} ms {100 * share:6.1f} %  {bar}".rstrip()
-
-
-def _loops(config: Config) -> bool:
-    train, trunk = config.train, config.model.trunk
-    return train.micro_batches > 1 or train.micro_views > 1 or trunk.scan
 
 
 def _spread(spread: Spread, times: float = 1) -> str:

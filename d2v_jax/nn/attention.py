@@ -26,7 +26,7 @@ class Attention(nn.Module):
     dtype: str
     dropout: float = 0.0
     key_bias: bool = True
-    relative_grid: int | None = None
+    relative_grid: tuple[int, int] | None = None
     kernel_init: initializers.Initializer = initializers.NAMED["bert"]
     out_init: initializers.Initializer = initializers.NAMED["bert"]
 

@@ -37,7 +37,7 @@ class BlockSpec:
     attention_dropout: float = 0.0
     layer_scale: float = 1.0  # initial factor of each branch, "pre_norm" only
     init: str = "bert"
-    relative_grid: int | None = None  # a relative position table of each block's own
+    relative_grid: tuple[int, int] | None = None  # a relative position table of each block's own
 
 
 class Mlp(nn.Module):

@@ -1,18 +1,44 @@
 """A linear layer over the last axis."""
 
+import dataclasses
+from typing import Any
+
 import flax.linen as nn
 import jax
 
+from d2v_jax.nn import products
 
-class Dense(nn.Dense):
-    """`nn.Dense` that shows XLA:CPU a plain matrix, whose gradient it takes without a copy.
 
-    Other backends know [n, t, d], and would have to move what does not fill their tiles.
+@dataclasses.dataclass(frozen=True)
+class Linear(products.Product):
+    """[n, ..., d], [d, f] -> [n, ..., f].
+
+    XLA:CPU is shown a plain matrix, whose gradient it takes without a copy. Other backends know
+    [n, t, d], and would have to move what does not fill their tiles.
     """
 
-    @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        if jax.default_backend() != "cpu":
-            return super().__call__(x)
-        y = super().__call__(x.reshape(-1, x.shape[-1]))
-        return y.reshape(*x.shape[:-1], self.features)
+    def y(self, x: jax.Array, k: jax.Array) -> jax.Array:
+        last = (((x.ndim - 1,), (0,)), ((), ()))
+        return jax.lax.dot_general(x, k, last, precision=self.precision)
+
+    def on_cpu(self, missing: int, shapes: products.Shapes) -> products.Form:
+        return products.transposed(self._of_rows, missing, shapes)
+
+    def _of_rows(self, x: jax.Array, k: jax.Array) -> jax.Array:
+        y = self.y(x.reshape(-1, x.shape[-1]), k)
+        return y.reshape(*x.shape[:-1], k.shape[-1])
+
+
+def linear(x: jax.Array, kernel: jax.Array, axes: Any = None, precision: Any = None) -> jax.Array:
+    """x [..., d] times kernel [d, f], in place of the `jax.lax.dot_general` of `nn.Dense`."""
+    del axes  # always these
+    product = Linear() if precision is None else Linear(precision=precision)
+    if x.ndim == 1:
+        return products.multiply(product, x[None], kernel)[0]
+    return products.multiply(product, x, kernel)
+
+
+class Dense(nn.Dense):
+    """`nn.Dense` whose product has the form that the platform's compiler likes."""
+
+    dot_general: Any = linear

@@ -8,19 +8,21 @@ import numpy as np
 from d2v_jax.nn.conv import ConvLayer
 
 
-def sincos_2d(grid: int, width: int) -> np.ndarray:
-    """Fixed codes [grid * grid, width] float32, row-major.
+def sincos(shape: tuple[int, ...], width: int) -> np.ndarray:
+    """Fixed codes [tokens, width] float32 of a row-major grid of this shape.
 
-    The first half of the channels encodes the column, the second the row; each half is sines
-    then cosines of p / 10000^(i / (width / 4)) (REFERENCE §1.6).
+    Each side has an equal part of the channels, the last side the first; each part is sines then
+    cosines of p / 10000^(i / n), for its n pairs (REFERENCE §1.6).
     """
-    quarter = width // 4
-    frequencies = 10_000.0 ** -(np.arange(quarter) / quarter)
-    angles = np.arange(grid)[:, None] * frequencies
-    code = np.concatenate([np.sin(angles), np.cos(angles)], axis=1)
-    columns = np.tile(code, (grid, 1))
-    rows = np.repeat(code, grid, axis=0)
-    return np.concatenate([columns, rows], axis=1).astype(np.float32)
+    pairs = width // (2 * len(shape))
+    frequencies = 10_000.0 ** -(np.arange(pairs) / pairs)
+    codes = []
+    for axis in reversed(range(len(shape))):
+        angles = np.arange(shape[axis])[:, None] * frequencies
+        code = np.concatenate([np.sin(angles), np.cos(angles)], axis=1)
+        along = [-1 if one == axis else 1 for one in range(len(shape))]
+        codes.append(np.broadcast_to(code.reshape(*along, 2 * pairs), (*shape, 2 * pairs)))
+    return np.concatenate(codes, axis=-1).reshape(-1, width).astype(np.float32)
 
 
 class ConvPositions(nn.Module):
@@ -65,27 +67,32 @@ def alibi(scale_h: jax.Array, ids_nt: jax.Array, prefix: int) -> jax.Array:
     return jnp.pad(bias_nhtt, ((0, 0), (0, 0), (prefix, 0), (prefix, 0)))
 
 
-def relative_index(grid: int) -> np.ndarray:
-    """Rows of a relative table for all pairs [1 + grid², 1 + grid²], cls first (REFERENCE §1.7)."""
-    row, column = np.divmod(np.arange(grid * grid), grid)
-    side = 2 * grid - 1
-    rows = row[:, None] - row[None] + grid - 1
-    columns = column[:, None] - column[None] + grid - 1
-    index = np.full((grid * grid + 1,) * 2, side * side, np.int32)
+def relative_index(shape: tuple[int, int]) -> np.ndarray:
+    """Rows of a relative table for all pairs [1 + t, 1 + t], cls first (REFERENCE §1.7)."""
+    row, column = np.divmod(np.arange(shape[0] * shape[1]), shape[1])
+    side = 2 * shape[1] - 1
+    rows = row[:, None] - row[None] + shape[0] - 1
+    columns = column[:, None] - column[None] + shape[1] - 1
+    offsets = relative_rows(shape) - 3
+    index = np.full((len(row) + 1,) * 2, offsets, np.int32)
     index[1:, 1:] = rows * side + columns
-    index[:, 0] = side * side + 1
-    index[0, 0] = side * side + 2
+    index[:, 0] = offsets + 1
+    index[0, 0] = offsets + 2
     return index
 
 
-class RelativeBias(nn.Module):
-    """A learned bias [h, 1 + g², 1 + g²] per 2-D offset, with three more for cls."""
+def relative_rows(shape: tuple[int, int]) -> int:
+    """Rows of a relative table: one per offset, and three for cls."""
+    return (2 * shape[0] - 1) * (2 * shape[1] - 1) + 3
 
-    grid: int
+
+class RelativeBias(nn.Module):
+    """A learned bias [h, 1 + t, 1 + t] per 2-D offset, with three more for cls."""
+
+    shape: tuple[int, int]
     heads: int
 
     @nn.compact
     def __call__(self) -> jax.Array:
-        rows = (2 * self.grid - 1) ** 2 + 3
-        table = self.param("table", nn.initializers.zeros, (rows, self.heads))
-        return jnp.moveaxis(table[relative_index(self.grid)], -1, 0)
+        table = self.param("table", nn.initializers.zeros, (relative_rows(self.shape), self.heads))
+        return jnp.moveaxis(table[relative_index(self.shape)], -1, 0)

@@ -1,20 +1,28 @@
 """A stack of blocks that shows every layer."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jax.extend.core import Primitive
 
 from d2v_jax.common.rng import Keys
+from d2v_jax.nn import dense, products
 from d2v_jax.nn.block import Block, BlockSpec, Layer, skipped
 from d2v_jax.nn.dropout import dropout
 from d2v_jax.nn.norm import LayerNorm
 
+
+def _linear_layers(primitive: Primitive, *_: Any, **params: Any) -> bool:
+    return products.is_product(dense.Linear, primitive, params)
+
+
+_DOTS = jax.checkpoint_policies.dots_with_no_batch_dims_saveable
 # What of a block is kept for the way back; the rest is computed again.
 REMAT = {
     "none": jax.checkpoint_policies.everything_saveable,
-    "cheap": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+    "cheap": jax.checkpoint_policies.save_from_both_policies(_DOTS, _linear_layers),
     "blocks": jax.checkpoint_policies.nothing_saveable,
 }
 

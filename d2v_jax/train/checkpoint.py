@@ -20,8 +20,19 @@ FOLDER = "checkpoints"
 class Checkpoints:
     """The checkpoints of one run folder."""
 
-    def __init__(self, workdir: pathlib.Path, keep: int, best: int = 0, by: str = "loss"):
-        """Keeps the `keep` newest and the `best` lowest `by` ("-NAME": highest)."""
+    def __init__(
+        self,
+        workdir: pathlib.Path,
+        items: tuple[str, str],
+        keep: int,
+        best: int = 0,
+        by: str = "loss",
+    ):
+        """Keeps the `keep` newest and the `best` lowest `by` ("-NAME": highest).
+
+        `items`: what the trained and the carried tree are called there (`Objective.params_name`).
+        """
+        self._items = items
         self.folder = workdir.absolute() / FOLDER
         self._by = by.removeprefix("-")
         policies = [preservation_policy.LatestN(keep)]
@@ -49,14 +60,18 @@ class Checkpoints:
         self._manager.save(
             step,
             args=ocp.args.Composite(
-                student=ocp.args.StandardSave(state.student),
-                teacher=ocp.args.StandardSave(state.teacher),
+                **{name: ocp.args.StandardSave(tree) for name, tree in self._trees(state).items()},
                 train=ocp.args.StandardSave({"step": state.step, "opt_state": state.opt_state}),
                 data=ocp.args.JsonSave(position),
                 recipe=ocp.args.JsonSave(recipe),
             ),
             metrics=record and {"value": self._value(record)},
         )
+
+    def _trees(self, state: TrainState) -> dict[str, Any]:
+        """The trees of a state by item; what an objective does not carry is not stored empty."""
+        both = zip(self._items, (state.params, state.carried), strict=True)
+        return {name: tree for name, tree in both if tree}
 
     def _value(self, record: Mapping[str, Any]) -> float:
         if self._by not in record:
@@ -77,8 +92,10 @@ class Checkpoints:
             saved = self._manager.restore(
                 step,
                 args=ocp.args.Composite(
-                    student=ocp.args.StandardRestore(like.student),
-                    teacher=ocp.args.StandardRestore(like.teacher),
+                    **{
+                        name: ocp.args.StandardRestore(tree)
+                        for name, tree in self._trees(like).items()
+                    },
                     train=ocp.args.StandardRestore(target),
                     data=ocp.args.JsonRestore(),
                 ),
@@ -86,7 +103,8 @@ class Checkpoints:
         except Exception as error:  # Orbax and TensorStore raise many kinds
             raise self._damaged(step, error) from error
         train = saved["train"]
-        state = TrainState(train["step"], saved["student"], saved["teacher"], train["opt_state"])
+        params, carried = (saved.get(name) or {} for name in self._items)
+        state = TrainState(train["step"], params, carried, train["opt_state"])
         # Restored buffers may be shared with Orbax; the step donates its own.
         return jax.tree.map(lambda x: x.copy(), state), saved["data"]
 
@@ -110,12 +128,14 @@ class Checkpoints:
         self._manager.close()
 
 
-def load_trees(workdir: pathlib.Path) -> tuple[int, dict[str, Any], dict[str, Any]]:
-    """Reads (step, student, teacher) of the newest checkpoint as NumPy, without its devices."""
+def load_trees(
+    workdir: pathlib.Path, items: tuple[str, str]
+) -> tuple[int, dict[str, Any], dict[str, Any]]:
+    """Reads the newest checkpoint as NumPy, without its devices -> (step, trained, carried)."""
     folder = workdir.absolute() / FOLDER
     steps = sorted(
-        int(p.name) for p in folder.glob("*") if p.name.isdigit() and _complete(p)
-    )  # fmt: skip
+        int(p.name) for p in folder.glob("*") if p.name.isdigit() and _complete(p, items[0])
+    )
     if not steps:
         raise UserError(
             f"{workdir} holds no checkpoint; is it a run folder made by `d2v pretrain` or "
@@ -126,7 +146,10 @@ def load_trees(workdir: pathlib.Path) -> tuple[int, dict[str, Any], dict[str, An
     level = narrator.level
     narrator.setLevel(logging.ERROR)
     try:
-        return steps[-1], _load_tree(path / "student"), _load_tree(path / "teacher")
+        params, carried = (
+            _load_tree(path / item) if (path / item).is_dir() else {} for item in items
+        )
+        return steps[-1], params, carried
     except Exception as error:  # Orbax and TensorStore raise many kinds
         reason = str(error).strip().splitlines()[0][:300] if str(error).strip() else repr(error)
         raise UserError(
@@ -137,8 +160,8 @@ def load_trees(workdir: pathlib.Path) -> tuple[int, dict[str, Any], dict[str, An
         narrator.setLevel(level)
 
 
-def _complete(path: pathlib.Path) -> bool:
-    return (path / "_CHECKPOINT_METADATA").exists() or (path / "student").is_dir()
+def _complete(path: pathlib.Path, item: str) -> bool:
+    return (path / "_CHECKPOINT_METADATA").exists() or (path / item).is_dir()
 
 
 def _load_tree(path: pathlib.Path) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import optax
 
 from d2v_jax.common import schedules, trees
 from d2v_jax.common.trees import Tree
-from d2v_jax.train.recipe.resolve import Config, OptimizerConfig
+from d2v_jax.train.recipe.records import Config, OptimizerConfig
 
 NEVER_MATRICES = ("bias", "scale", "q_bias", "v_bias", "gamma1", "gamma2", "alibi_scale", "tokens")
 

@@ -13,17 +13,15 @@ import numpy as np
 from d2v_jax.common import trees
 from d2v_jax.common.checks import UserError
 from d2v_jax.common.trees import Tree
-from d2v_jax.data.config import TextData, batch_sizes
 from d2v_jax.data.loader import Batches, open_batches
+from d2v_jax.data.opened import Opened
 from d2v_jax.data.quarantine import Quarantine
-from d2v_jax.data.sources import Data, open_data
-from d2v_jax.data.text import tokenizer
 from d2v_jax.train import loop, run, state, step
 from d2v_jax.train.checkpoint import Checkpoints
-from d2v_jax.train.machine import allocator
+from d2v_jax.train.hosts.agreement import Peers
 from d2v_jax.train.machine import mesh as meshes
-from d2v_jax.train.peers import Peers
-from d2v_jax.train.recipe.resolve import Config, to_fields
+from d2v_jax.train.recipe.records import Config
+from d2v_jax.train.recipe.resolve import to_fields
 from d2v_jax.train.report import metrics
 from d2v_jax.train.report.goodput import Goodput, Profile
 
@@ -33,7 +31,7 @@ STOPPED = 75  # exit code of a run that was asked to stop, saved, and can be con
 DATA_S = 3600  # in which all processes must have opened their data
 
 
-# Student, and the parts the teacher owns: what `init_from` names, read and checked.
+# What is trained and what is carried, of the checkpoint that `init_from` names, read and checked.
 Start = Callable[[Config], tuple[Tree, Tree]]
 
 
@@ -47,8 +45,7 @@ def pretrain(
     """
     spent = Goodput(workdir)
     mesh = meshes.make_mesh(config.mesh)
-    allocator.keep_freed_memory()
-    sizes = batch_sizes(config.data, config.train.batch_size)
+    sizes = config.data.batch_sizes(config.train.batch_size)
     meshes.check_batch(sizes, config.train.micro_batches, mesh)
     new = not (workdir / run.FILE).exists()
     if not new:
@@ -57,14 +54,13 @@ def pretrain(
         raise UserError(f"{workdir} holds checkpoints but no {run.FILE}; use another --workdir")
 
     shapes = jax.eval_shape(lambda: state.create(config))
-    log.info(
-        "%s: %s student parameters, %s owned by the teacher, %d device(s)",
-        config.recipe, f"{trees.count(shapes.student):,}", f"{trees.count(shapes.teacher):,}",
-        mesh.devices.size,
-    )  # fmt: skip
+    said = [f"{fact.name} {fact.count:,}" for fact in
+            config.objective.facts(shapes.params, shapes.carried)]  # fmt: skip
+    log.info("%s: parameters of %s, %d device(s)", config.recipe, ", ".join(said),
+             mesh.devices.size)  # fmt: skip
     # Bad data and a bad beginning must show before anything is written.
-    _check_vocabulary(config)
-    data = open_data(config.data)
+    config.data.check_frontend(config.frontend)
+    data = config.data.open()
     with _open(config, data, 0) as batches:
         fingerprint = batches.fingerprint
         next(iter(batches))
@@ -73,14 +69,15 @@ def pretrain(
         peers.agree("data", fingerprint, DATA_S)
         peers.agree("--workdir", "new" if new else "begun")
     if new and jax.process_index() == 0:
-        if isinstance(config.data, TextData):
-            tokenizer.keep(config.data, workdir / run.TOKENIZER)
+        config.data.keep(workdir / run.TOKENIZER)
         run.write_config(workdir, config)
     if peers:
         peers.agree("beginning", "done")  # nobody goes on before the run folder stands
 
     train = config.train
-    checkpoints = Checkpoints(workdir, train.keep, train.keep_best, train.best_metric)
+    checkpoints = Checkpoints(
+        workdir, config.items, train.keep, train.keep_best, train.best_metric
+    )
     try:
         current, start = _initial_state(
             config, mesh, shapes, checkpoints, fingerprint, lambda: first or read_start(config)
@@ -97,7 +94,7 @@ def pretrain(
 
 
 def _open(
-    config: Config, data: Data, start: int, on_fault: Callable[[str, str], None] | None = None
+    config: Config, data: Opened, start: int, on_fault: Callable[[str, str], None] | None = None
 ) -> Batches:
     return open_batches(
         config.data,
@@ -111,20 +108,6 @@ def _open(
     )
 
 
-def _check_vocabulary(config: Config) -> None:
-    """Raises unless the model has every id of the tokenizer, and one more to hide them with."""
-    if not isinstance(config.data, TextData):
-        return
-    ids, front = tokenizer.vocab_size(config.data), config.model.frontend
-    if front.vocab_size < ids or front.mask_id < ids - 1:
-        raise UserError(
-            f"data.tokenizer={config.data.tokenizer!r} has {ids} ids, the last of them `<mask>`, "
-            f"but frontend.vocab_size={front.vocab_size} and frontend.mask_id={front.mask_id}; "
-            f"for this tokenizer set them to {ids} and {ids - 1}, or give the tokenizer that "
-            "belongs to the model"
-        )
-
-
 def _initial_state(config, mesh, shapes, checkpoints, fingerprint, first):
     """Returns (state, completed steps): the newest checkpoint's, `init_from`'s, or fresh ones."""
     spread = meshes.state_sharding(shapes, mesh)
@@ -132,8 +115,8 @@ def _initial_state(config, mesh, shapes, checkpoints, fingerprint, first):
     if latest is None:
         fresh = jax.jit(lambda: state.create(config), out_shardings=spread)()
         if config.init_from:
-            student, teacher = jax.device_put(first(), (spread.student, spread.teacher))
-            fresh = fresh.replace(student=student, teacher=teacher)
+            params, carried = jax.device_put(first(), (spread.params, spread.carried))
+            fresh = fresh.replace(params=params, carried=carried)
         return fresh, 0
     like = jax.tree.map(
         lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), shapes, spread
@@ -152,10 +135,10 @@ def _train(config, workdir, data, mesh, checkpoints, current, start, spent) -> i
     index, together = jax.process_index(), jax.process_count() > 1
     quarantine = Quarantine(workdir, index)
     history = metrics.History(workdir, start) if index == 0 else None
-    watch = metrics.Watch(config.optimizer.warmup_steps)
-    progress = metrics.Progress(config.train.steps)
+    watch = metrics.Watch(config.objective, config.optimizer.warmup_steps)
+    progress = metrics.Progress(config.train.steps, config.objective.shown)
     guard = loop.Guard(
-        [path for path, _ in trees.leaves(current.student)], config.train.most_skipped
+        [path for path, _ in trees.leaves(current.params)], config.train.most_skipped
     )
     profile = Profile(workdir, config.profiled_steps)
     train_step = step.compile_step(config, mesh, jax.tree.map(lambda x: x.sharding, current))

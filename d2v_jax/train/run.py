@@ -9,19 +9,15 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from d2v_jax.common import fields
 from d2v_jax.common.checks import UserError
-from d2v_jax.train.recipe.resolve import Config, completed, resolve, to_fields
+from d2v_jax.train.recipe.records import Config, sections_of
+from d2v_jax.train.recipe.resolve import completed, resolve, to_fields
 
 FILE = "config.json"
 TOKENIZER = "tokenizer"  # folder with a copy of its files, where it has any
 PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "numpy")
-# May differ between two calls on one run folder: they change when and how, never what is learnt.
-FREE = {
-    "mesh", "profile", "trunk.remat", "trunk.scan", "train.micro_batches", "train.micro_views",
-    "train.log_every", "train.checkpoint_every", "train.keep", "train.keep_best",
-    "train.best_metric", "train.stop_after", "train.most_skipped",
-    "data.threads", "data.workers", "data.max_bad_share",
-}  # fmt: skip
+FREE = ("mesh", "profile")  # of the fields that belong to no section; see `common.fields`
 
 
 def write_config(
@@ -111,11 +107,14 @@ def continue_or_refuse(workdir: pathlib.Path, config: Config) -> None:
             f"trained on as it is. Start a new run from it: d2v pretrain --config {workdir} "
             f"--config.init_from={workdir} --workdir NEW"
         )
+    free = set(FREE)
+    for section, record in sections_of(config).items():
+        free |= set(fields.free(record, section))
     saved, asked = _flat(to_fields(read_config(workdir))), _flat(to_fields(config))
     differences = [
         f"    {name}: {saved.get(name)!r} there, {asked.get(name)!r} asked"
         for name in sorted(saved | asked)
-        if saved.get(name) != asked.get(name) and name not in FREE
+        if saved.get(name) != asked.get(name) and name not in free
     ]
     if differences:
         raise UserError(
@@ -124,9 +123,9 @@ def continue_or_refuse(workdir: pathlib.Path, config: Config) -> None:
         )  # fmt: skip
 
 
-def _flat(fields: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     flat: dict[str, Any] = {}
-    for name, value in fields.items():
+    for name, value in tree.items():
         if isinstance(value, dict):
             flat |= _flat(value, f"{prefix}{name}.")
         else:

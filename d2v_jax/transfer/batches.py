@@ -7,8 +7,7 @@ import jax
 import numpy as np
 
 from d2v_jax.common.checks import UserError
-from d2v_jax.data2vec.model import Model
-from d2v_jax.train.recipe.resolve import Config
+from d2v_jax.train.recipe.records import Config
 
 
 class Batch(NamedTuple):
@@ -35,6 +34,6 @@ def cut(recipe: Config, inputs: Any, standardise: bool = True) -> Iterator[Batch
             raise UserError("inputs are a single number; give an array or a list")
     if not len(inputs):
         raise UserError("there is nothing to encode; give at least one example")
-    model, large = Model(recipe.model), jax.default_backend() != "cpu"
-    for one in recipe.data.cut_inputs(inputs, recipe.model.frontend, large, standardise):
-        yield Batch(one.order, (model.prepare(one.arrays).values, one.lengths_b))
+    frontend, large = recipe.frontend, jax.default_backend() != "cpu"
+    for one in recipe.data.cut_inputs(inputs, frontend, large, standardise):
+        yield Batch(one.order, (frontend.prepare(one.arrays).values, one.lengths_b))

@@ -13,20 +13,16 @@ import numpy as np
 from d2v_jax.common import rng, trees
 from d2v_jax.common.checks import UserError
 from d2v_jax.common.trees import Tree
-from d2v_jax.data2vec import teacher as teachers
-from d2v_jax.data2vec.config import ModelConfig
-from d2v_jax.data2vec.model import Model
+from d2v_jax.encoder.objective import Objective
 from d2v_jax.interop.fairseq import reader
 from d2v_jax.interop.huggingface import hf_read
 from d2v_jax.interop.ours import safetensors_io
 from d2v_jax.train import checkpoint, run, state
 from d2v_jax.train.recipe import resolve as configs
-from d2v_jax.train.recipe.resolve import Config
+from d2v_jax.train.recipe.records import Config
 
 log = logging.getLogger("d2v")
 
-# What a fine-tuned or exported checkpoint may lack; pretraining starts it anew.
-OPTIONAL = ("decoder", "mask")
 SHOWN = 20  # paths in one message
 
 
@@ -34,18 +30,23 @@ SHOWN = 20  # paths in one message
 class Loaded:
     """A checkpoint in our terms: nested dicts of float32 arrays.
 
-    `student` may lack the parts in OPTIONAL; `teacher` holds the parts it owns, or is None;
+    `params` are what was trained, of data2vec the student; they may lack the parts that are
+    `optional`. `carried` is what was carried along, of data2vec the parts that the teacher owns, or
+    None;
     `head` is None or {"kind", "params", ...} (interop.heads). `report`: rows of (our path,
     their key, our shape), empty for a checkpoint of ours.
     """
 
     recipe: Config
-    student: dict[str, Any]
-    teacher: dict[str, Any] | None
+    params: dict[str, Any]
+    carried: dict[str, Any] | None
     head: dict[str, Any] | None
     step: int
-    system: str
     report: list[tuple[str, str, tuple[int, ...]]]
+
+    @property
+    def system(self) -> str:
+        return self.recipe.system
 
 
 def read(path: str | pathlib.Path) -> Loaded:
@@ -81,8 +82,8 @@ def _read(path: pathlib.Path) -> Loaded:
     if _content(path).get("format") == safetensors_io.FORMAT:
         saved = safetensors_io.load(path)
         recipe = _resolve(path, saved.config.get("recipe"))
-        return Loaded(recipe, saved.student, saved.teacher, saved.head,
-                      saved.config.get("step", 0), system_of(recipe), [])  # fmt: skip
+        step = saved.config.get("step", 0)
+        return Loaded(recipe, saved.student, saved.teacher, saved.head, step, [])
     return _with_tokenizer(_imported(hf_read.read_hf(path)), path)
 
 
@@ -96,7 +97,7 @@ def _resolve(path: pathlib.Path, fields: Any) -> Config:
 
 
 def _with_tokenizer(loaded: Loaded, path: pathlib.Path) -> Loaded:
-    """What lies in `path` beside the weights belongs to them."""
+    """What lies in `path` of the data's belongings, such as a tokenizer, is that of the weights."""
     data = loaded.recipe.data.found_in(path)
     return dataclasses.replace(loaded, recipe=dataclasses.replace(loaded.recipe, data=data))
 
@@ -110,7 +111,7 @@ def outline(path: str | pathlib.Path) -> Loaded:
         return read(path)
     recipe = _resolve(path, content["recipe"])
     shapes = jax.eval_shape(lambda: state.create(recipe))
-    return Loaded(recipe, shapes.student, shapes.teacher, None, 0, system_of(recipe), [])
+    return Loaded(recipe, shapes.params, shapes.carried or None, None, 0, [])
 
 
 def _content(path: pathlib.Path) -> dict[str, Any]:
@@ -126,56 +127,63 @@ def _content(path: pathlib.Path) -> dict[str, Any]:
 def _run(path: pathlib.Path) -> Loaded:
     recipe = _resolve(path, run.read_recipe(path))
     head = run.read_head(path)
-    step, student, teacher = checkpoint.load_trees(path)
-    if (head is None) != ("head" not in student):
+    step, params, carried = checkpoint.load_trees(path, recipe.items)
+    if (head is None) != ("head" not in params):
         raise UserError(
             f"{path}: only one of {run.FILE} and {checkpoint.FOLDER}/{step} has a head; they are "
             "not of one model"
         )
     if head is not None:
-        head["params"] = student.pop("head")
-    loaded = Loaded(recipe, student, teacher or None, head, step, system_of(recipe), [])
+        head["params"] = params.pop("head")
+    loaded = Loaded(recipe, params, carried or None, head, step, [])
     return _with_tokenizer(loaded, path / run.TOKENIZER)
 
 
 def _imported(imported: reader.Imported) -> Loaded:
     recipe = configs.resolve(imported.config)
     # A teacher can own no part that a model of these fields does not have.
-    exist = shapes_of(recipe)
-    owns = tuple(part for part in recipe.model.teacher.owns if part in exist)
-    taught = dataclasses.replace(recipe.model.teacher, owns=owns)
-    recipe = dataclasses.replace(recipe, model=dataclasses.replace(recipe.model, teacher=taught))
-    return Loaded(
-        recipe, imported.student, imported.teacher, imported.head, 0, imported.system,
-        imported.report,
-    )  # fmt: skip
+    exist, fields = shapes_of(recipe), configs.to_fields(recipe)
+    fields["teacher"]["owns"] = tuple(p for p in fields["teacher"]["owns"] if p in exist)
+    recipe = configs.resolve(fields)
+    return Loaded(recipe, imported.student, imported.teacher, imported.head, 0, imported.report)
 
 
 def shapes_of(recipe: Config) -> dict[str, Any]:
-    """The tree of a whole student of this recipe, shapes instead of arrays."""
-    return _init.eval_shape(recipe.model, recipe.data.example_shape, jax.random.key(0))
+    """The whole trained tree of this recipe, shapes instead of arrays."""
+    return _init.eval_shape(recipe.objective, recipe.data.example_shape, jax.random.key(0))
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
-def _init(model: ModelConfig, example_shape: tuple[int, ...], key: jax.Array) -> dict[str, Any]:
-    return Model(model).init(key, example_shape)
+def _init(
+    objective: Objective, example_shape: tuple[int, ...], key: jax.Array
+) -> dict[str, Any]:
+    return objective.init(key, example_shape)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _carried(objective: Objective, params: Tree) -> dict[str, Any]:
+    return objective.carry(params)
 
 
 def _require_whole(path: pathlib.Path, loaded: Loaded) -> None:
     """Raises unless the arrays are finite and of the shapes that the recipe speaks of."""
     expected = shapes_of(loaded.recipe)
-    lacks = [part for part in OPTIONAL if part not in loaded.student]
-    of_student = {part: tree for part, tree in expected.items() if part not in lacks}
-    problems = _misfits(loaded.student, of_student)
-    if loaded.teacher is not None:
-        of_teacher = {part: expected.get(part, {}) for part in loaded.teacher}
-        problems += [f"teacher: {line}" for line in _misfits(loaded.teacher, of_teacher)]
+    objective = loaded.recipe.objective
+    lacks = [part for part in objective.optional if part not in loaded.params]
+    there = {part: tree for part, tree in expected.items() if part not in lacks}
+    problems = _misfits(loaded.params, there)
+    if loaded.carried is not None:
+        carries = _carried.eval_shape(objective, expected)
+        # A teacher of theirs may average other parts than ours.
+        there = {part: carries.get(part, expected.get(part, {})) for part in loaded.carried}
+        misfits = _misfits(loaded.carried, there)
+        problems += [f"{objective.carried_name}: {line}" for line in misfits]
     if problems:
         raise UserError(
             f"{path}: its arrays do not fit its own recipe:\n    {_shown(problems)}\n"
             "  One of its files was changed or is of another model; fetch them again together."
         )
-    for tree in (loaded.student, loaded.teacher or {}, (loaded.head or {}).get("params", {})):
+    for tree in (loaded.params, loaded.carried or {}, (loaded.head or {}).get("params", {})):
         broken = [name for name, leaf in trees.leaves(tree) if not np.isfinite(leaf).all()]
         if broken:
             raise UserError(
@@ -185,50 +193,41 @@ def _require_whole(path: pathlib.Path, loaded: Loaded) -> None:
             )
 
 
-def system_of(recipe: Config) -> str:
-    """ "v1_audio" ... "v2_text": which of the six systems a recipe is."""
-    version = "v2" if recipe.model.mask.hide == "remove" else "v1"
-    return f"{version}_{recipe.model.modality}"
-
-
 def start_from(config: Config) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Student and teacher for a new run of `config` from its `init_from`, float32 NumPy.
+    """What is trained and carried in a new run of `config` from its `init_from`, float32 NumPy.
 
     Raises `UserError` listing every path that does not fit. What only pretraining needs may be
     missing and starts anew; a missing teacher starts as the student. Says what was done.
     """
     loaded = read(config.init_from)
     where = f"init_from={config.init_from!r}"
-    if loaded.recipe.model.modality != config.model.modality:
+    if loaded.recipe.modality != config.modality:
         raise UserError(
-            f"{where} holds a model of {loaded.recipe.model.modality}, but the recipe is of "
-            f"{config.model.modality}; use a recipe of its modality"
+            f"{where} holds a model of {loaded.recipe.modality}, but the recipe is of "
+            f"{config.modality}; use a recipe of its modality"
         )
-    shapes, student = shapes_of(config), dict(loaded.student)
-    anew = [part for part in OPTIONAL if part in shapes and part not in student]
+    shapes, params = shapes_of(config), dict(loaded.params)
+    optional = config.objective.optional
+    anew = [part for part in optional if part in shapes and part not in params]
     if anew:
         key = rng.stream(config.seed, "init")
-        fresh = _init(config.model, config.data.example_shape, key)
-        student |= {part: jax.device_get(fresh[part]) for part in anew}
-    _require_fit(where, config.init_from, student, shapes)
-    owns = config.model.teacher.owns
-    if config.init_teacher == "student" or loaded.teacher is None:
-        owned = jax.device_get(teachers.start(student, owns))
-        taught = "the teacher starts as the student"
-    else:
-        # What a teacher of theirs does not average is the student's.
-        owned = {part: loaded.teacher.get(part, student[part]) for part in owns}
-        borrowed = [part for part in owns if part not in loaded.teacher]
-        taught = f"teacher: {', '.join(owns)}" + (
-            f" (from the student: {', '.join(borrowed)})" if borrowed else ""
-        )
+        fresh = _init(config.objective, config.data.example_shape, key)
+        params |= {part: jax.device_get(fresh[part]) for part in anew}
+    _require_fit(where, config.init_from, params, shapes)
+    carried, words = config.objective.adopt(params, loaded.carried)
+    said = [words] if words else []
+    said += [f"new: {', '.join(anew)}"] if anew else []
+    said += [f"its {loaded.head['kind']} head is left behind"] if loaded.head else []
     log.info(
-        "%s: %s at step %d, %s parameters of %s; %s%s%s", where, loaded.system, loaded.step,
-        f"{trees.count(loaded.student):,}", ", ".join(sorted(loaded.student)), taught,
-        f"; new: {', '.join(anew)}" if anew else "",
-        f"; its {loaded.head['kind']} head is left behind" if loaded.head else "",
-    )  # fmt: skip
-    return student, owned
+        "%s: %s at step %d, %s parameters of %s; %s",
+        where,
+        loaded.system,
+        loaded.step,
+        f"{trees.count(loaded.params):,}",
+        ", ".join(sorted(loaded.params)),
+        "; ".join(said),
+    )
+    return params, carried
 
 
 def _require_fit(where: str, path: str, found: Tree, expected: Tree) -> None:

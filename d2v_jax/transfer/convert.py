@@ -10,7 +10,6 @@ import jax.numpy as jnp
 
 from d2v_jax.common import trees
 from d2v_jax.common.checks import UserError
-from d2v_jax.data2vec import teacher as teachers
 from d2v_jax.interop.huggingface import hf_write
 from d2v_jax.interop.ours import safetensors_io
 from d2v_jax.train import checkpoint, optimizer, run, state
@@ -58,9 +57,9 @@ def _write(loaded: Loaded, out: pathlib.Path, to: str, origin: str) -> list[str]
             _write_run(loaded, out, origin)
         case "safetensors":
             content = {"recipe": fields, "step": loaded.step, "origin": f"converted from {origin}"}
-            safetensors_io.save(out, loaded.student, loaded.teacher, loaded.head, content)
+            safetensors_io.save(out, loaded.params, loaded.carried, loaded.head, content)
         case _:
-            return hf_write.write_hf(out, loaded.system, fields, loaded.student, loaded.head)
+            return hf_write.write_hf(out, loaded.system, fields, loaded.params, loaded.head)
     return []
 
 
@@ -73,27 +72,25 @@ def _clear(out: pathlib.Path) -> None:
 
 
 def _write_run(loaded: Loaded, out: pathlib.Path, origin: str) -> None:
-    recipe, student = loaded.recipe, dict(loaded.student)
-    missing = [part for part in checkpoints.shapes_of(recipe) if part not in student]
-    owned = loaded.teacher
-    if owned is None:
-        log.warning("the checkpoint holds no teacher; it starts as a copy of the student")
-        have = [part for part in recipe.model.teacher.owns if part in student]
-        owned = teachers.start(student, tuple(have))
+    recipe, params, carried = loaded.recipe, dict(loaded.params), loaded.carried
+    missing = [part for part in checkpoints.shapes_of(recipe) if part not in params]
+    if carried is None and not missing:
+        carried, words = recipe.objective.adopt(params, None)
+        log.warning("the checkpoint holds no %s: %s", recipe.objective.carried_name, words)
     if loaded.head is not None:
-        student["head"] = loaded.head["params"]
+        params["head"] = loaded.head["params"]
     run.write_config(out, recipe, f"converted from {origin}", loaded.head, missing)
     # Without all parts nothing can be trained, so there is no optimiser to begin with.
-    adam = {} if missing else optimizer.make_optimizer(recipe).init(loaded.student)
+    adam = {} if missing else optimizer.make_optimizer(recipe).init(loaded.params)
     if missing:
         log.warning("without %s: features can be taken; to train on, use --config.init_from",
                     ", ".join(missing))  # fmt: skip
-    saver = checkpoint.Checkpoints(out, keep=1)
+    saver = checkpoint.Checkpoints(out, recipe.items, keep=1)
     saver.save(
         state.TrainState(
             step=jnp.zeros((), jnp.int32),
-            student=jax.tree.map(jnp.asarray, student),
-            teacher=jax.tree.map(jnp.asarray, owned),
+            params=jax.tree.map(jnp.asarray, params),
+            carried=jax.tree.map(jnp.asarray, carried or {}),
             opt_state=adam,
         ),
         {"next_batch": 0, "fingerprint": None},
@@ -111,16 +108,16 @@ def _report(
               for ours, theirs, shape in loaded.report]  # fmt: skip
     if any(ours.startswith("copy/") for ours, _, _ in loaded.report):
         lines.append(f"{COPY.strip()}: what their teacher only copies from the student is not kept")
-    kept = {path: leaf for path, leaf in trees.leaves(loaded.student) if path not in left_out}
-    gap = checkpoints.largest_difference(trees.from_leaves(kept), back.student)
+    kept = {path: leaf for path, leaf in trees.leaves(loaded.params) if path not in left_out}
+    gap = checkpoints.largest_difference(trees.from_leaves(kept), back.params)
     said = f"{loaded.system}: {trees.count(kept):,} student parameters"
-    if loaded.teacher is None:
+    if loaded.carried is None:
         said += ", no teacher"
     elif to == "hf":
         left_out = [*left_out, "the teacher"]
     else:
-        gap = max(gap, checkpoints.largest_difference(loaded.teacher, back.teacher or {}))
-        said += f", {trees.count(loaded.teacher):,} of the teacher"
+        gap = max(gap, checkpoints.largest_difference(loaded.carried, back.carried or {}))
+        said += f", {trees.count(loaded.carried):,} of the teacher"
     if loaded.head is not None:
         head = back.head["params"] if back.head else {}
         gap = max(gap, checkpoints.largest_difference(loaded.head["params"], head))

@@ -13,12 +13,15 @@ import numpy as np
 from d2v_jax.common import rng
 from d2v_jax.common.checks import UserError
 from d2v_jax.common.trees import Tree
-from d2v_jax.data2vec.config import ModelConfig
-from d2v_jax.data2vec.model import Encoded, Inputs, Model, Tokens
+from d2v_jax.encoder.config import EncoderConfig
+from d2v_jax.encoder.masking import EXACTLY
+from d2v_jax.encoder.model import EncoderModel
+from d2v_jax.encoder.network import Encoded, Tokens
+from d2v_jax.frontends.frontend import Inputs
 from d2v_jax.interop.huggingface import hf_files
 from d2v_jax.interop.ours import safetensors_io
 from d2v_jax.train.recipe import resolve as configs
-from d2v_jax.train.recipe.resolve import Config
+from d2v_jax.train.recipe.records import Config
 from d2v_jax.transfer import batches, checkpoints, heads
 
 PADDING = ("independent", "original")
@@ -40,9 +43,9 @@ class Encoder:
     step: int
 
     @property
-    def config(self) -> ModelConfig:
-        """What kind of model this is."""
-        return self.recipe.model
+    def config(self) -> EncoderConfig:
+        """What kind of encoder this is."""
+        return self.recipe.objective.encoder
 
     def as_teacher(self) -> "Encoder":
         """The same encoder with the teacher's numbers."""
@@ -53,9 +56,8 @@ class Encoder:
     def untrained(self, seed: int = 0) -> "Encoder":
         """The same architecture with fresh random parameters, for comparison."""
         shape = self.recipe.data.example_shape
-        params = jax.jit(lambda key: Model(self.config).init(key, shape))(
-            rng.stream(seed, "untrained")
-        )  # fmt: skip
+        init = jax.jit(lambda key: self.recipe.objective.init(key, shape))
+        params = init(rng.stream(seed, "untrained"))
         return dataclasses.replace(self, params=params, teacher=None, head=None, step=0)
 
     def save(self, folder: str | pathlib.Path) -> None:
@@ -100,7 +102,8 @@ class Encoder:
             raise UserError(f"pool={pool!r} is not 'mean' or None")
         run = functools.partial(_features, layer=layer, pool=pool)
         found = self._each(batches.cut(self.recipe, inputs, standardise), run)
-        return np.stack(found) if pool or self.config.frontend.grid else found
+        same = pool or None not in self.config.frontend.grid
+        return np.stack(found) if same else found
 
     def logits(self, inputs: Any, standardise: bool = True) -> np.ndarray | list[np.ndarray]:
         """What the head makes of each example, inputs as for `features`.
@@ -128,7 +131,7 @@ class Encoder:
 
 @functools.partial(jax.jit, static_argnums=0, static_argnames=("layer", "pool"))
 def _features(
-    config: ModelConfig, params: Tree, inputs: Inputs, layer: str | int, pool: str | None
+    config: EncoderConfig, params: Tree, inputs: Inputs, layer: str | int, pool: str | None
 ) -> tuple[jax.Array, jax.Array]:
     tokens, encoded = _encode(config, params, inputs)
     outs = [block.out[:, config.trunk.prefix_tokens :] for block in encoded.trunk.layers]
@@ -147,13 +150,14 @@ def _features(
         weight_bt = (~tokens.padding_bt).astype("float32")
     real_b = weight_bt.sum(1)
     if pool == "mean":
-        x_btd = jnp.einsum("btd,bt->bd", x_btd, weight_bt / jnp.maximum(real_b, 1)[:, None])
+        share_bt = weight_bt / jnp.maximum(real_b, 1)[:, None]
+        x_btd = jnp.einsum("btd,bt->bd", x_btd, share_bt, precision=EXACTLY)
     return x_btd, real_b.astype("int32")
 
 
 @functools.partial(jax.jit, static_argnums=0, static_argnames="about")
 def _logits(
-    config: ModelConfig, params: Tree, inputs: Inputs, head_params: Tree, about: tuple
+    config: EncoderConfig, params: Tree, inputs: Inputs, head_params: Tree, about: tuple
 ) -> tuple[jax.Array, jax.Array]:
     tokens, encoded = _encode(config, params, inputs)
     head = {**dict(about), "params": head_params}
@@ -164,8 +168,8 @@ def _logits(
     return out, real_b
 
 
-def _encode(config: ModelConfig, params: Tree, inputs: Inputs) -> tuple[Tokens, Encoded]:
-    model = Model(config)
+def _encode(config: EncoderConfig, params: Tree, inputs: Inputs) -> tuple[Tokens, Encoded]:
+    model = EncoderModel(config)
     tokens = model.tokens(params, inputs)
     return tokens, model.contextualize(params, tokens)
 
@@ -196,10 +200,15 @@ def load(path: str | pathlib.Path, padding: str = "independent") -> Encoder:
 
 def of(loaded: checkpoints.Loaded, padding: str = "independent") -> Encoder:
     """The encoder of a checkpoint that was read."""
-    recipe = loaded.recipe
-    if padding == "independent" and recipe.model.positions.add == "conv":
-        positions = dataclasses.replace(recipe.model.positions, zero_padding="each_layer")
-        recipe = dataclasses.replace(
-            recipe, model=dataclasses.replace(recipe.model, positions=positions)
+    recipe, objective = loaded.recipe, loaded.recipe.objective
+    if objective.encoder is None:
+        raise UserError(
+            f"a model of objective={recipe.objective_name!r} has no encoder of ours, so there are "
+            "no features to take; d2v inspect shows what it holds"
         )
-    return Encoder(recipe, loaded.student, loaded.teacher, loaded.head, loaded.step)
+    if padding == "independent" and objective.encoder.positions.add == "conv":
+        positions = dataclasses.replace(objective.cfg.positions, zero_padding="each_layer")
+        cfg = dataclasses.replace(objective.cfg, positions=positions)
+        objective = dataclasses.replace(objective, cfg=cfg)
+        recipe = dataclasses.replace(recipe, objective=objective)
+    return Encoder(recipe, loaded.params, loaded.carried, loaded.head, loaded.step)

@@ -5,7 +5,7 @@ import dataclasses
 from d2v_jax.common.checks import UserError
 from d2v_jax.data.labelled.exams import Exam
 from d2v_jax.data.modality import JOIN
-from d2v_jax.train.recipe.resolve import Config
+from d2v_jax.train.recipe.records import Config
 
 
 def prepare(recipe: Config, source: str, count: int, seed: int) -> Exam:
@@ -16,4 +16,4 @@ def prepare(recipe: Config, source: str, count: int, seed: int) -> Exam:
             "with --source"
         )
     data = dataclasses.replace(recipe.data, source=source)
-    return data.exam(recipe.model.frontend, count, seed)
+    return data.exam(recipe.frontend, count, seed)

@@ -44,8 +44,8 @@ def apply(
 
 
 def dense(params: Tree, x: jax.Array) -> jax.Array:
-    """A linear layer."""
-    return x @ params["kernel"] + params["bias"]
+    """A linear layer in float32, on accelerators too."""
+    return jnp.matmul(x, params["kernel"], precision=jax.lax.Precision.HIGHEST) + params["bias"]
 
 
 def pooled_classes(logits_ntc: jax.Array, padding_nt: jax.Array | None) -> jax.Array:

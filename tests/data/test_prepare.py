@@ -294,6 +294,9 @@ if __name__ == "__main__":
 """
 
 
+PATIENCE_S = 1800  # only a hang takes it, on however slow a machine
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 def test_killed_in_the_middle(folder, tmp_path, small, monkeypatch, number):
     """A pipe nobody writes to stops a worker at its record."""
@@ -306,18 +309,18 @@ def test_killed_in_the_middle(folder, tmp_path, small, monkeypatch, number):
     process = subprocess.Popen([sys.executable, script, *arguments], stderr=subprocess.PIPE)
     begun = time.monotonic()
     while not (out / "prepared-00002.json").exists():
-        assert time.monotonic() - begun < 60 and process.poll() is None
+        assert time.monotonic() - begun < PATIENCE_S and process.poll() is None
         time.sleep(0.02)
     children = pathlib.Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     assert len(children) >= 2  # workers, and Python's resource tracker
     process.send_signal(number)
-    _, said = process.communicate(timeout=120)
+    _, said = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == (-9 if number == signal.SIGKILL else 130)
     if number == signal.SIGINT:
         assert b"interrupted" in said and b"Traceback" not in said
     begun = time.monotonic()
     while any(alive(pid) for pid in children):  # though one waits for the pipe
-        assert time.monotonic() - begun < 20
+        assert time.monotonic() - begun < PATIENCE_S
         time.sleep(0.02)
     assert not (out / "prepared.json").exists()
     stops.unlink()

@@ -21,17 +21,17 @@ def test_matrix_products_are_what_the_compiler_counts(name):
     """Published widths, two blocks. The compiler counts everything else too, which is little."""
     fields = ["--config.train.batch_size=2", "--config.train.micro_batches=1"]
     whole = recipes.resolve(recipes.load(name, fields))
-    model = dataclasses.replace(
-        whole.model,
-        trunk=dataclasses.replace(whole.model.trunk, depth=2, remat="none"),
-        targets=dataclasses.replace(whole.model.targets, blocks=(0, 1)),
+    cfg = whole.objective.cfg
+    small = systems.with_sections(
+        whole,
+        trunk=dataclasses.replace(cfg.trunk, depth=2, remat="none"),
+        targets=dataclasses.replace(cfg.targets, blocks=(0, 1)),
     )
-    small = dataclasses.replace(whole, model=model)
     shape = small.data.example_shape
     lowered = jax.jit(step.make_train_step(small)).lower(
         jax.eval_shape(lambda: state.create(small)), plan.abstract_batch(small, shape, 2)
     )
-    ours = flops.of_example(model, shape).total
+    ours = flops.of_example(small.objective.cfg, shape).total
     assert 1.0 < lowered.cost_analysis()["flops"] / 2 / ours < 1.12
 
 
@@ -41,6 +41,6 @@ def test_recipes_state_their_arithmetic():
     spec.loader.exec_module(costs)
     for name, stated in costs.costs().items():
         recipe = recipes.resolve(recipes.load(name))
-        each = flops.of_example(recipe.model, recipe.data.example_shape).total
+        each = flops.of_example(recipe.objective.cfg, recipe.data.example_shape).total
         ours = each * recipe.train.batch_size * recipe.train.steps
         assert ours == pytest.approx(stated, rel=0.035), name

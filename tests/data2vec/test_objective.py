@@ -10,9 +10,11 @@ import pytest
 import systems
 
 from d2v_jax.common import rng, trees
-from d2v_jax.data2vec import loss, objective, targets, teacher
+from d2v_jax.data2vec import health, loss, targets, teacher
 from d2v_jax.data2vec.config import LossConfig, TargetsConfig
-from d2v_jax.data2vec.model import Inputs, Model, Tokens
+from d2v_jax.data2vec.model import Model
+from d2v_jax.encoder.network import Tokens
+from d2v_jax.frontends.frontend import Inputs
 from d2v_jax.nn.block import Layer
 
 
@@ -20,7 +22,7 @@ from d2v_jax.nn.block import Layer
 def setting(name):
     """(model, student, inputs, mask, keys of two examples' views)."""
     config = systems.small(name)
-    model = Model(config.model)
+    model = Model(config.objective.cfg)
     student = jax.jit(lambda key: model.init(key, config.data.example_shape))(jax.random.key(0))
     # Away from the initial values, where layer scale and biases are nearly nothing.
     noise = lambda path, x: x + 0.1 * jax.random.normal(jax.random.key(len(path)), x.shape)
@@ -28,7 +30,7 @@ def setting(name):
     batch = jax.tree.map(jnp.asarray, systems.batch(config, 2))
     inputs = model.prepare(batch)
     keys = rng.keys(rng.stream(0, "test"), batch["example_id"])
-    views = keys.views(config.model.mask.views)
+    views = keys.views(config.objective.cfg.mask.views)
     tokens = model.token_count(config.data.example_shape)
     return model, student, inputs, model.draw_mask(views, tokens, model.padding(inputs)), views
 
@@ -44,7 +46,7 @@ def compiled(name):
     @jax.jit
     def make_targets(student, owned, inputs, mask):
         tokens = model.tokens(student, model.hide_inputs(inputs, mask))
-        return objective.teacher_targets(model, student, owned, inputs, tokens, mask)
+        return targets.teacher_targets(model, student, owned, inputs, tokens, mask)
 
     return predict, make_targets
 
@@ -84,7 +86,7 @@ def test_predictions_are_blind_to_hidden_tokens(name):
 
 def test_predictions_are_blind_to_hidden_pixels():
     model, student, inputs, mask, views = setting("v2_image_base")
-    p, grid = model.cfg.frontend.patch_size, model.cfg.frontend.grid
+    p, grid = model.cfg.frontend.patch_size, model.cfg.frontend.grid[0]
 
     @jax.jit
     def sensitivity(pixels):
@@ -118,7 +120,7 @@ def test_targets_of_hidden_inputs_do():
     follow = dataclasses.replace(model.cfg.teacher, sees="hidden")
     model = Model(dataclasses.replace(model.cfg, teacher=follow))
     other = model.draw_mask(views.named("other"), mask.hidden_nt.shape[1])
-    make = lambda mask: objective.teacher_targets(
+    make = lambda mask: targets.teacher_targets(
         model, student, owned("v1_text_base", student), inputs, Tokens(None), mask
     )
     assert np.abs(make(mask) - make(other)).max() > 0.1
@@ -133,7 +135,7 @@ def test_no_gradient_reaches_the_student_through_targets(name):
     def gradient(student):
         def total(student):
             tokens = model.tokens(student, model.hide_inputs(inputs, mask))
-            return objective.teacher_targets(model, student, mine, inputs, tokens, mask).sum()
+            return targets.teacher_targets(model, student, mine, inputs, tokens, mask).sum()
 
         return jax.grad(total)(student)
 
@@ -170,10 +172,10 @@ def test_an_example_does_not_depend_on_its_neighbours(name):
 def test_dropout_is_the_students_and_the_tokens_are_shared():
     """T5: one draw of the embeddings' dropout serves student and teacher."""
     config = systems.small("v2_text_base", noise=True)
-    model, (_, student, inputs, mask, views) = Model(config.model), setting("v2_text_base")
+    model, (_, student, inputs, mask, views) = Model(config.objective.cfg), setting("v2_text_base")
     keys = rng.keys(rng.stream(0, "test"), jnp.arange(2))
     mine = owned("v2_text_base", student)
-    make = lambda tokens: objective.teacher_targets(model, student, mine, inputs, tokens, mask)
+    make = lambda tokens: targets.teacher_targets(model, student, mine, inputs, tokens, mask)
     still, noisy = model.tokens(student, inputs), model.tokens(student, inputs, keys)
     assert (np.asarray(noisy.x_btd) == 0).mean() > 0.05
     assert np.abs(make(still) - make(noisy)).max() > 0.01
@@ -224,20 +226,20 @@ def test_channel_std_counts_what_weighs():
     x = jax.random.normal(jax.random.key(0), (3, 7, 5))
     weight = jnp.ones((3, 7)).at[1:].set(0)
     expected = np.sqrt(np.asarray(x[0]).var(0, ddof=1) + 1e-6).mean()
-    np.testing.assert_allclose(objective.channel_std(x, weight), expected, rtol=1e-5)
+    np.testing.assert_allclose(health.channel_std(x, weight), expected, rtol=1e-5)
 
 
 def test_position_share_tells_positional_targets_from_others():
     key = jax.random.key(0)
     positional = jnp.tile(jax.random.normal(key, (1, 16, 8)), (6, 1, 1))
     free = jax.random.normal(key, (6, 16, 8))
-    share = jax.jit(lambda x: objective.position_share(x)[0])
+    share = jax.jit(lambda x: health.position_share(x)[0])
     assert share(positional) > 0.99
     assert abs(share(free)) < 0.1
     assert 0.3 < share(positional + free) < 0.7
-    assert objective.position_share(free[:1])[1] == 0, "one example cannot tell"
+    assert health.position_share(free[:1])[1] == 0, "one example cannot tell"
     padding = jnp.zeros((6, 16), bool).at[:, 8:].set(True)
     spoilt = jnp.where(padding[:, :, None], 100.0, free)
     np.testing.assert_allclose(
-        objective.position_share(spoilt, padding)[0], share(free[:, :8]), rtol=1e-4, atol=1e-6
+        health.position_share(spoilt, padding)[0], share(free[:, :8]), rtol=1e-4, atol=1e-6
     )

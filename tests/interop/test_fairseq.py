@@ -23,7 +23,6 @@ from torch_files import Ops
 
 from d2v_jax.common import trees
 from d2v_jax.common.checks import UserError
-from d2v_jax.data2vec.model import Model
 from d2v_jax.interop import keymap
 from d2v_jax.interop.fairseq import reader
 from d2v_jax.interop.pickles.inert import UnsafeCheckpoint
@@ -45,7 +44,8 @@ def fresh(config):
     """The shapes of our own model of these fields."""
     resolved = resolve(config)
     shape = resolved.data.example_shape
-    return jax.eval_shape(lambda key: Model(resolved.model).init(key, shape), jax.random.key(0))
+    init = lambda key: resolved.objective.init(key, shape)
+    return jax.eval_shape(init, jax.random.key(0))
 
 
 def test_the_tree_is_our_models(both):

@@ -70,11 +70,11 @@ def test_twins_lie_beside_each_other():
     shapes = jax.eval_shape(lambda: state.create(resolve.resolve(resolve.load("v2_image_large"))))
     grid = mesh.make_mesh("data:2,fsdp:4")
     student, teacher = (dict(trees.leaves(tree)) for tree in (
-        mesh.state_sharding(shapes.student, grid), mesh.state_sharding(shapes.teacher, grid)
+        mesh.state_sharding(shapes.params, grid), mesh.state_sharding(shapes.carried, grid)
     ))  # fmt: skip
     assert all(student[path] == cut for path, cut in teacher.items())
     cut = [path for path, sharding in student.items() if any(sharding.spec)]
-    whole = {path: leaf.shape for path, leaf in trees.leaves(shapes.student) if path not in cut}
+    whole = {path: leaf.shape for path, leaf in trees.leaves(shapes.params) if path not in cut}
     assert all(len(shape) < 2 or 1024 > shape[0] * shape[1] for shape in whole.values()), whole
 
 

@@ -56,7 +56,7 @@ def test_decay_groups():
     decayed, spared = set(), set()
     for name in systems.NAMES:
         small = systems.smoke(name)
-        shapes = jax.eval_shape(lambda small=small: state.create(small)).student
+        shapes = jax.eval_shape(lambda small=small: state.create(small)).params
         everything = dict(trees.leaves(optimizer.decay_mask(shapes, "all")))
         assert all(everything.values())
         for path, on in trees.leaves(optimizer.decay_mask(shapes, "matrices")):

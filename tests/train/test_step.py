@@ -44,10 +44,12 @@ def run(resolved, devices, steps=10, pad=0, spec="data:-1"):
     """-> (losses, final state, number of traces)."""
     grid, spread, train_step = compiled(resolved, devices, spec)
     split = mesh.batch_sharding(grid)
-    alike = dataclasses.replace(resolved.train, micro_batches=1, micro_views=1)
-    trunk = dataclasses.replace(resolved.model.trunk, remat="none", scan=False)
+    cfg = resolved.objective.cfg
+    trunk = dataclasses.replace(cfg.trunk, remat="none", scan=False)
+    mask = dataclasses.replace(cfg.mask, micro_views=1)
     alike = dataclasses.replace(
-        resolved, train=alike, model=dataclasses.replace(resolved.model, trunk=trunk)
+        systems.with_sections(resolved, trunk=trunk, mask=mask),
+        train=dataclasses.replace(resolved.train, micro_batches=1),
     )
     current = jax.device_put(start(alike), spread)
     losses = []
@@ -78,15 +80,15 @@ def test_devices_and_parts_of_a_batch_do_not_matter(name):
         whole, train=dataclasses.replace(whole.train, batch_size=16),
         optimizer=dataclasses.replace(whole.optimizer, warmup_steps=1),
     )  # fmt: skip
-    pad = 9 if whole.model.modality == "text" else 0
+    pad = 9 if whole.modality == "text" else 0
     one = run(whole, 1, 3, pad)
     assert one[1].step == 3 and one[2] == 1
-    train = dataclasses.replace(
-        whole.train, micro_batches=1 + (name in PARTS), micro_views=1 + (name in VIEWS)
-    )
-    trunk = dataclasses.replace(whole.model.trunk, remat=REMAT.get(name, "none"), scan=name in SCAN)
+    cfg = whole.objective.cfg
+    trunk = dataclasses.replace(cfg.trunk, remat=REMAT.get(name, "none"), scan=name in SCAN)
+    mask = dataclasses.replace(cfg.mask, micro_views=1 + (name in VIEWS))
     split = dataclasses.replace(
-        whole, train=train, model=dataclasses.replace(whole.model, trunk=trunk)
+        systems.with_sections(whole, trunk=trunk, mask=mask),
+        train=dataclasses.replace(whole.train, micro_batches=1 + (name in PARTS)),
     )
     eight = run(split, 8, 3, pad, MESHES.get(name, "data:-1"))
     assert eight[2] == 1
@@ -105,16 +107,17 @@ def test_two_runs_are_bit_equal(tiny):
 
 def test_teacher_follows_after_the_update(tiny):
     # A steep ramp, so that the decay of the step before or after would show.
-    follow = dataclasses.replace(tiny.model.teacher, decay_start=0.5, decay_end=0.9, decay_steps=4)
-    tiny = dataclasses.replace(tiny, model=dataclasses.replace(tiny.model, teacher=follow))
+    follow = tiny.objective.cfg.teacher
+    follow = dataclasses.replace(follow, decay_start=0.5, decay_end=0.9, decay_steps=4)
+    tiny = systems.with_sections(tiny, teacher=follow)
     before = start(tiny)
     after = run(tiny, 1, steps=2)[1]
     # The first update has rate 0, so only the second moves the student, and the teacher moves
     # with the decay of step 2 towards the student as it is after it.
     decay = follow.decay_start + (follow.decay_end - follow.decay_start) * 2 / follow.decay_steps
     path = "trunk/block_00/mlp/fc1/kernel"
-    old, new = (dict(trees.leaves(s.teacher))[path] for s in (before, after))
-    student = dict(trees.leaves(after.student))[path]
+    old, new = (dict(trees.leaves(s.carried))[path] for s in (before, after))
+    student = dict(trees.leaves(after.params))[path]
     assert np.abs(student - old).max() > 1e-4
     np.testing.assert_allclose(new - old, (1 - decay) * (student - old), rtol=1e-3, atol=1e-7)
 
@@ -129,24 +132,24 @@ def test_batch_must_divide_among_devices():
 
 
 def test_bfloat16_stays_close(tiny):
-    trunk = dataclasses.replace(tiny.model.trunk, dtype="bfloat16")
-    half = dataclasses.replace(tiny, model=dataclasses.replace(tiny.model, trunk=trunk))
+    trunk = dataclasses.replace(tiny.objective.cfg.trunk, dtype="bfloat16")
+    half = systems.with_sections(tiny, trunk=trunk)
     a, b = run(tiny, 1, steps=2)[0], run(half, 1, steps=2)[0]
     np.testing.assert_allclose(a[0]["loss"], b[0]["loss"], rtol=0.02)
     assert a[0]["loss"] != b[0]["loss"]
     resolved = resolve.resolve(resolve.load("v2_image_base"))
-    assert resolved.model.trunk.dtype == "bfloat16"
+    assert resolved.objective.cfg.trunk.dtype == "bfloat16"
 
 
 def test_an_update_that_is_not_finite_is_skipped(tiny):
     """Nothing but `step` moves, and the first bad leaf is named."""
     before = start(tiny)
     path = "trunk/block_00/mlp/fc1/kernel"
-    leaves = dict(trees.leaves(before.student))
+    leaves = dict(trees.leaves(before.params))
     leaves[path] = np.full_like(leaves[path], np.inf)
     grid, spread, train_step = compiled(tiny, 1, "data:-1")
     batch = mesh.put(systems.batch(tiny, tiny.train.batch_size), mesh.batch_sharding(grid))
-    broken = before.replace(student=trees.from_leaves(leaves))
+    broken = before.replace(params=trees.from_leaves(leaves))
     after, out = jax.device_get(train_step(jax.device_put(broken, spread), batch))
     assert after.step == 1 and out["bad_leaf"][0] >= 0
     for one, other in zip(jax.tree.leaves(after.replace(step=0)), jax.tree.leaves(broken)):

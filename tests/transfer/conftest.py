@@ -26,5 +26,5 @@ def letters():
     near = lambda path, x: path.endswith("scale") + rng.normal(0, 0.1, x.shape).astype(np.float32)
     student = trees.map_with_path(near, checkpoints.shapes_of(recipe))
     owned = {part: jax.tree.map(lambda x: x + 0.01, student[part])
-             for part in recipe.model.teacher.owns}  # fmt: skip
+             for part in recipe.objective.cfg.teacher.owns}  # fmt: skip
     return encoder.Encoder(recipe, student, owned, None, 3)

@@ -34,8 +34,8 @@ def test_run_safetensors_run(load, tmp_path, case):
     for place, report in zip(places[1:], reports, strict=True):
         assert "largest difference after reading them back: 0" in report
         got = checkpoints.read(place)
-        same(got.student, first.student)
-        same(got.teacher, first.teacher)
+        same(got.params, first.params)
+        same(got.carried, first.carried)
         assert got.recipe == first.recipe and got.system == first.system and got.head is None
         again = encoder.of(got)
         np.testing.assert_array_equal(again.features(inputs), one.features(inputs))
@@ -48,7 +48,7 @@ def check_rows(lines, kept, copies):
     """The report has a row for everything that is kept, and marks what is not."""
     assert lines[0].split() == ["ours", "shape", "theirs"]
     shapes = {}
-    for name, tree in (("student", kept.student), ("teacher", kept.teacher)):
+    for name, tree in (("student", kept.params), ("teacher", kept.carried)):
         shapes |= {f"{name}/{path}": leaf.shape for path, leaf in trees.leaves(tree)}
     said = [line.split("  ") for line in lines[1:] if "/" in line and " -> " not in line]
     rows = {row[0]: next(word for word in row[1:] if word).strip() for row in said}

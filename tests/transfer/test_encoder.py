@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+import math
 
 import jax
 import jax.numpy as jnp
@@ -12,8 +13,9 @@ from recorded import AUDIO, CASES, GOLDEN, checkpoint, examples
 import d2v_jax as d2v
 from d2v_jax.common.checks import UserError
 from d2v_jax.data.audio.waves import standardise
-from d2v_jax.data2vec.model import Inputs, Model
+from d2v_jax.data2vec.model import Model
 from d2v_jax.frontends.audio import frame_count
+from d2v_jax.frontends.frontend import Inputs
 from d2v_jax.transfer.convert import convert
 
 
@@ -46,7 +48,7 @@ def test_pooled_is_the_mean_of_all_tokens(load, case):
     frames = one.features(inputs, pool=None)
     match one.config.modality:
         case "image":
-            assert frames.shape[1] == one.config.frontend.grid**2
+            assert frames.shape[1] == math.prod(one.config.frontend.grid)
         case "audio":
             layers = one.config.frontend.conv_layers
             assert [len(x) for x in frames] == [frame_count(len(x), layers) for x in inputs]
@@ -94,7 +96,7 @@ def test_waves_are_as_if_never_padded(load, case):
 @pytest.mark.parametrize("case", AUDIO)
 def test_padding_as_the_original_has_it(load, case):
     one, original = load(case), d2v.load(checkpoint(case), padding="original")
-    assert original.recipe.model.positions.zero_padding != "each_layer"
+    assert original.recipe.objective.cfg.positions.zero_padding != "each_layer"
     recorded = np.load(GOLDEN / case / "arrays.npz")
     source, lengths = recorded["input/source"], (~recorded["input/padding_mask"]).sum(1)
     inputs = Inputs(jnp.asarray(source), jnp.asarray(lengths, jnp.int32))

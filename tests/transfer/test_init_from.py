@@ -10,7 +10,7 @@ from recorded import CASES, checkpoint
 from d2v_jax.cli import main
 from d2v_jax.common import rng, trees
 from d2v_jax.data import loader
-from d2v_jax.data2vec import objective
+from d2v_jax.data2vec import loss, targets
 from d2v_jax.data2vec.model import Model
 from d2v_jax.train import pretrain, run, state
 from d2v_jax.train.recipe import resolve
@@ -69,13 +69,13 @@ def test_starts_with_student_and_teacher(runs, begin, caplog, case):
     caplog.set_level("INFO", "d2v")
     theirs = checkpoints.read(checkpoint(case))
     begun = begin(runs(case), checkpoint(case), MODALITY[case])
-    same(begun.student, theirs.student)
-    same({part: begun.teacher[part] for part in theirs.teacher}, theirs.teacher)
-    assert set(begun.teacher) == set(theirs.recipe.model.teacher.owns)
+    same(begun.student, theirs.params)
+    same({part: begun.teacher[part] for part in theirs.carried}, theirs.carried)
+    assert set(begun.teacher) == set(theirs.recipe.objective.cfg.teacher.owns)
     assert int(begun.step) == 0
     [line] = [line for line in caplog.messages if line.startswith("init_from=")]
-    assert f"{theirs.system} at step 0, {trees.count(theirs.student):,} parameters of" in line
-    assert f"teacher: {', '.join(theirs.recipe.model.teacher.owns)}" in line
+    assert f"{theirs.system} at step 0, {trees.count(theirs.params):,} parameters of" in line
+    assert f"teacher: {', '.join(theirs.recipe.objective.cfg.teacher.owns)}" in line
     assert "new:" not in line and "head" not in line
 
 
@@ -101,10 +101,10 @@ def test_from_every_kind_of_folder(runs, begin, tmp_path, monkeypatch):
     resolved = resolve.resolve(resolve.load(str(_recipe(tmp_path, runs(case)))))
     for place in (runs(case), tmp_path / "folder"):
         student, owned = checkpoints.start_from(_with_start(resolved, place))
-        same(student, theirs.student)
-        same(owned, theirs.teacher)
+        same(student, theirs.params)
+        same(owned, theirs.carried)
     monkeypatch.chdir(tmp_path)
-    begun = begin(runs(case), "folder", "image", "--config.init_teacher=student")
+    begun = begin(runs(case), "folder", "image", "--config.teacher.starts_as=student")
     same(begun.teacher, {part: begun.student[part] for part in begun.teacher})
 
 
@@ -133,9 +133,9 @@ def test_what_hugging_face_lacks_is_new(begin, tmp_path, caplog, case):
     again, _ = checkpoints.start_from(_with_start(recipe, tmp_path / "run"))
     same(student, again)
     theirs = checkpoints.read(checkpoint(case))
-    same({part: student[part] for part in theirs.student}, theirs.student)
+    same({part: student[part] for part in theirs.params}, theirs.params)
     assert "decoder" in student and "head" not in student
-    same(owned, {part: student[part] for part in recipe.model.teacher.owns})
+    same(owned, {part: student[part] for part in recipe.objective.cfg.teacher.owns})
     fresh = state.create(recipe).student
     assert set(student) == set(fresh)
     for (path, a), (_, b) in zip(
@@ -170,8 +170,8 @@ def test_misfits_are_named_and_nothing_is_loaded(runs, begin, capsys, tmp_path):
     assert begin(runs("v2_image"), tmp_path / "none.pt", "image") is None
     assert "none.pt" in capsys.readouterr().err
     assert begin(runs("v2_image"), checkpoint("v2_image"), "image",
-                 "--config.init_teacher=none") is None  # fmt: skip
-    assert "init_teacher='none' is not one of" in capsys.readouterr().err
+                 "--config.teacher.starts_as=none") is None  # fmt: skip
+    assert "teacher.starts_as='none' is not one of" in capsys.readouterr().err
 
 
 def expected_loss(recipe, student, owned):
@@ -179,21 +179,21 @@ def expected_loss(recipe, student, owned):
     with loader.open_batches(recipe.data, seed=recipe.seed, start_step=0,
                              batch_size=recipe.train.batch_size) as batches:  # fmt: skip
         batch = next(iter(batches))
-    model = Model(recipe.model)
+    model = Model(recipe.objective.cfg)
 
     @jax.jit
     def compute(student, owned, batch):
         inputs = model.prepare(batch)
         random = rng.keys(rng.stream(recipe.seed, "step", 0), batch["example_id"])
-        views = recipe.model.mask.views
+        views = recipe.objective.cfg.mask.views
         count = model.token_count(inputs.values.shape[1:])
         mask = model.draw_mask(random.named("mask").views(views), count, model.padding(inputs))
         tokens = model.tokens(student, model.hide_inputs(inputs, mask), random.named("tokens"))
-        targets = objective.teacher_targets(model, student, owned, inputs, tokens, mask)
-        hidden = objective.hidden_targets(targets, mask)
+        targets_btd = targets.teacher_targets(model, student, owned, inputs, tokens, mask)
+        hidden = targets.hidden_targets(targets_btd, mask)
         predicted = model.predict(student, tokens, mask, random.named("encoder").views(views))
-        whole = objective.counts(model, mask)
-        return objective.losses(model, predicted, targets, hidden, mask, whole)[0]
+        whole = loss.counts(model.cfg.loss, mask)
+        return loss.losses(model.cfg.loss, predicted, targets_btd, hidden, mask, whole)[0]
 
     return float(compute(student, owned, batch))
 
@@ -213,7 +213,7 @@ def test_the_first_loss_is_the_checkpoints(runs, letters, tmp_path, one_device, 
     assert recipe.init_from == str(source)
     loss = json.loads((tmp_path / "w" / "metrics.jsonl").read_text())["loss"]
     theirs = checkpoints.read(source)
-    expected = expected_loss(recipe, theirs.student, theirs.teacher)
+    expected = expected_loss(recipe, theirs.params, theirs.carried)
     assert loss == pytest.approx(expected, rel=1e-5)
     fresh = jax.jit(lambda: state.create(recipe))()
     assert abs(expected_loss(recipe, fresh.student, fresh.teacher) - loss) > 1e-3 * loss

@@ -29,7 +29,7 @@ def layout(config: Mapping[str, Any]) -> Layout:
     constants = []
     if config["modality"] == "image":
         grid = config["data"]["image_size"] // config["frontend"]["patch_size"]
-        codes = functools.partial(positions.sincos_2d, grid, width)
+        codes = functools.partial(positions.sincos, (grid, grid), width)
         key = f"{encoder}.fixed_positional_encoder.positions"
         constants = [Constant(key, (1, grid * grid, width), codes, required=True)]
     if tuple(owns) != ("trunk",):

@@ -14,8 +14,9 @@ def keep_freed_memory() -> None:
 
     XLA asks for its scratch memory in every step. glibc hands large pieces back to the kernel
     each time, which then clears every page anew: a fifth of the time of small models. To be
-    called before threads of others begin to allocate; does nothing without glibc, or where the
-    arrays live on another device.
+    called before threads of others begin to allocate, and by the command line alone: it is a
+    switch of the whole process. Does nothing without glibc, or where the arrays live on another
+    device.
     """
     if platform.libc_ver()[0] != "glibc" or jax.default_backend() != "cpu":
         return

@@ -5,7 +5,6 @@ import difflib
 import importlib
 import importlib.resources
 import pathlib
-import re
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -15,73 +14,13 @@ from absl import flags
 from ml_collections import config_dict, config_flags
 
 from d2v_jax.common.checks import ConfigError, require
-from d2v_jax.data.config import DATA, DataConfig
-from d2v_jax.data2vec import config as d2v
+from d2v_jax.data.modality import data_class
+from d2v_jax.encoder import objective as objectives
+from d2v_jax.encoder.objective import Objective, objective_class
+from d2v_jax.frontends import frontend
+from d2v_jax.frontends.frontend import frontend_class
 from d2v_jax.train.recipe import checks
-
-
-@dataclasses.dataclass(frozen=True)
-class OptimizerConfig:
-    learning_rate: float
-    schedule: str
-    warmup_steps: int
-    hold_steps: int
-    start_share: float
-    end_share: float
-    adam: str
-    b1: float
-    b2: float
-    eps: float
-    weight_decay: float
-    decays: str
-    clip: float
-
-
-@dataclasses.dataclass(frozen=True)
-class TrainConfig:
-    steps: int
-    batch_size: int
-    micro_batches: int
-    micro_views: int
-    log_every: int
-    checkpoint_every: int
-    keep: int
-    keep_best: int
-    best_metric: str
-    stop_after: float
-    most_skipped: int
-
-
-@dataclasses.dataclass(frozen=True)
-class Config:
-    """A resolved recipe. Beyond this door nobody sees a ConfigDict or has a default."""
-
-    recipe: str
-    seed: int
-    mesh: str
-    profile: str
-    init_from: str
-    init_teacher: str
-    data: DataConfig
-    model: d2v.ModelConfig
-    optimizer: OptimizerConfig
-    train: TrainConfig
-
-    @property
-    def profiled_steps(self) -> tuple[int, int] | None:
-        """First and last step to trace, of `profile`. Raises `ConfigError` where it is neither
-        empty nor understood.
-        """
-        if not self.profile:
-            return None
-        found = re.fullmatch(r"steps:(\d+)\.\.(\d+)", self.profile)
-        steps = (int(found[1]), int(found[2])) if found else (1, 0)
-        require(
-            0 < steps[0] <= steps[1],
-            f"profile={self.profile!r} is not understood; write steps:FIRST..LAST, as in "
-            "'steps:10..12'",
-        )
-        return steps
+from d2v_jax.train.recipe.records import Config, OptimizerConfig, TrainConfig, sections_of
 
 
 def load(spec: str, overrides: Sequence[str] = ()) -> config_dict.ConfigDict:
@@ -158,42 +97,78 @@ def _recipe_path(name: str) -> str:
     )
 
 
-# The model reads the size of its input from where the pictures are cut.
-SHARED = {"image": ("image_size", "channels"), "audio": (), "text": ()}
+SCALARS = {
+    "recipe": str,
+    "modality": str,
+    "objective": str,
+    "seed": int,
+    "mesh": str,
+    "profile": str,
+    "init_from": str,
+}
+# Fields of older runs and where they are today.
+MOVED = {"init_teacher": "teacher.starts_as", "train.micro_views": "mask.micro_views"}
 
 
 def resolve(recipe: Mapping[str, Any] | config_dict.ConfigDict) -> Config:
     """Checks every field and combination; accepts a ConfigDict or a plain nested dict."""
     fields = recipe.to_dict() if isinstance(recipe, config_dict.ConfigDict) else dict(recipe)
-    fields = {k: dict(v) if isinstance(v, Mapping) else v for k, v in fields.items()}
-    model_parts = {f.name for f in dataclasses.fields(d2v.ModelConfig)}
-    own = {f.name for f in dataclasses.fields(Config)} - {"model"}
-    _same_keys("the recipe", fields, own | model_parts)
-    modality = fields["modality"]
-    checks.one_of(modality, tuple(d2v.FRONTENDS), "modality")
-    frontend_kind, data_kind = d2v.FRONTENDS[modality], DATA[modality]
-    shared = SHARED[modality]
-    expected = {f.name for f in dataclasses.fields(frontend_kind)} - set(shared)
-    _same_keys("frontend", fields["frontend"], expected)
-    _same_keys("data", fields["data"], {f.name for f in dataclasses.fields(data_kind)})
-    frontend = fields["frontend"] | {name: fields["data"][name] for name in shared}
-    kinds = {"frontend": frontend_kind, "data": data_kind}
-    model = {part: fields.pop(part) for part in model_parts} | {"frontend": frontend}
-    config = _build(Config, fields | {"model": model}, "", kinds)
+    named = {"modality": "audio", "objective": "data2vec"}
+    for name, example in named.items():
+        require(isinstance(fields.get(name), str), f"the recipe lacks {name}, such as {example!r}")
+    objective = objective_class(fields["objective"])
+    kinds = _sections(objective, fields["modality"])
+    _same_keys("the recipe", fields, {*SCALARS, *kinds})
+    fields["frontend"] = dict(fields["frontend"])
+    for name in _shared(kinds["frontend"], kinds["data"]):
+        if name in fields["frontend"]:
+            raise ConfigError(f"frontend has no field {name!r}; set data.{name}")
+        fields["frontend"][name] = fields["data"].get(name)
+    sections = {name: _build(kind, fields[name], name) for name, kind in kinds.items()}
+    scalars = {name: _value(kind, fields[name], name) for name, kind in SCALARS.items()}
+    scalars["objective_name"] = scalars.pop("objective")
+    own = {name: sections.pop(name) for name in ("data", "optimizer", "train")}
+    config = Config(**scalars, **own, objective=objective(objective.sections(**sections)))
     checks.check(config)
     return config
+
+
+def _sections(objective: type[Objective], modality: str) -> dict[str, type]:
+    """The record of each section of a recipe; the modality brings those of data and frontend."""
+    kinds = {"data": data_class(modality), "optimizer": OptimizerConfig, "train": TrainConfig}
+    kinds |= typing.get_type_hints(objective.sections)
+    return kinds | {"frontend": frontend_class(modality)}
+
+
+def _shared(frontend: type, data: type) -> list[str]:
+    """Fields of a frontend that stand in the section of the data, such as the size of a crop."""
+    there = {field.name for field in dataclasses.fields(data)}
+    return [field.name for field in dataclasses.fields(frontend) if field.name in there]
 
 
 def completed(fields: Mapping[str, Any]) -> dict[str, Any]:
     """`fields` with what they lack from the base recipe of their modality.
 
     For recipes that were saved before a field existed: the base value of a new field is the one
-    that changes nothing.
+    that changes nothing. Recipes of others' modalities and objectives stay as they are.
     """
-    modality = fields.get("modality")
-    checks.one_of(modality, tuple(d2v.FRONTENDS), "modality")
-    base = importlib.import_module(f"d2v_jax.configs.{modality}").get_config().to_dict()
+    fields = _moved({"objective": "data2vec", **fields})
+    ours = fields.get("modality") in frontend.OURS and fields["objective"] in objectives.OURS
+    if not ours:
+        return fields
+    base = importlib.import_module(f"d2v_jax.configs.{fields['modality']}").get_config().to_dict()
     return _merged(base, fields)
+
+
+def _moved(fields: Mapping[str, Any]) -> dict[str, Any]:
+    fields = {name: dict(v) if isinstance(v, Mapping) else v for name, v in fields.items()}
+    for old, new in MOVED.items():
+        *section, name = old.split(".")
+        holder = fields.get(section[0], {}) if section else fields
+        if name in holder:
+            section, renamed = new.split(".")
+            fields.setdefault(section, {})[renamed] = holder.pop(name)
+    return fields
 
 
 def _merged(base: Mapping[str, Any], fields: Mapping[str, Any]) -> dict[str, Any]:
@@ -208,9 +183,11 @@ def _merged(base: Mapping[str, Any], fields: Mapping[str, Any]) -> dict[str, Any
 
 def to_fields(config: Config) -> dict[str, Any]:
     """The recipe's nested dict, as `resolve` takes it and `config.json` keeps it."""
-    fields = dataclasses.asdict(config)
-    fields.update(fields.pop("model"))
-    for name in SHARED[config.model.modality]:
+    fields = {name: getattr(config, name) for name in SCALARS if name != "objective"}
+    fields["objective"] = config.objective_name
+    fields |= {name: dataclasses.asdict(record) for name, record in sections_of(config).items()}
+    sections = sections_of(config)
+    for name in _shared(type(sections["frontend"]), type(sections["data"])):
         del fields["frontend"][name]
     return fields
 
@@ -225,23 +202,17 @@ def _same_keys(where: str, fields: Mapping[str, Any], expected: set[str]) -> Non
     require(not missing, f"{where} lacks {', '.join(missing)}; start from configs/base.py")
 
 
-def _build(kind: type, fields: Mapping[str, Any], where: str, kinds: Mapping[str, type]) -> Any:
-    """`kinds` says which record stands where a modality chooses."""
+def _build(kind: type, fields: Any, where: str) -> Any:
+    require(isinstance(fields, Mapping), f"{where}={fields!r} must be a section of fields")
     hints = typing.get_type_hints(kind)
-    hints |= {name: chosen for name, chosen in kinds.items() if name in hints}
-    _same_keys(where or "the recipe", fields, set(hints))
-    values = {}
-    for name, hint in hints.items():
-        path = f"{where}.{name}".lstrip(".")
-        values[name] = _value(hint, fields[name], path, kinds)
-    return kind(**values)
+    hints = {field.name: hints[field.name] for field in dataclasses.fields(kind)}
+    _same_keys(where, fields, set(hints))
+    return kind(
+        **{name: _value(hint, fields[name], f"{where}.{name}") for name, hint in hints.items()}
+    )
 
 
-def _value(hint: Any, value: Any, path: str, kinds: Mapping[str, type]) -> Any:
-    if dataclasses.is_dataclass(hint):
-        require(isinstance(value, Mapping), f"{path}={value!r} must be a section of fields")
-        return _build(hint, value, path.removeprefix("model."), kinds)
-    path = path.removeprefix("model.")
+def _value(hint: Any, value: Any, path: str) -> Any:
     if isinstance(hint, types.UnionType):
         if value is None:
             return None
@@ -252,7 +223,7 @@ def _value(hint: Any, value: Any, path: str, kinds: Mapping[str, type]) -> Any:
         if inner[-1] is Ellipsis:
             inner = (inner[0],) * len(value)
         require(len(inner) == len(value), f"{path}={value!r} must have {len(inner)} entries")
-        return tuple(_value(h, v, path, kinds) for h, v in zip(inner, value, strict=True))
+        return tuple(_value(h, v, path) for h, v in zip(inner, value, strict=True))
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
     right = isinstance(value, hint) and not (hint is int and isinstance(value, bool))

@@ -7,10 +7,12 @@ import os
 import pathlib
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import tensorboardX
+
+from d2v_jax.encoder.objective import Objective
 
 log = logging.getLogger("d2v")
 
@@ -64,8 +66,9 @@ class History:
 class Progress:
     """One line: step, loss, speed, time left. Rewritten in place on a terminal."""
 
-    def __init__(self, until: int, quiet_s: float = 5.0):
-        self.until, self.quiet_s = until, quiet_s
+    def __init__(self, until: int, shown: Sequence[str] = (), quiet_s: float = 5.0):
+        """`shown`: metrics beside the loss."""
+        self.until, self.quiet_s, self._shown = until, quiet_s, shown
         self._live = sys.stderr.isatty()
         self._last = -quiet_s
 
@@ -75,10 +78,8 @@ class Progress:
         if not self._live and now - self._last < self.quiet_s and step < self.until:
             return
         self._last = now
-        line = (
-            f"step {step}/{self.until}  loss {record['loss']:.4f}  "
-            f"target std {record['target_std']:.2f}"
-        )
+        line = f"step {step}/{self.until}  loss {record['loss']:.4f}"
+        line += "".join(f"  {name.replace('_', ' ')} {record[name]:.2f}" for name in self._shown)
         if speed := record["steps_per_s"]:  # unknown while the first step compiles
             line += (
                 f"  {record['examples_per_s']:.0f} examples/s  "
@@ -97,43 +98,23 @@ def clock(seconds: float) -> str:
 
 
 class Watch:
-    """Says in words when a run is collapsing; each trouble once per run."""
+    """Says in words when a run goes wrong; each trouble once per run."""
 
     PATIENCE = 5  # records in a row, so that a noisy start does not cry wolf
 
-    def __init__(self, after: int) -> None:
-        """`after`: steps of warm-up, in which a student may still answer the same everywhere."""
-        self._after = after
-        self._counts: dict[str, int] = {}
+    def __init__(self, objective: Objective, warmup_steps: int) -> None:
+        self._objective, self._warmup_steps = objective, warmup_steps
+        self._rows: dict[str, int] = {}  # records in a row with this trouble
 
     def look(self, record: Record) -> list[str]:
         """Returns the new warnings, and logs them."""
-        troubles = {
-            "targets": (
-                record["target_std"] < 0.1,
-                f"the targets hardly vary (std {record['target_std']:.3f}): the teacher is "
-                "collapsing. Lower optimizer.learning_rate or raise teacher.decay_start.",
-            ),
-            "predictions": (
-                record["step"] > self._after and record["prediction_std"] < 0.01,
-                f"the predictions hardly vary (std {record['prediction_std']:.4f}): the student "
-                "answers the same everywhere. Lower optimizer.learning_rate or lengthen the "
-                "warm-up.",
-            ),
-            "positions": (
-                record.get("position_share", 0.0) > 0.9,
-                f"{100 * record.get('position_share', 0.0):.0f} % of the targets' variance is "
-                "explained by position alone: all examples have nearly the same targets, and a "
-                "low loss means nothing. Use longer or more varied examples (images: "
-                "frontend.normalize=crop, data.crop_scale) or a slower teacher "
-                "(teacher.decay_start nearer to 1).",
-            ),
-        }
-        new = []
-        for name, (bad, words) in troubles.items():
-            self._counts[name] = self._counts.get(name, 0) + 1 if bad else 0
-            if self._counts[name] == self.PATIENCE:
-                new.append(f"step {record['step']}: {words}")
+        found = self._objective.troubles(record, record["step"] > self._warmup_steps)
+        self._rows = {name: self._rows.get(name, 0) + 1 for name in found}
+        new = [
+            f"step {record['step']}: {words}"
+            for name, words in found.items()
+            if self._rows[name] == self.PATIENCE
+        ]
         for words in new:
             log.warning("%s", words)
         return new

@@ -8,25 +8,25 @@ import numpy as np
 
 from d2v_jax.common import trees
 from d2v_jax.common.trees import Tree
+from d2v_jax.encoder.objective import Fact
 from d2v_jax.train.optimizer import decay_mask
-from d2v_jax.train.recipe.resolve import Config, to_fields
+from d2v_jax.train.recipe.records import Config
+from d2v_jax.train.recipe.resolve import to_fields
 
 HEADS = ("path", "shape", "dtype", "owned by", "decay")
 
 
-def rows(
-    config: Config, student: Tree, teacher: Tree | None
-) -> list[tuple[str, str, str, str, str]]:
-    """(path, shape, dtype, "teacher" or "-", "decay" or "-") of every student parameter."""
-    decays = dict(trees.leaves(decay_mask(student, config.optimizer.decays)))
-    owned = {path for path, _ in trees.leaves(teacher or {})}
+def rows(config: Config, params: Tree, carried: Tree | None) -> list[tuple[str, ...]]:
+    """(path, shape, dtype, who else holds it or "-", "decay" or "-") of every parameter."""
+    decays = dict(trees.leaves(decay_mask(params, config.optimizer.decays)))
+    held = {path for path, _ in trees.leaves(carried or {})}
     return [
         (
             *_leaf(path, leaf),
-            "teacher" if path in owned else "-",
+            config.objective.carried_name if path in held else "-",
             "decay" if decays[path] else "-",
         )
-        for path, leaf in trees.leaves(student)
+        for path, leaf in trees.leaves(params)
     ]
 
 
@@ -36,32 +36,33 @@ def _leaf(path: str, leaf: Any) -> tuple[str, str, str]:
 
 def report(
     config: Config,
-    student: Tree,
-    teacher: Tree | None,
+    params: Tree,
+    carried: Tree | None,
     head: Mapping[str, Any] | None = None,
     title: str = "",
 ) -> str:
     """The table, the counts and the resolved recipe, as text. Trees may hold shapes alone."""
-    table = [HEADS, *rows(config, student, teacher)]
-    params = {"head": head["params"]} if head else {}
-    table += [(*_leaf(path, leaf), "-", "-") for path, leaf in trees.leaves(params)]
-    widths = [max(len(row[i]) for row in table) for i in range(len(HEADS))]
-    lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip()
-             for row in table]  # fmt: skip
-    encoder = {part: tree for part, tree in student.items() if part != "decoder"}
-    without = "the student without its decoder" if "decoder" in student else "there is no decoder"
-    lines += [
-        "",
-        *([title] if title else []),
-        f"student  {trees.count(student):>14,} parameters",
-        f"encoder  {trees.count(encoder):>14,} ({without})",
-        f"teacher  {trees.count(teacher):>14,} owned: {', '.join(teacher)}"
-        if teacher else "teacher           none in this checkpoint",
-    ]  # fmt: skip
+    table = [HEADS, *rows(config, params, carried)]
+    on_top = {"head": head["params"]} if head else {}
+    table += [(*_leaf(path, leaf), "-", "-") for path, leaf in trees.leaves(on_top)]
+    facts = list(config.objective.facts(params, carried))
     if head:
         said = [f"{name}={_brief(value)}" for name, value in head.items() if name != "params"]
-        lines.append(f"head     {trees.count(params):>14,} {', '.join(said)}")
+        facts.append(Fact("head", trees.count(on_top), ", ".join(said)))
+    lines = [*_columns(table), "", *([title] if title else [])]
+    lines += [
+        f"{fact.name:7}  {f'{fact.count:,}' if fact.count else '':>14} {fact.words}".rstrip()
+        for fact in facts
+    ]
     return "\n".join([*lines, "", json.dumps(to_fields(config), indent=2)])
+
+
+def _columns(table: list[tuple[str, ...]]) -> list[str]:
+    widths = [max(len(row[i]) for row in table) for i in range(len(HEADS))]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in table
+    ]
 
 
 def _brief(value: Any) -> str:

@@ -1,21 +1,18 @@
-"""A step without one of its parts. What the whole takes longer is that part's time."""
+"""Models that leave one part of a step out, to see what it costs."""
 
 import dataclasses
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import Mesh
 
 from d2v_jax.common.rng import Keys
 from d2v_jax.common.trees import Tree
-from d2v_jax.data2vec.model import Encoded, Inputs, Model, Predictions, Tokens
+from d2v_jax.data2vec.model import Model, Predictions
 from d2v_jax.encoder.masking import Mask
+from d2v_jax.encoder.network import Encoded, Tokens
+from d2v_jax.frontends.frontend import Inputs
 from d2v_jax.nn.block import Layer
 from d2v_jax.nn.trunk import Stack
-from d2v_jax.train import step
-from d2v_jax.train.machine import mesh as meshes
-from d2v_jax.train.recipe.resolve import Config
-from d2v_jax.train.state import TrainState
 
 
 class _NoFrontend(Model):
@@ -73,21 +70,3 @@ def _noise(model: Model, inputs: Inputs) -> Tokens:
 WITHOUT: dict[str, type[Model]] = {
     "frontend": _NoFrontend, "teacher": _NoTeacher, "student": _NoStudent, "decoder": _NoDecoder,
 }  # fmt: skip
-
-
-def compile_without(
-    part: str | None, config: Config, mesh: Mesh, shardings: TrainState
-) -> step.TrainStep:
-    """`step.compile_step` without a part, a name in `WITHOUT` or "update"; None leaves nothing out.
-
-    Without the update metrics alone come back, and the state is not donated.
-    """
-    if part != "update":
-        return step.compile_step(config, mesh, shardings, WITHOUT.get(part, Model))
-    whole, split = meshes.replicated(mesh), meshes.batch_sharding(mesh)
-    train_step = step.compile_step(config, mesh, shardings)
-    return jax.jit(
-        lambda state, batch: (None, train_step(state, batch)[1]),
-        in_shardings=(shardings, split),
-        out_shardings=whole,
-    )

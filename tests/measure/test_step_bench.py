@@ -10,8 +10,8 @@ import pytest
 import systems
 
 from d2v_jax.cli import main
-from d2v_jax.data2vec import flops
-from d2v_jax.measure import ablate, devices, step_bench
+from d2v_jax.data2vec import ablate, flops
+from d2v_jax.measure import devices, step_bench
 from d2v_jax.train.machine import compile_cache
 
 SMOKE = "quickstart_image:smoke"
@@ -24,8 +24,8 @@ def test_a_step_in_figures(tmp_path, capsys, one_device):
     assert main.main(argv) == 0
     said, record = capsys.readouterr().out, json.loads(out.read_text())
     config = systems.smoke("quickstart_image")
-    each = flops.of_example(config.model, config.data.example_shape)
-    assert record["arithmetic"]["products"] == pytest.approx(record["examples"] * each.total)
+    each = flops.of_example(config.objective.cfg, config.data.example_shape)
+    assert record["products"] == pytest.approx(record["examples"] * each.total)
     assert set(record["parts_s"]) == {*ablate.WITHOUT, "update"}
     assert record["compared"]["overrides"] == ["trunk.remat=blocks", "train.batch_size=4"]
     assert record["examples"] == config.train.batch_size != 4
@@ -49,7 +49,7 @@ def test_a_part_left_out_is_arithmetic_left_out(name, part, one_device):
     assert less < whole
     if part != "update":
         setting = step_bench.Setting(config)
-        each = flops.of_example(config.model, setting.example_shape)
+        each = flops.of_example(config.objective.cfg, setting.example_shape)
         ours = setting.examples * getattr(each, part)
         assert whole - less > 0.5 * ours
 

@@ -14,7 +14,7 @@ from d2v_jax.train.machine import mesh
 
 def cfg(kind, share, adjust=0.0, block=1, neighbours=1, views=1):
     hide = "remove" if kind in masking.EXACT else "replace"
-    return MaskConfig(hide, kind, share, adjust, block, neighbours, views)
+    return MaskConfig(hide, kind, share, adjust, block, neighbours, views, micro_views=1)
 
 
 # Recipe by recipe: mask fields, tokens, most hidden (REFERENCE §17, §9.3, §11.2).
@@ -35,7 +35,9 @@ PUBLISHED = [
 
 def draw(one, ids, tokens, step=0, lengths=None):
     keys = rng.keys(rng.stream(0, "mask", step), jnp.asarray(ids)).views(one.views)
-    return jax.jit(masking.draw, static_argnums=(0, 2))(one, keys, tokens, lengths)
+    side = round(tokens**0.5)
+    shape = (side, side) if one.kind in masking.GRIDS else (tokens,)
+    return jax.jit(masking.draw, static_argnums=(0, 2))(one, keys, shape, lengths)
 
 
 @pytest.mark.parametrize(("one", "tokens", "most"), PUBLISHED)

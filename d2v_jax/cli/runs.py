@@ -1,0 +1,114 @@
+"""`d2v pretrain`, and `d2v inspect`, which looks at a run or plans one."""
+
+import argparse
+import logging
+import pathlib
+from collections.abc import Callable
+
+from d2v_jax.cli.shared import CHECKPOINT, resolved
+from d2v_jax.common.checks import UserError
+
+log = logging.getLogger("d2v")
+
+Task = Callable[..., argparse.ArgumentParser]
+
+
+def add(task: Task) -> None:
+    """The sub-commands."""
+    sub = task("pretrain", _pretrain, "train an encoder, or continue the run in a folder; "
+               "recipe fields are set with --config.section.field=value")  # fmt: skip
+    sub.add_argument("--config", help="recipe: a file, the name of a shipped one, as in "
+                     "v2_image_base or quickstart_image:smoke, or a run folder")  # fmt: skip
+    sub.add_argument("--workdir", required=True, type=pathlib.Path, help="the run folder")
+    group = sub.add_argument_group(
+        "several processes, each with the same command",
+        "they know each other by a secret derived from --coordinator and the cluster's job;\n"
+        "set D2V_RUN_SECRET to the same words in all to have one that others cannot derive",
+    )
+    group.add_argument(
+        "--distributed",
+        choices=("auto", "off"),
+        help="auto: find the others by "
+        "Cloud TPU, GKE, Slurm or MPI; default: where they are to be seen",
+    )
+    group.add_argument(
+        "--coordinator", metavar="HOST:PORT", help="of process 0; PORT + 1 is used too"
+    )
+    group.add_argument("--processes", type=int, metavar="N")
+    group.add_argument("--process-id", type=int, metavar="I", help="0 to N - 1")
+    group.add_argument("--start-timeout", type=float, default=300, metavar="S",
+                       help="seconds in which all must have come; default %(default)g")  # fmt: skip
+
+    sub = task("inspect", _inspect, "the parameter tree and the resolved recipe of a checkpoint; "
+               "or, before a run, the memory that a recipe will need")  # fmt: skip
+    sub.add_argument("checkpoint", type=pathlib.Path, metavar="RUN",
+                     help=f"{CHECKPOINT}; with --plan a recipe or a run folder")  # fmt: skip
+    sub.add_argument(
+        "--plan",
+        action="store_true",
+        help="compile the step and say what it needs "
+        "on each device; fields are set with --config.section.field=value",
+    )
+    sub.add_argument("--devices", type=int, metavar="N",
+                     help="plan for so many, pretended on the CPU")  # fmt: skip
+
+
+def _pretrain(args: argparse.Namespace, overrides: list[str]) -> int:
+    from d2v_jax.train import run
+    from d2v_jax.train.hosts import launch
+    from d2v_jax.train.machine import allocator, compile_cache
+    from d2v_jax.train.pretrain import pretrain
+    from d2v_jax.transfer import checkpoints
+
+    compile_cache.enable()
+    if args.config:
+        recipe = resolved(args.config, overrides)
+    elif (args.workdir / run.FILE).exists() and not overrides:
+        recipe = run.read_config(args.workdir)
+    elif overrides:
+        raise UserError(f"{overrides[0]}: recipe fields need a recipe; add --config NAME")
+    else:
+        raise UserError(
+            f"{args.workdir} holds no run to continue; name a recipe with --config, such as "
+            "--config quickstart_image"
+        )
+    if "://" in str(args.workdir) or str(args.workdir).startswith("gs:"):
+        raise UserError(
+            f"--workdir {args.workdir}: buckets are not written to directly; mount it (gcsfuse) "
+            "and give the folder"
+        )
+    place = launch.find_place(args.distributed, args.coordinator, args.processes, args.process_id)
+    peers = None
+    if place:
+        facts = run.facts(recipe)
+        peers = launch.join(place, facts, args.start_timeout)
+    allocator.keep_freed_memory()  # asks for the devices, so not before `join`
+    code = pretrain(recipe, args.workdir, checkpoints.start_from, peers)
+    if peers:
+        peers.close()
+    return code
+
+
+def _inspect(args: argparse.Namespace, overrides: list[str]) -> int:
+    if args.plan:
+        return _plan(args, overrides)
+    from d2v_jax.train.report import tree
+    from d2v_jax.transfer import checkpoints
+
+    one = checkpoints.outline(args.checkpoint)
+    print(tree.report(one.recipe, one.params, one.carried, one.head,
+                         f"{one.system} at step {one.step}"))  # fmt: skip
+    return 0
+
+
+def _plan(args: argparse.Namespace, overrides: list[str]) -> int:
+    from d2v_jax.measure import plan
+
+    if args.devices is not None and args.devices < 1:
+        raise UserError(f"--devices {args.devices}: must be positive")
+    recipe = resolved(str(args.checkpoint), overrides)
+    if args.devices:
+        plan.pretend(args.devices)
+    log.info("compiling the step ...")
+    print(plan.plan(recipe))
+    return 0

@@ -1,0 +1,1 @@
+"""One program on many hosts: who am I, who is there, do we agree, who was lost."""

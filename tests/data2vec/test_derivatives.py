@@ -1,0 +1,63 @@
+"""The whole model, from inputs to predictions, differentiated in every way that JAX has."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from systems import batch, small
+
+from d2v_jax.common import rng
+from d2v_jax.data2vec.model import Model
+
+
+def plane(name):
+    """A number that follows from all predictions, over a plane through the parameters.
+
+    Its two directions reach into every parameter.
+    """
+    config = small(name, noise=True)
+    model = Model(config.model)
+    inputs = model.prepare(batch(config, 2))
+    random = rng.keys(rng.stream(0, "test"), jnp.arange(2))
+    tokens = model.token_count(inputs.values.shape[1:])
+    views = config.model.mask.views
+    mask = model.draw_mask(random.named("mask").views(views), tokens, model.padding(inputs))
+    shown = model.hide_inputs(inputs, mask)
+    start, tree = jax.tree.flatten(model.init(jax.random.key(0), config.data.example_shape))
+
+    def step(leaf, key):
+        """As long as the parameter itself, so that none is lost in rounding."""
+        direction = jax.random.normal(key, (2, *leaf.shape))
+        return direction * jnp.linalg.norm(leaf) / jnp.sqrt(leaf.size)
+
+    keys = jax.random.split(jax.random.key(1), len(start))
+    steps = [step(leaf, key) for leaf, key in zip(start, keys)]
+
+    @jax.checkpoint
+    def f(place):
+        moved = [x + jnp.tensordot(place, dx, 1) for x, dx in zip(start, steps)]
+        params = tree.unflatten(moved)
+        given = model.tokens(params, shown, random.named("tokens"))
+        predictions = model.predict(params, given, mask, random.named("encoder").views(views))
+        return jnp.square(predictions.hidden_nud).mean()
+
+    return f
+
+
+@pytest.mark.parametrize("name", ["v1_image_base", "v2_audio_base", "v2_image_base"])
+def test_jvp_vmap_checkpoint_and_hessian_go_through_the_whole_model(name):
+    f = plane(name)
+    axes, here, size = jnp.eye(2), jnp.zeros(2), 3e-3
+
+    @jax.jit
+    def everything(place):
+        forwards = jax.vmap(lambda axis: jax.jvp(f, (place,), (axis,))[1])(axes)
+        return f(place), forwards, jax.grad(f)(place), jax.hessian(f)(place)
+
+    _, forwards, backwards, hessian = everything(here)
+    ahead, behind = ([everything(s * size * axis) for axis in axes] for s in (1, -1))
+    slopes = [(a[0] - b[0]) / (2 * size) for a, b in zip(ahead, behind)]
+    curves = [(a[2] - b[2]) / (2 * size) for a, b in zip(ahead, behind)]
+    np.testing.assert_allclose(forwards, backwards, rtol=1e-3)
+    np.testing.assert_allclose(forwards, slopes, rtol=0.03, atol=0.01 * np.abs(slopes).max())
+    np.testing.assert_allclose(hessian, curves, rtol=0.03, atol=0.01 * np.abs(curves).max())

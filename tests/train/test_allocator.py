@@ -1,0 +1,41 @@
+"""Who may throw a switch of the whole process."""
+
+import pathlib
+
+import pytest
+
+import d2v_jax
+from d2v_jax.cli import main
+from d2v_jax.common.checks import UserError
+from d2v_jax.measure import step_bench as bench
+from d2v_jax.train import pretrain
+from d2v_jax.train.machine import allocator
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["pretrain", "--config", "quickstart_image:smoke"], ["bench", "step", "quickstart_image"]],
+    ids=" ".join,
+)
+def test_the_command_line_sets_the_allocator_before_anything_runs(monkeypatch, tmp_path, words):
+    done = []
+
+    def work(*_, **__):
+        done.append("work")
+        raise UserError("enough")
+
+    monkeypatch.setattr(allocator, "keep_freed_memory", lambda: done.append("allocator"))
+    monkeypatch.setattr(pretrain, "pretrain", work)
+    monkeypatch.setattr(bench, "bench", work)
+    where = ["--workdir", str(tmp_path / "run")] if words[0] == "pretrain" else []
+    assert main.main([*words, *where]) == 2
+    assert done == ["allocator", "work"]
+
+
+def test_no_library_call_sets_the_allocator():
+    """A notebook that trains keeps its own."""
+    package = pathlib.Path(d2v_jax.__file__).parent
+    call = "allocator.keep_freed_memory("
+    users = [path for path in package.rglob("*.py") if call in path.read_text()]
+    names = {path.relative_to(package).parts[0].removesuffix(".py") for path in users}
+    assert names == {"cli"}
