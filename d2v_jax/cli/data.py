@@ -74,6 +74,11 @@ def _data_config(args: argparse.Namespace, overrides: Sequence[str]) -> Data:
         )
         return data
     modality = args.modality or guess.modality_of(args.source)
+    require(
+        modality in OURS,
+        f"{args.source!r} was prepared for {modality}, of which there is no base recipe; give one "
+        "with --config RECIPE",
+    )
     base = importlib.import_module(f"d2v_jax.configs.{modality}").get_config()
     given = [word.removeprefix(FIELD).partition("=")[0] for word in words if word.startswith(FIELD)]
     base.data.update(data_class(modality).standalone(args.job, given))

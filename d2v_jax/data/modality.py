@@ -26,7 +26,7 @@ import numpy as np
 
 from d2v_jax.common import fields
 from d2v_jax.common.checks import UserError, require
-from d2v_jax.data.contest import Contest
+from d2v_jax.data.contests.contest import Contest
 from d2v_jax.data.opened import Form, Opened
 from d2v_jax.data.records import Record, Source
 from d2v_jax.data.requests import Batch, Named, equal_rows

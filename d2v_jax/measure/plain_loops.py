@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from d2v_jax.data.contest import PLAIN, Contest
+from d2v_jax.data.contests.contest import PLAIN, Contest
 
 LEAST = 5  # pairs, however long they take
 Timed = tuple[float, Any]  # processor seconds, result

@@ -11,9 +11,9 @@ from sounds import encoded, tone
 from d2v_jax.cli.main import main
 from d2v_jax.common.checks import UserError
 from d2v_jax.data.audio import waves as sound
-from d2v_jax.data.audio.plain_loop import plain_sound
+from d2v_jax.data.contests.images import plain_picture
+from d2v_jax.data.contests.sounds import plain_sound
 from d2v_jax.data.image import pictures
-from d2v_jax.data.image.plain_loop import plain_picture
 from d2v_jax.data.opened import Opened
 from d2v_jax.data.records import BadRecord, Record
 from d2v_jax.measure import data_bench

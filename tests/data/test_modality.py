@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import toy_eeg
 
+from d2v_jax.cli.main import main
 from d2v_jax.common import fields
 from d2v_jax.common.checks import ConfigError, UserError
 from d2v_jax.data.inspect.inspection import inspect
@@ -92,7 +93,7 @@ def test_a_stranger_is_inspected_and_measured(recordings, tmp_path, monkeypatch)
     assert "no plain loop" in data_bench.bench(data, 0.05, None)
 
 
-def test_a_stranger_prepares_where_it_can(recordings, tmp_path):
+def test_a_stranger_prepares_where_it_can(recordings, tmp_path, capsys):
     plain = toy_eeg.Data(source=str(recordings), **PLAIN)
     with pytest.raises(UserError, match="modality toy_eeg has no prepared form"):
         prepare(plain, tmp_path / "out", 1, 1, None)
@@ -101,6 +102,8 @@ def test_a_stranger_prepares_where_it_can(recordings, tmp_path):
     assert "12 records in 1 shard" in prepare(data, tmp_path / "out", 1, 1, None)
     ready = dataclasses.replace(data, source=str(tmp_path / "out"))
     assert same(first(data), first(ready))
+    assert main(["data", "inspect", str(tmp_path / "out")]) == 2
+    assert "was prepared for toy_eeg" in capsys.readouterr().err
 
 
 def test_what_a_stranger_does_not_have(recordings):

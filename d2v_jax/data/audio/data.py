@@ -14,7 +14,7 @@ from d2v_jax.data.audio import inputs, opening, waves
 from d2v_jax.data.audio.manifest import SUFFIX
 from d2v_jax.data.audio.recordings import SOUNDS, long_enough
 from d2v_jax.data.audio.remembered import Remembered
-from d2v_jax.data.contest import Contest
+from d2v_jax.data.contests.contest import Contest
 from d2v_jax.data.opened import Form, Opened, joined
 from d2v_jax.data.records import Record, Source
 from d2v_jax.data.requests import Batch, Named
@@ -158,9 +158,9 @@ class AudioData(modality.Data):
         return write_shards.write(records, examples.sound_example, asked, out, workers)
 
     def contest(self, source: Source, records: Sequence[tuple[Record, int]]) -> Contest | None:
-        from d2v_jax.data.audio import plain_loop
+        from d2v_jax.data.contests import sounds
 
-        return plain_loop.contest(records)
+        return sounds.contest(records)
 
 
 Data = AudioData

@@ -11,7 +11,7 @@ import numpy as np
 from d2v_jax.common import fields
 from d2v_jax.common.checks import require
 from d2v_jax.data import modality
-from d2v_jax.data.contest import Contest
+from d2v_jax.data.contests.contest import Contest
 from d2v_jax.data.image import inputs, opening, pictures
 from d2v_jax.data.opened import Opened, joined
 from d2v_jax.data.records import Record, Source
@@ -149,10 +149,10 @@ class ImageData(modality.Data):
         return write_shards.write(self.records(), store, asked, out, workers)
 
     def contest(self, source: Source, records: Sequence[tuple[Record, int]]) -> Contest | None:
-        from d2v_jax.data.image import plain_loop
+        from d2v_jax.data.contests import images
 
         del source
-        return plain_loop.contest(self, [record for record, _ in records])
+        return images.contest(self, [record for record, _ in records])
 
 
 Data = ImageData

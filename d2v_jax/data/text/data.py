@@ -11,7 +11,7 @@ import numpy as np
 from d2v_jax.common import fields
 from d2v_jax.common.checks import UserError, require
 from d2v_jax.data import modality
-from d2v_jax.data.contest import Contest
+from d2v_jax.data.contests.contest import Contest
 from d2v_jax.data.opened import Opened, joined
 from d2v_jax.data.progress import logged
 from d2v_jax.data.records import Record, Source
@@ -232,11 +232,11 @@ class TextData(modality.Data):
         return len(record.data)
 
     def contest(self, source: Source, records: Sequence[tuple[Record, int]]) -> Contest | None:
-        from d2v_jax.data.text import plain_loop
+        from d2v_jax.data.contests import texts
 
         del records
-        lines, name = plain_loop.same_text(self.each()[0].source, self.split, self.column)
-        return plain_loop.contest(source, lines, name, self.open_tokenizer(), self.tokens)
+        lines, name = texts.same_text(self.each()[0].source, self.split, self.column)
+        return texts.contest(source, lines, name, self.open_tokenizer(), self.tokens)
 
 
 Data = TextData

@@ -89,16 +89,6 @@ def copy_files(tokenizer: Tokenizer, folder: pathlib.Path) -> None:
         shutil.copyfile(path, folder / path.name)
 
 
-def vocab_size(cfg) -> int:
-    """For callers that do not ask the record yet."""
-    return cfg.vocab_size()
-
-
-def keep(cfg, folder: pathlib.Path) -> None:
-    """For callers that do not ask the record yet."""
-    cfg.keep(folder)
-
-
 class Bytes:
     """One id per byte of UTF-8: 4 + byte."""
 

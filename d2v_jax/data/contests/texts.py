@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from d2v_jax.common.checks import UserError
-from d2v_jax.data.contest import PLAIN, Contest
+from d2v_jax.data.contests.contest import PLAIN, Contest
 from d2v_jax.data.records import BadRecord, Record, Source
 from d2v_jax.data.sources import BUILTIN_PREFIX, PYTHON_DOCS
 from d2v_jax.data.stores.prepared import looks_prepared

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from d2v_jax.data.contest import PLAIN, Contest
+from d2v_jax.data.contests.contest import PLAIN, Contest
 from d2v_jax.data.image import pictures
 from d2v_jax.data.records import Record
 

@@ -11,7 +11,7 @@ import soundfile
 import soxr
 
 from d2v_jax.data.audio import waves
-from d2v_jax.data.contest import PLAIN, Contest
+from d2v_jax.data.contests.contest import PLAIN, Contest
 from d2v_jax.data.records import BadRecord, Record
 
 
