@@ -44,20 +44,27 @@ def plane(name):
     return f
 
 
-@pytest.mark.parametrize("name", ["v1_image_base", "v2_audio_base", "v2_image_base"])
-def test_jvp_vmap_checkpoint_and_hessian_go_through_the_whole_model(name):
-    f = plane(name)
-    axes, here, size = jnp.eye(2), jnp.zeros(2), 3e-3
+AXES, HERE, SIZE = jnp.eye(2), jnp.zeros(2), 3e-3
 
-    @jax.jit
-    def everything(place):
-        forwards = jax.vmap(lambda axis: jax.jvp(f, (place,), (axis,))[1])(axes)
-        return f(place), forwards, jax.grad(f)(place), jax.hessian(f)(place)
 
-    _, forwards, backwards, hessian = everything(here)
-    ahead, behind = ([everything(s * size * axis) for axis in axes] for s in (1, -1))
-    slopes = [(a[0] - b[0]) / (2 * size) for a, b in zip(ahead, behind)]
-    curves = [(a[2] - b[2]) / (2 * size) for a, b in zip(ahead, behind)]
-    np.testing.assert_allclose(forwards, backwards, rtol=1e-3)
-    np.testing.assert_allclose(forwards, slopes, rtol=0.03, atol=0.01 * np.abs(slopes).max())
-    np.testing.assert_allclose(hessian, curves, rtol=0.03, atol=0.01 * np.abs(curves).max())
+def slopes_of(values):
+    """By central differences along both axes, of what `values(place)` says."""
+    return [(values(SIZE * axis) - values(-SIZE * axis)) / (2 * SIZE) for axis in AXES]
+
+
+def close(derivatives, expected):
+    most = np.abs(expected).max()
+    np.testing.assert_allclose(derivatives, expected, rtol=0.03, atol=0.01 * most)
+
+
+@pytest.mark.parametrize("name", ["v2_audio_base", "v2_image_base"])
+def test_slopes_forwards_and_backwards(name):
+    f = jax.jit(plane(name))
+    close(jax.grad(f)(HERE), slopes_of(f))
+    forwards = jax.vmap(lambda axis: jax.jvp(f, (HERE,), (axis,))[1])(AXES)
+    np.testing.assert_allclose(forwards, jax.grad(f)(HERE), rtol=1e-3, atol=1e-6)
+
+
+def test_hessian():
+    f = jax.jit(plane("v1_image_base"))
+    close(jax.hessian(f)(HERE), slopes_of(jax.grad(f)))
