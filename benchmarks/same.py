@@ -21,6 +21,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from differences import difference
 from peers import ROOT, Contestant, Failed, commit, machine
 
 QUICK = (
@@ -60,57 +61,18 @@ class Case:
         return f"{self.recipe:20} {self.part:14} {self.devices:2} {self.mesh:8}"
 
 
-@dataclasses.dataclass(frozen=True)
-class Difference:
-    """The first quantity that differs, where it differs most."""
-
-    quantity: str
-    before: float | str
-    now: float | str
-    relative: float | None  # to the largest number of that quantity; None: not of one shape
-    others: int  # how many more quantities differ
-
-    def __str__(self) -> str:
-        size = "" if self.relative is None else f", relative {self.relative:.2e}"
-        return f"{self.quantity}: {self.before} -> {self.now}{size}; {self.others} more differ"
-
-
-def difference(
-    before: Mapping[str, np.ndarray], now: Mapping[str, np.ndarray]
-) -> Difference | None:
-    """None where all quantities that both have are equal bit for bit.
-
-    The order is that of `before`. Raises `Failed` where they share none.
-    """
-    shared = [name for name in before if name in now]
-    if not shared:
-        raise Failed("the two checkouts share no quantity")
-    differing = [name for name in shared if not _equal(before[name], now[name])]
-    if not differing:
-        return None
-    name = differing[0]
-    a, b, others = before[name], now[name], len(differing) - 1
-    if a.shape != b.shape or a.dtype != b.dtype:
-        return Difference(name, f"{a.dtype}{a.shape}", f"{b.dtype}{b.shape}", None, others)
-    a, b = a.ravel(), b.ravel()
-    bits = lambda x: x.view(np.uint8).reshape(x.size, -1)
-    places = np.flatnonzero((bits(a) != bits(b)).any(1))
-    wide_a, wide_b = a.astype(np.float64), b.astype(np.float64)
-    # A number and something that is none are as far apart as can be.
-    apart = np.nan_to_num(np.abs(wide_a - wide_b)[places], nan=np.inf)
-    where = places[apart.argmax()]
-    both = np.concatenate([wide_a, wide_b])
-    largest = np.abs(both[np.isfinite(both)]).max(initial=0)
-    relative = float(apart.max() / largest) if apart.max() else 0.0  # 0: signs of zeros
-    return Difference(name, a[where].item(), b[where].item(), relative, others)
-
-
-def _equal(a: np.ndarray, b: np.ndarray) -> bool:
-    return a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
-
-
 class Checkout(Contestant):
     """A worker on one checkout and one number of devices."""
+
+    def __init__(self, name: str, checkout: pathlib.Path, spec: dict[str, Any]):
+        super().__init__(name, sys.executable, "quantities.py", spec, str(checkout))
+        self._checkout = checkout
+
+    def ready(self) -> dict[str, Any]:
+        facts = super().ready()
+        if pathlib.Path(facts["checkout"]) != self._checkout:
+            raise Failed(f"{self.name}: {self._checkout} is no checkout of d2v_jax")
+        return facts
 
     def ask(self, case: Case, steps: int, folder: pathlib.Path) -> None:
         self._out = folder / f"{self.name}.npz"
@@ -217,11 +179,12 @@ def _rows(
     with contextlib.ExitStack() as stack:
         both = []
         for name, checkout in (("before", args.before.resolve()), ("now", ROOT)):
-            one = Checkout(name, sys.executable, "quantities.py", spec, str(checkout))
+            one = Checkout(name, checkout, spec)
             stack.callback(one.close)
             both.append(one)
-        facts = [one.ready() for one in both]
-        planned = cases(facts[0]["views"], devices)
+        for one in both:
+            one.ready()
+        planned = cases(both[0].facts["views"], devices)
         for number, case in enumerate(planned, 1):
             began = time.monotonic()
             row = _row(case, both, args, folder)
@@ -250,7 +213,10 @@ def _row(
     if failures:
         return row | {"verdict": "; ".join(failures)}
     before, now = found["before"], found["now"]
-    first = difference(before, now)
+    try:
+        first = difference(before, now)
+    except ValueError as failure:
+        return row | {"verdict": str(failure)}
     if first:
         row |= {"verdict": str(first), "difference": dataclasses.asdict(first)}
     elif not all(np.isfinite(x).all() for name, x in before.items() if "loss.sum" in name):

@@ -73,7 +73,7 @@ def test_what_becomes_not_a_number_is_far(same):
 
 def test_only_what_both_have_is_compared(same):
     assert same.difference(quantities(old=np.ones(1)), quantities(new=np.ones(2))) is None
-    with pytest.raises(same.Failed, match="share no quantity"):
+    with pytest.raises(ValueError, match="share no quantity"):
         same.difference({"old": np.ones(1)}, {"new": np.ones(1)})
 
 
@@ -114,3 +114,8 @@ def test_no_checkout_is_refused(tmp_path):
     done, _ = run(tmp_path, "--before", str(tmp_path))
     assert done.returncode == 2
     assert "holds no recipes; is it a checkout of d2v_jax?" in done.stderr
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs" / "v9_smell_base.py").touch()
+    done, _ = run(tmp_path, "--before", str(tmp_path))
+    assert done.returncode == 2
+    assert f"before: {tmp_path} is no checkout of d2v_jax" in done.stderr

@@ -49,8 +49,11 @@ class Examples(NamedTuple):
     ids: int  # of text: ids lie below
 
 
-def own_recipes() -> None:
-    """`d2v_jax.configs` of the same checkout: an installed one would come from elsewhere."""
+def own_recipes() -> pathlib.Path:
+    """`d2v_jax.configs` of the same checkout: an installed one would come from elsewhere.
+
+    Returns the checkout.
+    """
     checkout = pathlib.Path(importlib.util.find_spec("d2v_jax").origin).parents[1]
     found = importlib.util.spec_from_file_location(
         "d2v_jax.configs",
@@ -58,6 +61,7 @@ def own_recipes() -> None:
         submodule_search_locations=[str(checkout / "configs")],
     )
     sys.modules[found.name] = importlib.util.module_from_spec(found)
+    return checkout
 
 
 def module(role: str) -> ModuleType | None:

@@ -19,9 +19,10 @@ POOLS = ("mean", None)
 def main() -> None:
     """argv: `recipes`, `devices`, and a folder `cache` of compiled programs.
 
-    Answers {"ready": {"views"}} once: how many views of an example each recipe has. Each line that
-    comes in is a case: `recipe`, `fields`, `steps`, and the file `out` that takes
-    its quantities, an npz in the order in which they arise. Answers {"seconds"} or {"failed"}.
+    Answers {"ready"} once: the `checkout` that is in use, and how many `views` of an example each
+    recipe has. Each line that comes in is a case: `recipe`, `fields`, `steps`, and the file `out`
+    that takes its quantities, an npz in the order in which they arise. Answers {"seconds"} or
+    {"failed"}.
     """
     answer = answering()
     spec = json.loads(sys.argv[1])
@@ -31,8 +32,9 @@ def main() -> None:
     jax.config.update("jax_compilation_cache_dir", spec["cache"])
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
-    adapter.own_recipes()
-    answer(ready={"views": {recipe: _views(recipe) for recipe in spec["recipes"]}})
+    checkout = str(adapter.own_recipes())
+    views = {recipe: _views(recipe) for recipe in spec["recipes"]}
+    answer(ready={"checkout": checkout, "views": views})
     recipe = None
     for line in sys.stdin:
         case = json.loads(line)
