@@ -50,6 +50,8 @@ class Case:
     part: str  # of `PARTS`
     mesh: str
     devices: int
+    # Of one case of a recipe: the encoder's programs know nothing of parts and meshes.
+    features: bool = False
 
     @property
     def fields(self) -> list[str]:
@@ -76,7 +78,12 @@ class Checkout(Contestant):
 
     def ask(self, case: Case, steps: int, folder: pathlib.Path) -> None:
         self._out = folder / f"{self.name}.npz"
-        line = {"recipe": f"{case.recipe}:smoke", "fields": case.fields, "steps": steps}
+        line = {
+            "recipe": f"{case.recipe}:smoke",
+            "fields": case.fields,
+            "steps": steps,
+            "features": case.features,
+        }
         with contextlib.suppress(BrokenPipeError):
             self._process.stdin.write(json.dumps({**line, "out": str(self._out)}) + "\n")
             self._process.stdin.flush()
@@ -119,12 +126,17 @@ def main(argv: list[str] | None = None) -> int:
     return int(any(row["verdict"] != "equal" for row in rows))
 
 
-def cases(views: Mapping[str, int], devices: int) -> list[Case]:
-    """On so many devices, recipe by recipe; `views` per example of each recipe."""
+def cases(views: Mapping[str, int], devices: int, features: bool = True) -> list[Case]:
+    """On so many devices, recipe by recipe; `views` per example of each recipe.
+
+    `features`: whether one case of each recipe compares them.
+    """
     found = []
     for recipe in views:
         parts = [part for part in PARTS if part != "micro_views" or views[recipe] % 2 == 0]
-        found += [Case(recipe, part, "data:-1", devices) for part in parts]
+        found += [
+            Case(recipe, part, "data:-1", devices, features and part == "whole") for part in parts
+        ]
         if devices > 1 and recipe in CUT:
             found.append(Case(recipe, "whole", "fsdp:-1", devices))
     return found
@@ -184,7 +196,7 @@ def _rows(
             both.append(one)
         for one in both:
             one.ready()
-        planned = cases(both[0].facts["views"], devices)
+        planned = cases(both[0].facts["views"], devices, devices == args.devices[0])
         for number, case in enumerate(planned, 1):
             began = time.monotonic()
             row = _row(case, both, args, folder)

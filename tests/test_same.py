@@ -87,6 +87,12 @@ def test_views_are_parted_where_there_are_two(same):
     assert parts(1, 8) == [whole, parted, ("whole", "fsdp:-1")]
 
 
+def test_features_are_compared_once_for_a_recipe(same):
+    asked = [case.features for case in same.cases({"v2_text_base": 2, "v1_text_base": 1}, 8)]
+    assert asked == [True, False, False, False, True, False]
+    assert not any(case.features for case in same.cases({"v2_text_base": 2}, 8, features=False))
+
+
 def run(tmp_path, *words):
     out = tmp_path / "out.json"
     argv = [sys.executable, str(ROOT / "benchmarks" / "same.py"), "--json", str(out), *words]
@@ -106,6 +112,7 @@ def test_a_checkout_beside_itself(tmp_path):
     whole = record["cases"][2]
     assert len(whole["loss"]["now"]) == 2 and len(set(whole["loss"]["now"])) == 2
     assert whole["loss"]["now"] == whole["loss"]["before"]
+    assert whole["compared"] > record["cases"][3]["compared"]  # features
     assert whole["only_before"] == whole["only_now"] == []
     assert "3 of 5 cases are equal bit for bit" in done.stdout
 

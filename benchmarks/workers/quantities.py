@@ -20,9 +20,9 @@ def main() -> None:
     """argv: `recipes`, `devices`, and a folder `cache` of compiled programs.
 
     Answers {"ready"} once: the `checkout` that is in use, and how many `views` of an example each
-    recipe has. Each line that comes in is a case: `recipe`, `fields`, `steps`, and the file `out`
-    that takes its quantities, an npz in the order in which they arise. Answers {"seconds"} or
-    {"failed"}.
+    recipe has. Each line that comes in is a case: `recipe`, `fields`, `steps`, whether `features`
+    are wanted, and the file `out` that takes its quantities, an npz in the order in which they
+    arise. Answers {"seconds"} or {"failed"}.
     """
     answer = answering()
     spec = json.loads(sys.argv[1])
@@ -54,7 +54,7 @@ def _views(recipe: str) -> int:
 def _one(case: dict[str, Any], answer: Answer) -> None:
     began = time.perf_counter()
     try:
-        found = quantities(case["recipe"], case["fields"], case["steps"])
+        found = quantities(case["recipe"], case["fields"], case["steps"], case["features"])
     except Exception as error:  # of any kind: the next case may do
         answer(failed=f"{type(error).__name__}: {error}".partition("\n")[0])
         return
@@ -64,8 +64,10 @@ def _one(case: dict[str, Any], answer: Answer) -> None:
     answer(seconds=time.perf_counter() - began)
 
 
-def quantities(recipe: str, fields: list[str], steps: int) -> dict[str, np.ndarray]:
-    """Metrics of each step, then features, student and teacher behind the last."""
+def quantities(
+    recipe: str, fields: list[str], steps: int, features: bool = True
+) -> dict[str, np.ndarray]:
+    """Metrics of each step; behind the last features, if asked for, student and teacher."""
     config = adapter.load_config(recipe, fields)
     examples = adapter.examples_of(config)
     step, state, put = adapter.build(config)
@@ -78,7 +80,7 @@ def quantities(recipe: str, fields: list[str], steps: int) -> dict[str, np.ndarr
         found |= {f"step {number} {name}": x for name, x in (first | named).items()}
     params = jax.device_get(adapter.params_of(state))
     inputs = _inputs(examples)
-    for layer in LAYERS:
+    for layer in LAYERS if features else ():
         for pool in POOLS:
             each = adapter.features(config, params, inputs, layer, pool)
             found |= {
