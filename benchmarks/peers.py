@@ -149,11 +149,11 @@ def _ours(name: str, args: argparse.Namespace, checkout: pathlib.Path) -> Contes
                        f"data.min_samples={min(samples, 32_000)}"]  # fmt: skip
     if args.batch:
         fields.append(f"train.batch_size={args.batch}")
-    spec = {"recipe": args.recipe, "commit": _commit(checkout), "fields": fields}
+    spec = {"recipe": args.recipe, "commit": commit(checkout), "fields": fields}
     return Contestant(name, sys.executable, "ours.py", spec, str(checkout))
 
 
-def _commit(checkout: pathlib.Path) -> str:
+def commit(checkout: pathlib.Path) -> str:
     """Of what is measured; of a folder outside git its name."""
     command = ["git", "--no-optional-locks", "-C", str(checkout), "describe", "--always", "--dirty"]
     with contextlib.suppress(OSError, subprocess.CalledProcessError):
@@ -166,7 +166,7 @@ def _record(args: argparse.Namespace, contestants: list[Contestant]) -> dict[str
     return {
         "recipe": args.recipe,
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "machine": _machine(),
+        "machine": machine(),
         "contestants": {
             one.name: {
                 "facts": one.facts,
@@ -184,7 +184,7 @@ def _between(quartiles: list[float]) -> str:
     return f"{quartiles[0]:.2f} to {quartiles[2]:.2f}"
 
 
-def _machine() -> str:
+def machine() -> str:
     cpuinfo = pathlib.Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]

@@ -12,14 +12,11 @@ BURST_S = 0.25  # a turn takes at least so long
 WARM_UP = 2
 
 Step = Callable[[], float]  # one whole update; returns the loss
+Answer = Callable[..., None]
 
 
-def serve(build: Callable[[dict[str, Any]], tuple[Step, dict[str, Any]]]) -> None:
-    """Runs `build(spec)`'s step whenever a line comes in, until there are no more.
-
-    Answers {"ready": facts} once, then {"seconds": per step} each time. The first step may add to
-    the facts. Whatever libraries print goes to standard error.
-    """
+def answering() -> Answer:
+    """A function that says its arguments; whatever libraries print goes to standard error."""
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
 
@@ -27,6 +24,16 @@ def serve(build: Callable[[dict[str, Any]], tuple[Step, dict[str, Any]]]) -> Non
         answers.write(json.dumps(fields) + "\n")
         answers.flush()
 
+    return answer
+
+
+def serve(build: Callable[[dict[str, Any]], tuple[Step, dict[str, Any]]]) -> None:
+    """Runs `build(spec)`'s step whenever a line comes in, until there are no more.
+
+    Answers {"ready": facts} once, then {"seconds": per step} each time. The first step may add to
+    the facts.
+    """
+    answer = answering()
     try:
         step, facts = build(json.loads(sys.argv[1]))
         first = step()
