@@ -1,5 +1,6 @@
 """Eight virtual CPU devices, set before any backend starts; small recipes."""
 
+import gc
 import os
 import tempfile
 
@@ -30,3 +31,14 @@ def one_device(monkeypatch):
     """Half the time to compile a step."""
     whole = mesh.make_mesh
     monkeypatch.setattr(mesh, "make_mesh", lambda spec: whole(spec, jax.devices()[:1]))
+
+
+@pytest.fixture(autouse=True, scope="module")
+def forget(request):
+    """Compiled programs live as long as the tests of one file: hundreds would fill the memory."""
+    yield
+    for value in vars(request.module).values():
+        if hasattr(value, "cache_clear"):
+            value.cache_clear()
+    jax.clear_caches()
+    gc.collect()
