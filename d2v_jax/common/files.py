@@ -1,8 +1,12 @@
-"""Where things are kept that take long to make and can be made again."""
+"""Files that others see complete or not at all, and the folder for what can be made again."""
 
+import contextlib
 import os
 import pathlib
 import secrets
+from collections.abc import Iterator
+
+PART = ".part"  # ends the name of a file that is being written
 
 
 def cache_folder() -> pathlib.Path:
@@ -13,12 +17,31 @@ def cache_folder() -> pathlib.Path:
     return pathlib.Path(shared).expanduser() / "d2v_jax"
 
 
-def write_whole(path: pathlib.Path, data: bytes) -> None:
-    """Writes a file that others see complete or not at all, however many write it at once."""
+@contextlib.contextmanager
+def written_whole(path: pathlib.Path) -> Iterator[pathlib.Path]:
+    """The path of a file to write beside `path`, whose place it takes when all went well.
+
+    By then it is on the disk. Others see the file before or after, however many write it at
+    once, and whenever this process is killed; what is left of it then is hidden and ends in
+    `PART`. Raises `OSError` as the file system does.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
+    part = path.with_name(f".{path.name}.{secrets.token_hex(8)}{PART}")
     try:
-        part.write_bytes(data)
-        os.replace(part, path)
+        yield part
+        keep(part, path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def write_whole(path: pathlib.Path, data: bytes | str) -> None:
+    """Bytes, or text in UTF-8, by `written_whole`."""
+    with written_whole(path) as part:
+        part.write_bytes(data.encode() if isinstance(data, str) else data)
+
+
+def keep(part: pathlib.Path, path: pathlib.Path) -> None:
+    """Gives a complete file its name, once it is on the disk."""
+    with open(part, "rb") as file:
+        os.fsync(file.fileno())
+    os.replace(part, path)

@@ -1,6 +1,8 @@
 """Batches for pretraining: batch k is a function of the source, the seed and k, nothing else."""
 
+import concurrent.futures
 import dataclasses
+import functools
 import json
 import logging
 import math
@@ -24,6 +26,7 @@ from d2v_jax.data.records import BadRecord, Example, Source, fingerprint_of
 
 log = logging.getLogger("d2v")
 
+AHEAD = 4  # batches that are read before they are asked for
 PIPELINE = 2  # raised whenever the same seed would give other examples
 ENDLESS = 2**62  # batches
 SUBSTITUTES = 20  # tried in a row in place of one unreadable record
@@ -78,14 +81,13 @@ def open_batches(
         Bucket(length, size, tuple(np.intersect1d(ids, part, True) for part in parts))
         for (length, ids), size in zip(data.buckets, sizes)
     ]
-    read = _Batch(
-        data, Order(buckets, weights, seed), seed, cfg.source, process_index, process_count
-    )
-    # An element is a whole batch: neither threads nor worker processes change its contents, and
-    # few of them ahead suffice.
+    order = Order(buckets, weights, seed)
+    read = _Batch(data, order, seed, cfg.source, process_index, process_count, cfg.threads)
+    # An element is a whole batch: neither threads nor worker processes change its contents. All
+    # threads read the rows of the same one or two, so that the first is there soon.
     stream = grain.MapDataset.range(start_step, ENDLESS).map(read)
-    ahead = max(2, cfg.threads) if cfg.threads else 0
-    batches = stream.to_iter_dataset(grain.ReadOptions(cfg.threads, ahead))
+    ahead = min(2, cfg.threads)
+    batches = stream.to_iter_dataset(grain.ReadOptions(ahead, AHEAD if ahead else 0))
     if cfg.workers:
         if not flags.FLAGS.is_parsed():  # Grain reads a flag of its own, parsed or not
             flags.FLAGS.mark_as_parsed()
@@ -118,16 +120,21 @@ class _Batch:
     source: str  # as the user wrote it
     process_index: int
     process_count: int
+    threads: int
 
     def __call__(self, step: int) -> dict[str, np.ndarray]:
         number, ids_b = self.order[step]
         bucket = self.order.buckets[number]
         share = len(ids_b) // self.process_count
         first = self.process_index * share
-        return _stack([
-            self._row(int(ids_b[row]), self._generator(step, row), bucket)
-            for row in range(first, first + share)
-        ])  # fmt: skip
+
+        def row(number: int) -> tuple[Example, int, str]:
+            return self._row(int(ids_b[number]), self._generator(step, number), bucket)
+
+        every = range(first, first + share)
+        if self.threads < 2:
+            return _stack([row(number) for number in every])
+        return _stack(list(_readers(self.threads).map(row, every)))
 
     def _generator(self, step: int, row: int) -> np.random.Generator:
         return np.random.Generator(np.random.Philox(key=[self.seed, 0], counter=[0, 0, row, step]))
@@ -154,6 +161,12 @@ class _Batch:
                     "files you meant and that they were copied completely"
                 )
             index = bucket.any_of(rng)
+
+
+@functools.cache
+def _readers(threads: int) -> concurrent.futures.ThreadPoolExecutor:
+    """Those of this process, for all its batches."""
+    return concurrent.futures.ThreadPoolExecutor(threads, "read")
 
 
 def _prepare_worker(worker: int, workers: int) -> None:

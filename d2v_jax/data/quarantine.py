@@ -3,6 +3,8 @@
 import json
 import pathlib
 
+from d2v_jax.common.files import write_whole
+
 
 class Quarantine:
     """`quarantine.jsonl` in a run's folder; a record is named once, also over restarts."""
@@ -12,8 +14,18 @@ class Quarantine:
         number = f".{process_index}" if process_index else ""
         self.path = workdir / f"quarantine{number}.jsonl"
         self._names = {fault["name"] for fault in read(self.path)}
+        self._held: list[tuple[str, str]] | None = []
+
+    def begin(self) -> None:
+        """From here on the run's folder stands: what was added before is written now."""
+        held, self._held = self._held or [], None
+        for name, reason in held:
+            self.add(name, reason)
 
     def add(self, name: str, reason: str) -> None:
+        if self._held is not None:
+            self._held.append((name, reason))
+            return
         if name in self._names:
             return
         self._names.add(name)
@@ -28,5 +40,5 @@ def read(path: pathlib.Path) -> list[dict[str, str]]:
     text = path.read_text(encoding="utf-8")
     whole = text[: text.rfind("\n") + 1]
     if whole != text:
-        path.write_text(whole, encoding="utf-8")
+        write_whole(path, whole)
     return [json.loads(line) for line in whole.splitlines()]

@@ -128,20 +128,26 @@ class Checkpoints:
         self._manager.close()
 
 
+def newest(workdir: pathlib.Path, item: str) -> int | None:
+    """Step of the newest complete checkpoint of a run folder, None where there is none."""
+    folder = workdir.absolute() / FOLDER
+    return max(
+        (int(p.name) for p in folder.glob("*") if p.name.isdigit() and _complete(p, item)),
+        default=None,
+    )
+
+
 def load_trees(
     workdir: pathlib.Path, items: tuple[str, str]
 ) -> tuple[int, dict[str, Any], dict[str, Any]]:
     """Reads the newest checkpoint as NumPy, without its devices -> (step, trained, carried)."""
-    folder = workdir.absolute() / FOLDER
-    steps = sorted(
-        int(p.name) for p in folder.glob("*") if p.name.isdigit() and _complete(p, items[0])
-    )
-    if not steps:
+    step = newest(workdir, items[0])
+    if step is None:
         raise UserError(
             f"{workdir} holds no checkpoint; is it a run folder made by `d2v pretrain` or "
             "`d2v convert`?"
         )
-    path = folder / str(steps[-1])
+    path = workdir.absolute() / FOLDER / str(step)
     narrator = logging.getLogger("absl")  # of Orbax, which misses metadata it does not need here
     level = narrator.level
     narrator.setLevel(logging.ERROR)
@@ -149,7 +155,7 @@ def load_trees(
         params, carried = (
             _load_tree(path / item) if (path / item).is_dir() else {} for item in items
         )
-        return steps[-1], params, carried
+        return step, params, carried
     except Exception as error:  # Orbax and TensorStore raise many kinds
         reason = str(error).strip().splitlines()[0][:300] if str(error).strip() else repr(error)
         raise UserError(

@@ -1,11 +1,13 @@
 """Wires a recipe to data, state, step and loop; starts a run or continues it."""
 
+import itertools
 import logging
 import pathlib
 import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -14,10 +16,8 @@ from d2v_jax.common import trees
 from d2v_jax.common.checks import UserError
 from d2v_jax.common.trees import Tree
 from d2v_jax.data.loader import Batches, open_batches
-from d2v_jax.data.opened import Opened
 from d2v_jax.data.quarantine import Quarantine
-from d2v_jax.train import loop, run, state, step
-from d2v_jax.train.checkpoint import Checkpoints
+from d2v_jax.train import checkpoint, loop, run, state, step
 from d2v_jax.train.hosts.agreement import Peers
 from d2v_jax.train.machine import mesh as meshes
 from d2v_jax.train.recipe.records import Config
@@ -58,44 +58,53 @@ def pretrain(
             config.objective.facts(shapes.params, shapes.carried)]  # fmt: skip
     log.info("%s: parameters of %s, %d device(s)", config.recipe, ", ".join(said),
              mesh.devices.size)  # fmt: skip
+    latest = checkpoint.newest(workdir, config.items[0])
+    start = latest or 0
+    if start >= config.train.steps:
+        log.info("%s is complete at step %d; nothing to do", workdir, start)
+        return 0
+    quarantine = Quarantine(workdir, jax.process_index())
     # Bad data and a bad beginning must show before anything is written.
     config.data.check_frontend(config.frontend)
-    data = config.data.open()
-    with _open(config, data, 0) as batches:
-        fingerprint = batches.fingerprint
-        next(iter(batches))
-    first = read_start(config) if new and config.init_from else None
-    if peers:
-        peers.agree("data", fingerprint, DATA_S)
-        peers.agree("--workdir", "new" if new else "begun")
-    if new and jax.process_index() == 0:
-        config.data.keep(workdir / run.TOKENIZER)
-        run.write_config(workdir, config)
-    if peers:
-        peers.agree("beginning", "done")  # nobody goes on before the run folder stands
-
-    train = config.train
-    checkpoints = Checkpoints(
-        workdir, config.items, train.keep, train.keep_best, train.best_metric
-    )
-    try:
-        current, start = _initial_state(
-            config, mesh, shapes, checkpoints, fingerprint, lambda: first or read_start(config)
-        )
-        if start >= config.train.steps:
-            log.info("%s is complete at step %d; nothing to do", workdir, start)
-            return 0
+    with _open(config, start, quarantine.add) as batches:
+        first = next(batches)
+        begin = read_start(config) if new and config.init_from else None
         if peers:
+            peers.agree("data", batches.fingerprint, DATA_S)
+            peers.agree("--workdir", "new" if new else "begun")
             peers.agree("step", start)
-            peers.watch()
-        return _train(config, workdir, data, mesh, checkpoints, current, start, spent)
-    finally:
-        checkpoints.close()
+        if new and jax.process_index() == 0:
+            config.data.keep(workdir / run.TOKENIZER)
+            run.write_config(workdir, config)
+        if peers:
+            peers.agree("beginning", "done")  # nobody goes on before the run folder stands
+        quarantine.begin()
+        train = config.train
+        checkpoints = checkpoint.Checkpoints(
+            workdir, config.items, train.keep, train.keep_best, train.best_metric
+        )
+        try:
+            current = _initial_state(
+                config, mesh, shapes, checkpoints, batches.fingerprint, latest,
+                lambda: begin or read_start(config),
+            )  # fmt: skip
+            if peers:
+                peers.watch()
+            stream = Stream(batches, itertools.chain([first], batches), quarantine.path)
+            return _train(config, workdir, stream, mesh, checkpoints, current, start, spent)
+        finally:
+            checkpoints.close()
 
 
-def _open(
-    config: Config, data: Opened, start: int, on_fault: Callable[[str, str], None] | None = None
-) -> Batches:
+class Stream(NamedTuple):
+    """The batches of a run from its first step on, and where those left out are named."""
+
+    source: Batches
+    batches: Iterator[dict[str, np.ndarray]]
+    quarantine: pathlib.Path
+
+
+def _open(config: Config, start: int, on_fault: Callable[[str, str], None]) -> Batches:
     return open_batches(
         config.data,
         seed=config.seed,
@@ -103,21 +112,19 @@ def _open(
         start_step=start,
         process_index=jax.process_index(),
         process_count=jax.process_count(),
-        data=data,
         on_fault=on_fault,
     )
 
 
-def _initial_state(config, mesh, shapes, checkpoints, fingerprint, first):
-    """Returns (state, completed steps): the newest checkpoint's, `init_from`'s, or fresh ones."""
+def _initial_state(config, mesh, shapes, checkpoints, fingerprint, latest, first):
+    """The state of the `latest` checkpoint; without one `init_from`'s, or a fresh one."""
     spread = meshes.state_sharding(shapes, mesh)
-    latest = checkpoints.latest()
     if latest is None:
         fresh = jax.jit(lambda: state.create(config), out_shardings=spread)()
         if config.init_from:
             params, carried = jax.device_put(first(), (spread.params, spread.carried))
             fresh = fresh.replace(params=params, carried=carried)
-        return fresh, 0
+        return fresh
     like = jax.tree.map(
         lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), shapes, spread
     )
@@ -128,12 +135,11 @@ def _initial_state(config, mesh, shapes, checkpoints, fingerprint, first):
             "what it was. Restore the files, or start a new run in another --workdir."
         )
     log.info("continuing from step %d", latest)
-    return current, latest
+    return current
 
 
-def _train(config, workdir, data, mesh, checkpoints, current, start, spent) -> int:
+def _train(config, workdir, stream, mesh, checkpoints, current, start, spent) -> int:
     index, together = jax.process_index(), jax.process_count() > 1
-    quarantine = Quarantine(workdir, index)
     history = metrics.History(workdir, start) if index == 0 else None
     watch = metrics.Watch(config.objective, config.optimizer.warmup_steps)
     progress = metrics.Progress(config.train.steps, config.objective.shown)
@@ -154,13 +160,10 @@ def _train(config, workdir, data, mesh, checkpoints, current, start, spent) -> i
             progress.show(one)
             watch.look(one)
 
-    with (
-        _open(config, data, start, quarantine.add) as batches,
-        loop.StopRequest(3600 * config.train.stop_after, together) as stop,
-    ):
+    with loop.StopRequest(3600 * config.train.stop_after, together) as stop:
 
         def save(state_now: state.TrainState) -> None:
-            position = {"next_batch": int(state_now.step), "fingerprint": batches.fingerprint}
+            position = {"next_batch": int(state_now.step), "fingerprint": stream.source.fingerprint}
             with spent.timed("checkpoint"):
                 checkpoints.save(state_now, position, to_fields(config), last or None)
             if index == 0:
@@ -170,7 +173,7 @@ def _train(config, workdir, data, mesh, checkpoints, current, start, spent) -> i
         current = loop.fit(
             current,
             train_step,
-            _on_devices(batches, mesh, stop if together else None),
+            _on_devices(stream.batches, mesh, stop if together else None),
             start=start,
             clock=loop.Clock(
                 config.train.steps, config.train.log_every, config.train.checkpoint_every
@@ -188,11 +191,13 @@ def _train(config, workdir, data, mesh, checkpoints, current, start, spent) -> i
             spent.write(start, int(current.step))
         if history:
             history.close()
-        if batches.faults:
+        if stream.source.faults:
             log.warning(
                 "%d records were left out and %d examples replaced; %s names them with the reasons",
-                len(batches.faults), batches.skipped, quarantine.path,
-            )  # fmt: skip
+                len(stream.source.faults),
+                stream.source.skipped,
+                stream.quarantine,
+            )
     done = int(current.step)
     log.info("step %d saved in %s after %s", done, workdir,
              metrics.clock(time.monotonic() - began))  # fmt: skip
@@ -217,7 +222,7 @@ def _train(config, workdir, data, mesh, checkpoints, current, start, spent) -> i
 
 
 def _on_devices(
-    batches: Batches, mesh, stop: loop.StopRequest | None
+    batches: Iterator[dict[str, np.ndarray]], mesh, stop: loop.StopRequest | None
 ) -> Iterator[dict[str, jax.Array]]:
     """Global batches; with them travels whether this process wants to stop."""
     split = meshes.batch_sharding(mesh)

@@ -2,7 +2,6 @@
 
 import importlib.metadata
 import json
-import os
 import pathlib
 import platform
 import subprocess
@@ -11,6 +10,7 @@ from typing import Any
 
 from d2v_jax.common import fields
 from d2v_jax.common.checks import UserError
+from d2v_jax.common.files import write_whole
 from d2v_jax.train.recipe.records import Config, sections_of
 from d2v_jax.train.recipe.resolve import completed, resolve, to_fields
 
@@ -41,10 +41,7 @@ def write_config(
         "head": head and {name: value for name, value in head.items() if name != "params"},
         "lacks": list(lacks),
     }
-    workdir.mkdir(parents=True, exist_ok=True)
-    scratch = workdir / f"{FILE}.tmp"
-    scratch.write_text(json.dumps(record, indent=2) + "\n")
-    os.replace(scratch, workdir / FILE)
+    write_whole(workdir / FILE, json.dumps(record, indent=2) + "\n")
 
 
 def facts(config: Config) -> dict[str, Any]:

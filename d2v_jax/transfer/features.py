@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from d2v_jax.common.checks import UserError
+from d2v_jax.common.files import written_whole
 from d2v_jax.data.requests import Named
 from d2v_jax.transfer import encoder
 from d2v_jax.transfer.encoder import Encoder
@@ -120,15 +121,11 @@ def _chunks(
 
 
 def _save(out: pathlib.Path, arrays: dict[str, np.ndarray]) -> None:
-    scratch = out.with_name(f".{out.name}.tmp")
     try:
-        with scratch.open("wb") as file:
+        with written_whole(out) as part, part.open("wb") as file:
             np.savez(file, **arrays)
-        os.replace(scratch, out)
     except OSError as error:
         raise UserError(f"--out {out} cannot be written: {error.strerror or error}") from None
-    finally:
-        scratch.unlink(missing_ok=True)
 
 
 def _said(

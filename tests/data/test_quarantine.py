@@ -5,12 +5,14 @@ from d2v_jax.data.quarantine import Quarantine, read
 
 def test_once_each_over_restarts(tmp_path):
     first = Quarantine(tmp_path)
+    first.begin()
     assert not first.path.exists()
     first.add("a/ü.jpg", "truncated")
     first.add("a/ü.jpg", "truncated")
     with open(first.path, "a") as file:
         file.write('{"name": "half')  # a kill in the middle of a line
     second = Quarantine(tmp_path)
+    second.begin()
     second.add("b.jpg", "empty")
     second.add("a/ü.jpg", "truncated")
     assert read(first.path) == [

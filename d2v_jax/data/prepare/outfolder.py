@@ -2,20 +2,18 @@
 
 import hashlib
 import json
-import os
 import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from d2v_jax.common.checks import UserError
-from d2v_jax.common.files import write_whole
+from d2v_jax.common.files import PART, write_whole
 from d2v_jax.data.stores.prepared import INDEX
 
 MEGABYTE = 2**20
 PLAN = "prepared.plan.json"  # what an interrupted folder is about
 SHARD = "prepared-{:05d}.array_record"
 DONE = "prepared-{:05d}.json"  # exists once the shard beside it is whole
-PART = ".part"  # ends the name of a shard that is being written
 # One record in a group is read without its neighbours; ids, JPEG and FLAC do not compress.
 WRITER_OPTIONS = "group_size:1,uncompressed"
 
@@ -50,13 +48,6 @@ def check_plan(
                 f"new folder, or remove {out} and begin again"
             )
     return found
-
-
-def keep(part: pathlib.Path, path: pathlib.Path) -> None:
-    """Gives a complete file its name, once it is on the disk."""
-    with open(part, "rb") as file:
-        os.fsync(file.fileno())
-    part.replace(path)
 
 
 def sha256_of(path: pathlib.Path) -> str:

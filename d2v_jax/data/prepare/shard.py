@@ -12,8 +12,8 @@ import numpy as np
 from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
 
 from d2v_jax.common.checks import UserError
-from d2v_jax.common.files import write_whole
-from d2v_jax.data.prepare.outfolder import DONE, PART, SHARD, WRITER_OPTIONS, keep, sha256_of
+from d2v_jax.common.files import PART, keep, write_whole
+from d2v_jax.data.prepare.outfolder import DONE, SHARD, WRITER_OPTIONS, sha256_of
 from d2v_jax.data.prepare.processes import Told
 from d2v_jax.data.records import BadRecord, Record, Source
 

@@ -12,16 +12,14 @@ import numpy as np
 from array_record.python.array_record_module import ArrayRecordWriter
 
 from d2v_jax.common.checks import UserError
-from d2v_jax.common.files import write_whole
+from d2v_jax.common.files import PART, keep, write_whole
 from d2v_jax.data.prepare.outfolder import (
     DONE,
     MEGABYTE,
-    PART,
     SHARD,
     WRITER_OPTIONS,
     check_plan,
     finish,
-    keep,
     sha256_of,
 )
 from d2v_jax.data.progress import logged

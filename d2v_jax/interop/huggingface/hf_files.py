@@ -3,7 +3,6 @@
 import json
 import os
 import pathlib
-import tempfile
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -12,6 +11,7 @@ import safetensors
 from safetensors.numpy import save_file
 
 from d2v_jax.common.checks import UserError
+from d2v_jax.common.files import written_whole
 from d2v_jax.interop.allowed import printable
 from d2v_jax.interop.pickles import torch_pickle
 
@@ -141,12 +141,7 @@ def write_safetensors(
 def _replace(path: pathlib.Path, write: Callable[[pathlib.Path], object]) -> None:
     """Lets `write` fill a file beside `path`, then puts it in its place."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as beside:
-            temporary = pathlib.Path(beside) / path.name
-            write(temporary)
-            with temporary.open("rb") as file:
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
+        with written_whole(path) as part:
+            write(part)
     except (OSError, safetensors.SafetensorError) as error:
         raise UserError(f"{path} cannot be written: {error}") from None

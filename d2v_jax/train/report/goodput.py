@@ -2,12 +2,13 @@
 
 import contextlib
 import json
-import os
 import pathlib
 import time
 from collections.abc import Iterator
 
 import jax
+
+from d2v_jax.common.files import write_whole
 
 FILE = "goodput.json"
 COMPILED = "/jax/core/compile/backend_compile_duration"
@@ -53,9 +54,7 @@ class Goodput:
             "compilations": self._compilations,
             "device_memory_peak_bytes": device_memory_peak(),
         }
-        scratch = self._path.with_suffix(".tmp")
-        scratch.write_text(json.dumps([*self._earlier, record], indent=2) + "\n")
-        os.replace(scratch, self._path)
+        write_whole(self._path, json.dumps([*self._earlier, record], indent=2) + "\n")
 
 
 def device_memory_peak() -> int | None:

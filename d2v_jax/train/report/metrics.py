@@ -3,7 +3,6 @@
 import json
 import logging
 import math
-import os
 import pathlib
 import sys
 import time
@@ -12,6 +11,7 @@ from typing import Any
 
 import tensorboardX
 
+from d2v_jax.common.files import write_whole
 from d2v_jax.encoder.objective import Objective
 
 log = logging.getLogger("d2v")
@@ -38,9 +38,7 @@ class History:
     def __init__(self, workdir: pathlib.Path, step: int):
         self.path = workdir / "metrics.jsonl"
         kept = [line for line in self._lines() if json.loads(line)["step"] <= step]
-        scratch = self.path.with_suffix(".tmp")
-        scratch.write_text("".join(kept))
-        os.replace(scratch, self.path)
+        write_whole(self.path, "".join(kept))
         self._file = open(self.path, "a", buffering=1)
         self._board = tensorboardX.SummaryWriter(
             str(workdir / "tensorboard"), purge_step=step + 1 if step else None
