@@ -137,11 +137,9 @@ def test_a_farewell_is_no_loss(port):
         followed.extend(set(threading.enumerate()) - before)
         if index == 0:
             others.close()
-            return
-        for thread in followed:
+        for thread in followed:  # also those of the one that closes
             thread.join(PATIENCE_S)
+        return [thread for thread in followed if thread.is_alive()]
 
-    together(2, work)
-    for thread in followed:
-        thread.join(PATIENCE_S)
+    assert together(2, work) == [[], []]
     assert followed and not told
