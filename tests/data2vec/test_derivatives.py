@@ -16,11 +16,11 @@ def plane(name):
     Its two directions reach into every parameter.
     """
     config = small(name, noise=True)
-    model = Model(config.model)
+    model = Model(config.objective.cfg)
     inputs = model.prepare(batch(config, 2))
     random = rng.keys(rng.stream(0, "test"), jnp.arange(2))
     tokens = model.token_count(inputs.values.shape[1:])
-    views = config.model.mask.views
+    views = config.objective.cfg.mask.views
     mask = model.draw_mask(random.named("mask").views(views), tokens, model.padding(inputs))
     shown = model.hide_inputs(inputs, mask)
     start, tree = jax.tree.flatten(model.init(jax.random.key(0), config.data.example_shape))
