@@ -13,7 +13,7 @@ from scipy import ndimage
 
 from d2v_jax.common import rng
 from d2v_jax.encoder import masking
-from d2v_jax.encoder.config import MaskConfig
+from d2v_jax.encoder.sections import MaskConfig
 
 LAGS = 32  # of joint probabilities
 ROUNDING = 1e-6  # shares and counts went through float32

@@ -46,10 +46,10 @@ def table(name: str) -> str:
     shapes = jax.eval_shape(lambda: state.create(resolved))
     lines = [f"{'MiB per device':24}{'student':>10}{'teacher':>10}{'optimiser':>11}"]
     for spec in MESHES:
-        spread = mesh.state_sharding(shapes, mesh.make_mesh(spec))
+        shardings = mesh.state_sharding(shapes, mesh.make_mesh(spec))
         held = [
-            plan._held(getattr(shapes, part), getattr(spread, part)) / MIB
-            for part in ("student", "teacher", "opt_state")
+            plan._held(getattr(shapes, part), getattr(shardings, part)) / MIB
+            for part in ("params", "carried", "opt_state")
         ]
         lines.append(f"{spec:24}{held[0]:10.1f}{held[1]:10.1f}{held[2]:11.1f}")
     lines += ["", "cut by fsdp:8 (student, and wherever the teacher and Adam have the like)"]
@@ -69,10 +69,10 @@ def compiled(resolved: records.Config, devices: list[jax.Device] | None = None):
     """The step of a recipe for its mesh."""
     grid = mesh.make_mesh(resolved.mesh, devices)
     shapes = jax.eval_shape(lambda: state.create(resolved))
-    spread = mesh.state_sharding(shapes, grid)
+    shardings = mesh.state_sharding(shapes, grid)
     size = resolved.train.batch_size
     batch = plan.abstract_batch(resolved, resolved.data.example_shapes[0], size)
-    return step.compile_step(resolved, grid, spread).lower(shapes, batch).compile()
+    return step.compile_step(resolved, grid, shardings).lower(shapes, batch).compile()
 
 
 def sent(program: str) -> dict[str, list[int]]:

@@ -6,7 +6,7 @@ import logging
 import os
 import sys
 
-from d2v_jax.cli import bench, checkpoints, data, runs
+from d2v_jax.cli import bench, data, encoders, runs
 from d2v_jax.common.checks import UserError
 
 log = logging.getLogger("d2v")
@@ -60,7 +60,7 @@ def _parser() -> argparse.ArgumentParser:
         return sub
 
     # Each task imports what it needs itself: `d2v --help` should not wait for JAX.
-    for family in (runs, checkpoints, bench, data):
+    for family in (runs, encoders, bench, data):
         family.add(task)
     return parser
 

@@ -58,7 +58,7 @@ def _pretrain(args: argparse.Namespace, overrides: list[str]) -> int:
     from d2v_jax.train.hosts import launch
     from d2v_jax.train.machine import allocator, compile_cache
     from d2v_jax.train.pretrain import pretrain
-    from d2v_jax.transfer import checkpoints
+    from d2v_jax.transfer import reading
 
     compile_cache.enable()
     if args.config:
@@ -83,7 +83,7 @@ def _pretrain(args: argparse.Namespace, overrides: list[str]) -> int:
         facts = run.facts(recipe)
         peers = launch.join(place, facts, args.start_timeout)
     allocator.keep_freed_memory()  # asks for the devices, so not before `join`
-    code = pretrain(recipe, args.workdir, checkpoints.start_from, peers)
+    code = pretrain(recipe, args.workdir, reading.start_from, peers)
     if peers:
         peers.close()
     return code
@@ -93,9 +93,9 @@ def _inspect(args: argparse.Namespace, overrides: list[str]) -> int:
     if args.plan:
         return _plan(args, overrides)
     from d2v_jax.train.report import tree
-    from d2v_jax.transfer import checkpoints
+    from d2v_jax.transfer import reading
 
-    one = checkpoints.outline(args.checkpoint)
+    one = reading.outline(args.checkpoint)
     print(tree.report(one.recipe, one.params, one.carried, one.head,
                          f"{one.system} at step {one.step}"))  # fmt: skip
     return 0

@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from d2v_jax.data2vec.config import DecoderConfig
+from d2v_jax.data2vec.sections import DecoderConfig
 from d2v_jax.encoder import masking
 from d2v_jax.frontends.frontend import Grid, grid_shape
 from d2v_jax.nn import initializers

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from d2v_jax.data2vec.config import Data2VecConfig
+from d2v_jax.data2vec.sections import Data2VecConfig
 from d2v_jax.encoder import masking
 
 
@@ -51,10 +51,10 @@ def _blocks(cfg: Data2VecConfig, tokens: int) -> int:
 
 def _conv_positions(cfg: Data2VecConfig) -> int:
     """Multiply-adds per token."""
-    place, width = cfg.positions, cfg.trunk.width
-    if place.add != "conv":
+    positions, width = cfg.positions, cfg.trunk.width
+    if positions.add != "conv":
         return 0
-    return place.conv_layers * place.conv_kernel * width**2 // place.conv_groups
+    return positions.conv_layers * positions.conv_kernel * width**2 // positions.conv_groups
 
 
 def _decoder(cfg: Data2VecConfig, tokens: int, hidden: int) -> int:

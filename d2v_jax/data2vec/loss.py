@@ -6,8 +6,8 @@ from collections.abc import Mapping
 import jax
 import jax.numpy as jnp
 
-from d2v_jax.data2vec.config import LossConfig
 from d2v_jax.data2vec.model import Predictions
+from d2v_jax.data2vec.sections import LossConfig
 from d2v_jax.encoder.masking import Mask
 from d2v_jax.encoder.objective import Mean
 

@@ -10,9 +10,9 @@ import jax.numpy as jnp
 from d2v_jax.common import schedules, trees
 from d2v_jax.common.rng import Keys
 from d2v_jax.common.trees import Tree
-from d2v_jax.data2vec import ablate, config, flops, health, loss, targets, teacher
-from d2v_jax.data2vec.config import Data2VecConfig
+from d2v_jax.data2vec import ablate, flops, health, loss, sections, targets, teacher
 from d2v_jax.data2vec.model import Model
+from d2v_jax.data2vec.sections import Data2VecConfig
 from d2v_jax.data2vec.views import in_parts
 from d2v_jax.encoder import objective
 from d2v_jax.encoder.masking import Mask
@@ -111,7 +111,7 @@ class Objective(objective.Objective):
         return teacher.move(carried, params, rate), {"teacher_decay": (rate, jnp.float32(1))}
 
     def check(self, example_shapes: tuple[tuple[int, ...], ...]) -> None:
-        config.check(self.cfg, example_shapes)
+        sections.check(self.cfg, example_shapes)
 
     def adopt(self, params: Tree, carried: Tree | None) -> tuple[dict[str, Any], str]:
         """The checkpoint's own teacher, or a copy of the student (`teacher.starts_as`)."""

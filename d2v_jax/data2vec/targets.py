@@ -5,8 +5,8 @@ import jax.numpy as jnp
 
 from d2v_jax.common.trees import Tree
 from d2v_jax.data2vec import teacher
-from d2v_jax.data2vec.config import TargetsConfig
 from d2v_jax.data2vec.model import Model
+from d2v_jax.data2vec.sections import TargetsConfig
 from d2v_jax.encoder import masking
 from d2v_jax.encoder.masking import Mask
 from d2v_jax.encoder.network import Tokens

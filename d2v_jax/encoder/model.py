@@ -10,9 +10,9 @@ import jax.numpy as jnp
 from d2v_jax.common.rng import Keys
 from d2v_jax.common.trees import Tree
 from d2v_jax.encoder import masking
-from d2v_jax.encoder.config import EncoderConfig
 from d2v_jax.encoder.masking import Mask
 from d2v_jax.encoder.network import Encoded, Network, Tokens
+from d2v_jax.encoder.sections import EncoderConfig
 from d2v_jax.frontends.frontend import Inputs, grid_shape
 
 

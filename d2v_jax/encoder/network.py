@@ -8,8 +8,8 @@ import jax.numpy as jnp
 
 from d2v_jax.common.rng import Keys
 from d2v_jax.encoder import masking, parts
-from d2v_jax.encoder.config import EncoderConfig
 from d2v_jax.encoder.masking import Mask
+from d2v_jax.encoder.sections import EncoderConfig
 from d2v_jax.frontends.frontend import Inputs
 from d2v_jax.nn.block import BlockSpec
 from d2v_jax.nn.trunk import Stack, Trunk
@@ -50,7 +50,7 @@ class Network(nn.Module):
             init = parts.PREFIX_INIT[trunk.init]
             self.prefix = parts.PrefixTokens(trunk.prefix_tokens, init)
         spec = BlockSpec(
-            kind=trunk.block,
+            block=trunk.block,
             heads=trunk.heads,
             hidden=trunk.hidden,
             norm_eps=trunk.norm_eps,

@@ -10,7 +10,7 @@ from d2v_jax.common import trees
 from d2v_jax.common.checks import ConfigError
 from d2v_jax.common.rng import Keys
 from d2v_jax.common.trees import Tree
-from d2v_jax.encoder.config import EncoderConfig
+from d2v_jax.encoder.sections import EncoderConfig
 
 Batch = Mapping[str, jax.Array]
 Mean = tuple[jax.Array, jax.Array]  # (sum, count), divided only when printed or optimised

@@ -4,7 +4,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from d2v_jax.encoder.config import PositionsConfig, TrunkConfig
+from d2v_jax.encoder.sections import PositionsConfig, TrunkConfig
 from d2v_jax.frontends.frontend import Grid, grid_shape
 from d2v_jax.nn import initializers, positions
 

@@ -22,10 +22,10 @@ def compile_without(
     if part != "update":
         less = dataclasses.replace(config, objective=config.objective.without(part))
         return step.compile_step(less, mesh, shardings)
-    whole, split = meshes.replicated(mesh), meshes.batch_sharding(mesh)
+    copied, split = meshes.replicated(mesh), meshes.batch_sharding(mesh)
     train_step = step.compile_step(config, mesh, shardings)
     return jax.jit(
         lambda state, batch: (None, train_step(state, batch)[1]),
         in_shardings=(shardings, split),
-        out_shardings=whole,
+        out_shardings=copied,
     )

@@ -37,8 +37,8 @@ def plan(config: Config) -> str:
     sizes = config.data.batch_sizes(config.train.batch_size)
     meshes.check_batch(sizes, config.train.micro_batches, mesh)
     shapes = jax.eval_shape(lambda: state.create(config))
-    spread = meshes.state_sharding(shapes, mesh)
-    train_step = step.compile_step(config, mesh, spread)
+    shardings = meshes.state_sharding(shapes, mesh)
+    train_step = step.compile_step(config, mesh, shardings)
     batches = [abstract_batch(config, shape, size)
                for shape, size in zip(config.data.example_shapes, sizes)]  # fmt: skip
     compiled = [train_step.lower(shapes, batch).compile() for batch in batches]
@@ -46,10 +46,10 @@ def plan(config: Config) -> str:
     worst = max(range(len(needs)), key=lambda i: needs[i].temp_size_in_bytes)
     batch, need = batches[worst], needs[worst]
     rows = [
-        (config.objective.params_name, _held(shapes.params, spread.params)),
-        *([(config.objective.carried_name, _held(shapes.carried, spread.carried))]
+        (config.objective.params_name, _held(shapes.params, shardings.params)),
+        *([(config.objective.carried_name, _held(shapes.carried, shardings.carried))]
           if shapes.carried else []),
-        ("optimiser", _held(shapes.opt_state, spread.opt_state)),
+        ("optimiser", _held(shapes.opt_state, shardings.opt_state)),
         ("batch", _bytes(jax.tree.leaves(batch)) // mesh.devices.size),
         ("activations and gradients", need.temp_size_in_bytes),
     ]

@@ -36,7 +36,7 @@ Burst = Callable[[], float]  # runs for about `BURST_S`; -> seconds per unit
 
 
 @dataclasses.dataclass(frozen=True)
-class Spread:
+class Quartiles:
     """The middle half of what was measured, in each round once."""
 
     low: float
@@ -44,8 +44,8 @@ class Spread:
     high: float
 
     @staticmethod
-    def of(values: Sequence[float]) -> "Spread":
-        return Spread(*(float(q) for q in np.percentile(values, (25, 50, 75))))
+    def of(values: Sequence[float]) -> "Quartiles":
+        return Quartiles(*(float(q) for q in np.percentile(values, (25, 50, 75))))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,16 +87,16 @@ class Result:
 
     arithmetic: Arithmetic
     compiling: Compiling
-    step_s: Spread
+    step_s: Quartiles
     examples: int
     example_shape: tuple[int, ...]
     matmul_flops: float  # per second, median of the same rounds
-    share_of_matmul: Spread
+    share_of_matmul: Quartiles
     peak_flops: float | None  # per second, by the data sheets of all devices
     memory_bytes: int  # of one device, by the compiled program
     memory_peak_bytes: int | None  # of the fullest device, counted while it ran
     compared: "Compared | None"
-    parts_s: dict[str, Spread] | None
+    parts_s: dict[str, Quartiles] | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,8 +104,8 @@ class Compared:
     """The same with some fields set otherwise, measured in turn."""
 
     overrides: tuple[str, ...]
-    step_s: Spread
-    ratio: Spread  # of examples per second, the other's by the first's
+    step_s: Quartiles
+    ratio: Quartiles  # of examples per second, the other's by the first's
 
 
 class Setting:
@@ -119,8 +119,8 @@ class Setting:
         meshes.check_batch(sizes, config.train.micro_batches, self.mesh)
         self.example_shape, self.examples = config.data.example_shapes[-1], sizes[-1]
         self.shapes = jax.eval_shape(lambda: state.create(config))
-        self.spread = meshes.state_sharding(self.shapes, self.mesh)
-        self._jitted = compile_without(without, config, self.mesh, self.spread)
+        self.shardings = meshes.state_sharding(self.shapes, self.mesh)
+        self._jitted = compile_without(without, config, self.mesh, self.shardings)
         self._keeps = without == "update"
 
     def lower(self) -> jax.stages.Lowered:
@@ -132,7 +132,7 @@ class Setting:
         config, data = self.config, self.config.data
         batch = data.noise(self.example_shape, self.examples, config.frontend)
         batch = meshes.put(batch, meshes.batch_sharding(self.mesh))
-        held = jax.jit(lambda: state.create(config), out_shardings=self.spread)()
+        held = jax.jit(lambda: state.create(config), out_shardings=self.shardings)()
 
         def steps(count: int) -> None:
             nonlocal held
@@ -195,22 +195,22 @@ def bench(
         per_example = setting.examples / settings[1][1].examples
         ratios = [ours / theirs / per_example
                   for ours, theirs in zip(rounds["step"], rounds["other"])]  # fmt: skip
-        compared = Compared(other[1], Spread.of(rounds["other"]), Spread.of(ratios))
+        compared = Compared(other[1], Quartiles.of(rounds["other"]), Quartiles.of(ratios))
     return Result(
         arithmetic=arithmetic,
         compiling=compiling,
-        step_s=Spread.of(rounds["step"]),
+        step_s=Quartiles.of(rounds["step"]),
         examples=setting.examples,
         example_shape=setting.example_shape,
         matmul_flops=float(np.median(rates)),
-        share_of_matmul=Spread.of([
+        share_of_matmul=Quartiles.of([
             arithmetic.products / took / rate for took, rate in zip(rounds["step"], rates)
         ]),
         peak_flops=peak and peak * count,
         memory_bytes=memory,
         memory_peak_bytes=goodput.device_memory_peak(),
         compared=compared,
-        parts_s={name: Spread.of([whole - less for whole, less in
+        parts_s={name: Quartiles.of([whole - less for whole, less in
                                   zip(rounds["step"], rounds[name])])
                  for name in names} or None,
     )  # fmt: skip

@@ -10,7 +10,7 @@ from typing import Any
 
 import jax
 
-from d2v_jax.measure.step_bench import Result, Spread, rates
+from d2v_jax.measure.step_bench import Quartiles, Result, rates
 from d2v_jax.train import run
 from d2v_jax.train.recipe.records import Config
 
@@ -67,11 +67,11 @@ def _lines(config: Config, result: Result) -> Iterator[str]:
     yield (f"  {'the compiler counts':26}{arithmetic.compiler / GFLOP:12,.2f}   "
            f"everything, masks and norms too: {note}")  # fmt: skip
     yield ""
-    yield f"{'a step, s':28}{_spread(result.step_s)}"
+    yield f"{'a step, s':28}{_quartiles(result.step_s)}"
     for unit, rate in rates(config, result):
         yield f"{unit:28}{rate:12,.4g}"
     yield f"{'matrix products here':28}{result.matmul_flops / GFLOP:12,.0f} GFLOP/s, same minutes"
-    yield f"{'of them the step reaches':28}{_spread(result.share_of_matmul, 100)} %"
+    yield f"{'of them the step reaches':28}{_quartiles(result.share_of_matmul, 100)} %"
     if result.peak_flops:
         share = result.arithmetic.products / result.step_s.median / result.peak_flops
         yield (f"{'of the data sheet':28}{100 * share:12.1f} % of "
@@ -88,8 +88,8 @@ def _lines(config: Config, result: Result) -> Iterator[str]:
     if compared := result.compared:
         yield ""
         yield f"with {' '.join(compared.overrides)}"
-        yield f"  {'a step, s':26}{_spread(compared.step_s)}"
-        yield f"  {'examples/s, times as many':26}{_spread(compared.ratio)}"
+        yield f"  {'a step, s':26}{_quartiles(compared.step_s)}"
+        yield f"  {'examples/s, times as many':26}{_quartiles(compared.ratio)}"
     if result.parts_s:
         yield ""
         yield "where the time goes: what a step takes longer for having a part"
@@ -98,7 +98,7 @@ def _lines(config: Config, result: Result) -> Iterator[str]:
 
 def bars(result: Result) -> Iterator[str]:
     """Each part's share of a step; the rest is what no single part explains."""
-    parts = {name: spread.median for name, spread in (result.parts_s or {}).items()}
+    parts = {name: quartiles.median for name, quartiles in (result.parts_s or {}).items()}
     whole = result.step_s.median
     parts["rest"] = whole - sum(parts.values())
     for name, seconds in parts.items():
@@ -107,6 +107,6 @@ def bars(result: Result) -> Iterator[str]:
         yield f"  {name:10}{1000 * seconds:10,.1f} ms {100 * share:6.1f} %  {bar}".rstrip()
 
 
-def _spread(spread: Spread, times: float = 1) -> str:
-    low, median, high = (times * each for each in dataclasses.astuple(spread))
+def _quartiles(quartiles: Quartiles, times: float = 1) -> str:
+    low, median, high = (times * each for each in dataclasses.astuple(quartiles))
     return f"{median:12.4g}   half of them {low:.4g} to {high:.4g}"

@@ -26,9 +26,9 @@ class Layer(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class BlockSpec:
-    """What all blocks of a stack have in common. `kind`: "post_norm" or "pre_norm"."""
+    """What all blocks of a stack have in common. `block`: "post_norm" or "pre_norm"."""
 
-    kind: str
+    block: str
     heads: int
     hidden: int  # units of the MLP
     norm_eps: float
@@ -61,7 +61,7 @@ class Block(nn.Module):
     """Attention and MLP with residuals (REFERENCE §1.4: A and C are "post_norm", B "pre_norm").
 
     `number` counts from 0; with "beit" the last matrix of each branch starts smaller the
-    deeper the block is (§6.2). `path` is the rate of drop path.
+    deeper the block is (§6.2). `path_rate` is that of drop path.
     """
 
     spec: BlockSpec
@@ -74,28 +74,28 @@ class Block(nn.Module):
         bias_nhtt: jax.Array | None = None,
         padding_nt: jax.Array | None = None,
         keys: Keys | None = None,
-        path: float | jax.Array = 0.0,
+        path_rate: float | jax.Array = 0.0,
     ) -> Layer:
         spec = self.spec
         init = out_init = initializers.NAMED[spec.init]
         if spec.init == "beit":
             out_init = initializers.scaled(init, 1 / math.sqrt(2 * (self.number + 1)))
-        place = lambda name: None if keys is None else keys.named(name)
+        keys_of = lambda name: None if keys is None else keys.named(name)
         attention = Attention(
-            spec.heads, spec.dtype, spec.attention_dropout, spec.kind == "post_norm",
+            spec.heads, spec.dtype, spec.attention_dropout, spec.block == "post_norm",
             spec.relative_grid, init, out_init, name="attention",
         )  # fmt: skip
         mlp = Mlp(spec.hidden, spec.dtype, init, out_init, name="mlp")
         norm1, norm2 = (
             LayerNorm(spec.norm_eps, spec.dtype, name=name) for name in ("norm1", "norm2")
         )
-        mix = lambda x: attention(x, bias_nhtt, padding_nt, place("attention"))
+        mix = lambda x: attention(x, bias_nhtt, padding_nt, keys_of("attention"))
 
         def regularized(branch_ntd: jax.Array, name: str) -> jax.Array:
-            branch_ntd = dropout(branch_ntd, spec.dropout, place(f"{name} dropout"))
-            return drop_path(branch_ntd, path, place(f"{name} path"))
+            branch_ntd = dropout(branch_ntd, spec.dropout, keys_of(f"{name} dropout"))
+            return drop_path(branch_ntd, path_rate, keys_of(f"{name} path"))
 
-        if spec.kind == "post_norm":
+        if spec.block == "post_norm":
             x_ntd = norm1(x_ntd + regularized(mix(x_ntd), "mix"))
             ffn_ntd = mlp(x_ntd)
             return Layer(ffn_ntd, norm2(x_ntd + regularized(ffn_ntd, "ffn")))

@@ -61,44 +61,44 @@ class Trunk(nn.Module):
         padding_nt: jax.Array | None = None,
         keys: Keys | None = None,
     ) -> Stack:
-        place = lambda name: None if keys is None else keys.named(name)
+        keys_of = lambda name: None if keys is None else keys.named(name)
         normed = lambda x: LayerNorm(self.spec.norm_eps, self.spec.dtype, name="norm")(x)
         if self.norm == "input":
-            x_ntd = dropout(normed(x_ntd), self.input_dropout, place("input"))
-        paths = [self.drop_path * i / max(self.depth - 1, 1) for i in range(self.depth)]
-        draws = [(place(f"block {i}"), place(f"skip {i}")) for i in range(self.depth)]
+            x_ntd = dropout(normed(x_ntd), self.input_dropout, keys_of("input"))
+        path_rates = [self.drop_path * i / max(self.depth - 1, 1) for i in range(self.depth)]
+        draws = [(keys_of(f"block {i}"), keys_of(f"skip {i}")) for i in range(self.depth)]
         scan = self.scan and self.depth > 1 and not self.is_initializing()
         run = self._scanned if scan else self._one_by_one
-        layers = run(x_ntd, bias_nhtt, padding_nt, paths, draws)
+        layers = run(x_ntd, bias_nhtt, padding_nt, path_rates, draws)
         out_ntd = layers[-1].out if layers else x_ntd
         return Stack(x_ntd, layers, normed(out_ntd) if self.norm == "output" else out_ntd)
 
-    def _one_by_one(self, x_ntd, bias_nhtt, padding_nt, paths, draws) -> list[Layer]:
+    def _one_by_one(self, x_ntd, bias_nhtt, padding_nt, path_rates, draws) -> list[Layer]:
         layers = []
-        kind = Block if self.remat == "none" else nn.remat(
+        block_class = Block if self.remat == "none" else nn.remat(
             Block, policy=REMAT[self.remat], static_argnums=(5,)  # the rate of drop path
         )  # fmt: skip
-        for i, (path, (keys, skip)) in enumerate(zip(paths, draws)):
-            block = kind(self.spec, i, name=f"block_{i:02d}")
-            layer = block(x_ntd, bias_nhtt, padding_nt, keys, path)
+        for i, (path_rate, (keys, skip)) in enumerate(zip(path_rates, draws)):
+            block = block_class(self.spec, i, name=f"block_{i:02d}")
+            layer = block(x_ntd, bias_nhtt, padding_nt, keys, path_rate)
             layers.append(skipped(layer, x_ntd, self.layer_drop, skip))
             x_ntd = layers[-1].out
         return layers
 
-    def _scanned(self, x_ntd, bias_nhtt, padding_nt, paths, draws) -> list[Layer]:
+    def _scanned(self, x_ntd, bias_nhtt, padding_nt, path_rates, draws) -> list[Layer]:
         stacked = lambda trees: jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
         tree = self.variables["params"]
         params = stacked([tree[f"block_{i:02d}"] for i in range(self.depth)])
         block = Block(self.spec, parent=None)
 
         def body(x_ntd, each):
-            params, path, (keys, skip) = each
-            path = path if self.drop_path else 0.0
-            layer = block.apply({"params": params}, x_ntd, bias_nhtt, padding_nt, keys, path)
+            params, path_rate, (keys, skip) = each
+            path_rate = path_rate if self.drop_path else 0.0
+            layer = block.apply({"params": params}, x_ntd, bias_nhtt, padding_nt, keys, path_rate)
             layer = skipped(layer, x_ntd, self.layer_drop, skip)
             return layer.out, layer
 
         if self.remat != "none":
             body = jax.checkpoint(body, policy=REMAT[self.remat])
-        _, layers = jax.lax.scan(body, x_ntd, (params, jnp.array(paths), stacked(draws)))
+        _, layers = jax.lax.scan(body, x_ntd, (params, jnp.array(path_rates), stacked(draws)))
         return [Layer(layers.ffn[i], layers.out[i]) for i in range(self.depth)]

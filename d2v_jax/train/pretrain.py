@@ -118,15 +118,15 @@ def _open(config: Config, start: int, on_fault: Callable[[str, str], None]) -> B
 
 def _initial_state(config, mesh, shapes, checkpoints, fingerprint, latest, first):
     """The state of the `latest` checkpoint; without one `init_from`'s, or a fresh one."""
-    spread = meshes.state_sharding(shapes, mesh)
+    shardings = meshes.state_sharding(shapes, mesh)
     if latest is None:
-        fresh = jax.jit(lambda: state.create(config), out_shardings=spread)()
+        fresh = jax.jit(lambda: state.create(config), out_shardings=shardings)()
         if config.init_from:
-            params, carried = jax.device_put(first(), (spread.params, spread.carried))
+            params, carried = jax.device_put(first(), (shardings.params, shardings.carried))
             fresh = fresh.replace(params=params, carried=carried)
         return fresh
     like = jax.tree.map(
-        lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), shapes, spread
+        lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), shapes, shardings
     )
     current, position = checkpoints.restore(latest, like)
     if position["fingerprint"] not in (fingerprint, None):  # None: a converted checkpoint

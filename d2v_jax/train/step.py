@@ -106,11 +106,11 @@ def finite_norm(grads: Tree, total: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 def compile_step(config: Config, mesh: Mesh, shardings: TrainState) -> TrainStep:
     """The step jitted over `mesh`: examples split, state cut as in `shardings` and donated."""
-    whole, split = meshes.replicated(mesh), meshes.batch_sharding(mesh)
-    gather = lambda tree: jax.lax.with_sharding_constraint(tree, whole)
+    copied, split = meshes.replicated(mesh), meshes.batch_sharding(mesh)
+    gather = lambda tree: jax.lax.with_sharding_constraint(tree, copied)
     return jax.jit(
         make_train_step(config, gather),
         in_shardings=(shardings, split),
-        out_shardings=(shardings, whole),
+        out_shardings=(shardings, copied),
         donate_argnums=0,
     )

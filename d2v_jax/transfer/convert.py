@@ -14,8 +14,8 @@ from d2v_jax.interop.huggingface import hf_write
 from d2v_jax.interop.ours import safetensors_io
 from d2v_jax.train import checkpoint, optimizer, run, state
 from d2v_jax.train.recipe import resolve
-from d2v_jax.transfer import checkpoints
-from d2v_jax.transfer.checkpoints import Loaded
+from d2v_jax.transfer import reading
+from d2v_jax.transfer.reading import Loaded
 
 log = logging.getLogger("d2v")
 
@@ -38,10 +38,10 @@ def convert(source: pathlib.Path, out: pathlib.Path, to: str = "run") -> str:
     if out.exists() and any(out.iterdir()):
         raise UserError(f"{out} is not empty; convert into a new folder, so that nothing is "
                         "overwritten")  # fmt: skip
-    loaded = checkpoints.read(source)
+    loaded = reading.read(source)
     try:
         left_out = _write(loaded, out, to, source.name)
-        return _report(loaded, checkpoints.read(out), out, to, left_out)
+        return _report(loaded, reading.read(out), out, to, left_out)
     except BaseException as error:
         _clear(out)  # half a checkpoint is of no use, and in the way of the next attempt
         if isinstance(error, OSError):
@@ -73,7 +73,7 @@ def _clear(out: pathlib.Path) -> None:
 
 def _write_run(loaded: Loaded, out: pathlib.Path, origin: str) -> None:
     recipe, params, carried = loaded.recipe, dict(loaded.params), loaded.carried
-    missing = [part for part in checkpoints.shapes_of(recipe) if part not in params]
+    missing = [part for part in reading.shapes_of(recipe) if part not in params]
     if carried is None and not missing:
         carried, words = recipe.objective.adopt(params, None)
         log.warning("the checkpoint holds no %s: %s", recipe.objective.carried_name, words)
@@ -109,18 +109,18 @@ def _report(
     if any(ours.startswith("copy/") for ours, _, _ in loaded.report):
         lines.append(f"{COPY.strip()}: what their teacher only copies from the student is not kept")
     kept = {path: leaf for path, leaf in trees.leaves(loaded.params) if path not in left_out}
-    gap = checkpoints.largest_difference(trees.from_leaves(kept), back.params)
+    gap = reading.largest_difference(trees.from_leaves(kept), back.params)
     said = f"{loaded.system}: {trees.count(kept):,} student parameters"
     if loaded.carried is None:
         said += ", no teacher"
     elif to == "hf":
         left_out = [*left_out, "the teacher"]
     else:
-        gap = max(gap, checkpoints.largest_difference(loaded.carried, back.carried or {}))
+        gap = max(gap, reading.largest_difference(loaded.carried, back.carried or {}))
         said += f", {trees.count(loaded.carried):,} of the teacher"
     if loaded.head is not None:
         head = back.head["params"] if back.head else {}
-        gap = max(gap, checkpoints.largest_difference(loaded.head["params"], head))
+        gap = max(gap, reading.largest_difference(loaded.head["params"], head))
         said += f", {trees.count(loaded.head['params']):,} of a {loaded.head['kind']} head"
     lines.append(f"{said} -> {out}")
     if left_out:

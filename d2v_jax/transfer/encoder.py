@@ -13,16 +13,16 @@ import numpy as np
 from d2v_jax.common import rng
 from d2v_jax.common.checks import UserError
 from d2v_jax.common.trees import Tree
-from d2v_jax.encoder.config import EncoderConfig
 from d2v_jax.encoder.masking import EXACTLY
 from d2v_jax.encoder.model import EncoderModel
 from d2v_jax.encoder.network import Encoded, Tokens
+from d2v_jax.encoder.sections import EncoderConfig
 from d2v_jax.frontends.frontend import Inputs
 from d2v_jax.interop.huggingface import hf_files
 from d2v_jax.interop.ours import safetensors_io
 from d2v_jax.train.recipe import resolve as configs
 from d2v_jax.train.recipe.records import Config
-from d2v_jax.transfer import batches, checkpoints, heads
+from d2v_jax.transfer import batches, heads, reading
 
 PADDING = ("independent", "original")
 
@@ -194,11 +194,11 @@ def load(path: str | pathlib.Path, padding: str = "independent") -> Encoder:
     """
     if padding not in PADDING:
         raise UserError(f"padding={padding!r} is not one of {', '.join(PADDING)}")
-    loaded = checkpoints.read(path)
+    loaded = reading.read(path)
     return of(loaded, padding)
 
 
-def of(loaded: checkpoints.Loaded, padding: str = "independent") -> Encoder:
+def of(loaded: reading.Loaded, padding: str = "independent") -> Encoder:
     """The encoder of a checkpoint that was read."""
     recipe, objective = loaded.recipe, loaded.recipe.objective
     if objective.encoder is None:

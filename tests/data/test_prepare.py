@@ -355,18 +355,18 @@ def fails(number: int, told) -> int:
 
 
 def test_work_is_spread():
-    said = list(processes.spread(doubled, range(5), 2))
+    said = list(processes.in_processes(doubled, range(5), 2))
     assert sorted(one for one in said if isinstance(one, tuple)) == [(n, 2 * n) for n in range(5)]
     assert sum(one for one in said if isinstance(one, int)) == 5
-    assert list(processes.spread(doubled, [], 2)) == []
+    assert list(processes.in_processes(doubled, [], 2)) == []
 
 
 def test_what_workers_raise_is_raised():
     with pytest.raises(UserError, match=r"ended by signal 9 \(SIGKILL\); .* fewer --workers"):
-        list(processes.spread(dies, [3], 1))
+        list(processes.in_processes(dies, [3], 1))
     with pytest.raises(BadRecord, match="reason") as bad:
-        list(processes.spread(fails, [1], 1))
+        list(processes.in_processes(fails, [1], 1))
     assert bad.value.name == "name"
     with pytest.raises(ZeroDivisionError, match="own bug") as error:
-        list(processes.spread(fails, [0], 1))
+        list(processes.in_processes(fails, [0], 1))
     assert "in fails" in error.value.__notes__[0]

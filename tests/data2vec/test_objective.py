@@ -11,8 +11,8 @@ import systems
 
 from d2v_jax.common import rng, trees
 from d2v_jax.data2vec import health, loss, targets, teacher
-from d2v_jax.data2vec.config import LossConfig, TargetsConfig
 from d2v_jax.data2vec.model import Model
+from d2v_jax.data2vec.sections import LossConfig, TargetsConfig
 from d2v_jax.encoder.network import Tokens
 from d2v_jax.frontends.frontend import Inputs
 from d2v_jax.nn.block import Layer

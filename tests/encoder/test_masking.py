@@ -8,7 +8,7 @@ import pytest
 from d2v_jax.common import rng
 from d2v_jax.common.checks import ConfigError
 from d2v_jax.encoder import masking
-from d2v_jax.encoder.config import MaskConfig
+from d2v_jax.encoder.sections import MaskConfig
 from d2v_jax.train.machine import mesh
 
 

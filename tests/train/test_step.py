@@ -36,13 +36,13 @@ def start(resolved):
 def compiled(resolved, devices, spec):
     """-> (mesh, shardings of the state, step)."""
     grid = mesh.make_mesh(spec, jax.devices()[:devices])
-    spread = mesh.state_sharding(jax.eval_shape(lambda: state.create(resolved)), grid)
-    return grid, spread, step.compile_step(resolved, grid, spread)
+    shardings = mesh.state_sharding(jax.eval_shape(lambda: state.create(resolved)), grid)
+    return grid, shardings, step.compile_step(resolved, grid, shardings)
 
 
 def run(resolved, devices, steps=10, pad=0, spec="data:-1"):
     """-> (losses, final state, number of traces)."""
-    grid, spread, train_step = compiled(resolved, devices, spec)
+    grid, shardings, train_step = compiled(resolved, devices, spec)
     split = mesh.batch_sharding(grid)
     cfg = resolved.objective.cfg
     trunk = dataclasses.replace(cfg.trunk, remat="none", scan=False)
@@ -51,7 +51,7 @@ def run(resolved, devices, steps=10, pad=0, spec="data:-1"):
         systems.with_sections(resolved, trunk=trunk, mask=mask),
         train=dataclasses.replace(resolved.train, micro_batches=1),
     )
-    current = jax.device_put(start(alike), spread)
+    current = jax.device_put(start(alike), shardings)
     losses = []
     for k in range(steps):
         batch = systems.batch(resolved, resolved.train.batch_size, seed=k, pad=pad)
@@ -147,14 +147,14 @@ def test_an_update_that_is_not_finite_is_skipped(tiny):
     path = "trunk/block_00/mlp/fc1/kernel"
     leaves = dict(trees.leaves(before.params))
     leaves[path] = np.full_like(leaves[path], np.inf)
-    grid, spread, train_step = compiled(tiny, 1, "data:-1")
+    grid, shardings, train_step = compiled(tiny, 1, "data:-1")
     batch = mesh.put(systems.batch(tiny, tiny.train.batch_size), mesh.batch_sharding(grid))
     broken = before.replace(params=trees.from_leaves(leaves))
-    after, out = jax.device_get(train_step(jax.device_put(broken, spread), batch))
+    after, out = jax.device_get(train_step(jax.device_put(broken, shardings), batch))
     assert after.step == 1 and out["bad_leaf"][0] >= 0
     for one, other in zip(jax.tree.leaves(after.replace(step=0)), jax.tree.leaves(broken)):
         np.testing.assert_array_equal(one, other)
-    out = jax.device_get(train_step(jax.device_put(before, spread), batch)[1])
+    out = jax.device_get(train_step(jax.device_put(before, shardings), batch)[1])
     assert out["bad_leaf"][0] == -1 and np.isfinite(out["loss"][0])
 
 

@@ -11,14 +11,14 @@ import d2v_jax as d2v
 from d2v_jax.common import trees
 from d2v_jax.common.checks import UserError
 from d2v_jax.interop.ours import safetensors_io
-from d2v_jax.transfer import checkpoints, convert, encoder
+from d2v_jax.transfer import convert, encoder, reading
 
 ONES = ("v1_audio", "v1_text", "v1_vision")
 HEADS = ("hf_audio_ctc", "hf_text", "hf_text_cls", "hf_vision_cls")
 
 
 def same(a, b):
-    assert checkpoints.largest_difference(a, b) == 0
+    assert reading.largest_difference(a, b) == 0
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -30,10 +30,10 @@ def test_run_safetensors_run(load, tmp_path, case):
         convert.convert(places[i], places[i + 1], to)
         for i, to in enumerate(("run", "safetensors", "run"))
     ]
-    first = checkpoints.read(places[0])
+    first = reading.read(places[0])
     for place, report in zip(places[1:], reports, strict=True):
         assert "largest difference after reading them back: 0" in report
-        got = checkpoints.read(place)
+        got = reading.read(place)
         same(got.params, first.params)
         same(got.carried, first.carried)
         assert got.recipe == first.recipe and got.system == first.system and got.head is None

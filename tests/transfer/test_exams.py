@@ -12,7 +12,7 @@ from d2v_jax.common.checks import UserError
 from d2v_jax.data.labelled import baselines, sounds
 from d2v_jax.data.labelled.sounds import labelled_waves
 from d2v_jax.data.labelled.texts import labelled_texts
-from d2v_jax.transfer import checkpoints, encoder, exams
+from d2v_jax.transfer import encoder, exams, reading
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +21,7 @@ def voices():
     recipe = small("v2_audio_base")
     rng = np.random.default_rng(0)
     near = lambda path, x: path.endswith("scale") + rng.normal(0, 0.1, x.shape).astype(np.float32)
-    student = trees.map_with_path(near, checkpoints.shapes_of(recipe))
+    student = trees.map_with_path(near, reading.shapes_of(recipe))
     return encoder.Encoder(recipe, student, None, None, 0)
 
 

@@ -14,7 +14,7 @@ from d2v_jax.data2vec import loss, targets
 from d2v_jax.data2vec.model import Model
 from d2v_jax.train import pretrain, run, state
 from d2v_jax.train.recipe import resolve
-from d2v_jax.transfer import checkpoints, convert
+from d2v_jax.transfer import convert, reading
 
 BUILTIN = {
     "audio": ["--config.data.source=builtin:tones", "--config.data.samples=8000",
@@ -61,13 +61,13 @@ def begin(tmp_path, monkeypatch, one_device):
 
 
 def same(a, b):
-    assert checkpoints.largest_difference(jax.device_get(a), jax.device_get(b)) == 0
+    assert reading.largest_difference(jax.device_get(a), jax.device_get(b)) == 0
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if "text" not in case])
 def test_starts_with_student_and_teacher(runs, begin, caplog, case):
     caplog.set_level("INFO", "d2v")
-    theirs = checkpoints.read(checkpoint(case))
+    theirs = reading.read(checkpoint(case))
     begun = begin(runs(case), checkpoint(case), MODALITY[case])
     same(begun.student, theirs.params)
     same({part: begun.teacher[part] for part in theirs.carried}, theirs.carried)
@@ -96,11 +96,11 @@ def test_a_vocabulary_that_does_not_fit(runs, begin, capsys, case):
 
 def test_from_every_kind_of_folder(runs, begin, tmp_path, monkeypatch):
     case = "v1_vision"
-    theirs = checkpoints.read(checkpoint(case))
+    theirs = reading.read(checkpoint(case))
     convert.convert(checkpoint(case), tmp_path / "folder", "safetensors")
     resolved = resolve.resolve(resolve.load(str(_recipe(tmp_path, runs(case)))))
     for place in (runs(case), tmp_path / "folder"):
-        student, owned = checkpoints.start_from(_with_start(resolved, place))
+        student, owned = reading.start_from(_with_start(resolved, place))
         same(student, theirs.params)
         same(owned, theirs.carried)
     monkeypatch.chdir(tmp_path)
@@ -128,11 +128,11 @@ def test_what_hugging_face_lacks_is_new(begin, tmp_path, caplog, case):
     caplog.set_level("INFO", "d2v")
     convert.convert(checkpoint(case), tmp_path / "run")
     recipe = run.read_config(tmp_path / "run")
-    student, owned = checkpoints.start_from(_with_start(recipe, checkpoint(case)))
+    student, owned = reading.start_from(_with_start(recipe, checkpoint(case)))
     line = caplog.messages[-1]
-    again, _ = checkpoints.start_from(_with_start(recipe, tmp_path / "run"))
+    again, _ = reading.start_from(_with_start(recipe, tmp_path / "run"))
     same(student, again)
-    theirs = checkpoints.read(checkpoint(case))
+    theirs = reading.read(checkpoint(case))
     same({part: student[part] for part in theirs.params}, theirs.params)
     assert "decoder" in student and "head" not in student
     same(owned, {part: student[part] for part in recipe.objective.cfg.teacher.owns})
@@ -212,7 +212,7 @@ def test_the_first_loss_is_the_checkpoints(runs, letters, tmp_path, one_device, 
     recipe = run.read_config(tmp_path / "w")
     assert recipe.init_from == str(source)
     loss = json.loads((tmp_path / "w" / "metrics.jsonl").read_text())["loss"]
-    theirs = checkpoints.read(source)
+    theirs = reading.read(source)
     expected = expected_loss(recipe, theirs.params, theirs.carried)
     assert loss == pytest.approx(expected, rel=1e-5)
     fresh = jax.jit(lambda: state.create(recipe))()

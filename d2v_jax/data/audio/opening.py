@@ -9,14 +9,7 @@ from d2v_jax.data.audio.recordings import SOUNDS, Sounds, Timed
 from d2v_jax.data.audio.tfds_audio import TfdsAudio
 from d2v_jax.data.builtin.speech import open_speech
 from d2v_jax.data.builtin.tones import Tones
-from d2v_jax.data.sources import (
-    BUILTIN_PREFIX,
-    SPEECH,
-    TONES,
-    check_builtin,
-    named,
-    only_train,
-)
+from d2v_jax.data.sources import BUILTIN_PREFIX, SPEECH, TONES, check_builtin, named, only_train
 from d2v_jax.data.stores import tfds_source
 from d2v_jax.data.stores.prepared import Prepared, looks_prepared
 

@@ -4,7 +4,7 @@ import functools
 
 import numpy as np
 
-from d2v_jax.data.inspect.findings import Findings, chosen, each, spread
+from d2v_jax.data.inspect.findings import Findings, chosen, each, range_of
 from d2v_jax.data.opened import Opened
 from d2v_jax.data.records import Record
 
@@ -24,7 +24,7 @@ def look(opened: Opened, name: str, nouns: str, sample: int | None) -> Findings:
         nouns: looked,
         "readable": f"{len(seen):,}",
         "megabytes": f"{sizes_n.sum() / 1e6:,.1f}",
-        "bytes": f"{spread(sizes_n)} (least / median / most)",
+        "bytes": f"{range_of(sizes_n)} (least / median / most)",
     }
     for key in sorted({key for _, shapes in seen for key in shapes}):
         found.facts[f"shape of {key}"] = ", ".join(

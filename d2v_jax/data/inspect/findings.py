@@ -103,7 +103,7 @@ def _digest(data: bytes | np.ndarray) -> bytes:
     return hashlib.sha256(whole).digest()
 
 
-def spread(values: np.ndarray, digits: int = 0) -> str:
+def range_of(values: np.ndarray, digits: int = 0) -> str:
     """ "least / median / most" of `values` [n]."""
     if not len(values):
         return "-"

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from d2v_jax.data.image import pictures
-from d2v_jax.data.inspect.findings import Findings, chosen, each, listed, spread
+from d2v_jax.data.inspect.findings import Findings, chosen, each, listed, range_of
 from d2v_jax.data.records import Record, Source
 
 PICTURES = 36  # shown
@@ -113,8 +113,8 @@ def _summarise(found: Findings, sums: Sums, image_size: int, channels: int) -> N
     megapixels = width * height / 1e6
     found.facts = {
         "pictures": looked, "readable": f"{count:,}", "megabytes": f"{sums.bytes / 1e6:,.1f}",
-        "width": f"{spread(width)} (least / median / most)", "height": spread(height),
-        "megapixels": spread(megapixels, 3),
+        "width": f"{range_of(width)} (least / median / most)", "height": range_of(height),
+        "megapixels": range_of(megapixels, 3),
         "formats": listed(kinds), "modes": listed(modes),
         f"sides below {image_size}": f"{small:,} ({small / count:.1%}), which crops enlarge"
         if small else "0",

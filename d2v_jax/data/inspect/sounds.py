@@ -8,7 +8,7 @@ import numpy as np
 import soundfile
 
 from d2v_jax.data.audio.waves import FULL, RATE, decode
-from d2v_jax.data.inspect.findings import Findings, chosen, each, listed, spread
+from d2v_jax.data.inspect.findings import Findings, chosen, each, listed, range_of
 from d2v_jax.data.records import Record, Source
 
 SILENT_DB = -60.0  # root mean square of the whole, below full scale
@@ -140,11 +140,11 @@ def _summarise(found: Findings, sums: Sums) -> None:
     found.facts = {
         "recordings": looked, "readable": f"{count:,}", "megabytes": f"{sums.bytes / 1e6:,.1f}",
         "hours": f"{hours:,.2f}",
-        "seconds": f"{spread(seconds, 2)} (least / median / most)",
+        "seconds": f"{range_of(seconds, 2)} (least / median / most)",
         "sample rates": listed(rates), "channels": listed(channels), "formats": listed(kinds),
         "transcripts": transcripts,
-        "level": f"{spread(db_n, 1)} dB of full scale",
-        "peak": f"{spread(peak_n, 3)} of full scale",
+        "level": f"{range_of(db_n, 1)} dB of full scale",
+        "peak": f"{range_of(peak_n, 3)} of full scale",
         "silent": f"{len(sums.silent):,} below {SILENT_DB:.0f} dB" + _some(sums.silent),
         "full scale reached": f"{clipped:,} recordings, {share:.3%} of all samples",
         "mean, std": f"{mean:+.5f}, {std:.5f} of all samples",

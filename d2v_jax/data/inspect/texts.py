@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from d2v_jax.data.inspect.findings import Findings, chosen, spread
+from d2v_jax.data.inspect.findings import Findings, chosen, range_of
 from d2v_jax.data.records import BadRecord
 from d2v_jax.data.text.blocks import whole_lines
 from d2v_jax.data.text.corpus import Corpus, tokenize
@@ -169,7 +169,7 @@ def _summarise(found: Findings, corpus: Corpus, tokens: int, tokenizer: str) -> 
     found.facts |= {
         "tokens": f"{total:,} of {tokenizer or 'its own tokenizer'}",
         "<unk>": f"{unknown:,} ({unknown / max(total, 1):.3%})",
-        "tokens of a document": f"{spread(tokens_n)} (least / median / most)",
+        "tokens of a document": f"{range_of(tokens_n)} (least / median / most)",
         f"blocks of {tokens}": f"{contiguous:,} contiguous, {whole} of whole documents",
     }
     found.numbers |= {

@@ -15,7 +15,7 @@ Told = Callable[[int], None]  # how a worker says how much it has done since las
 WAIT_S = 1.0
 
 
-def spread(
+def in_processes(
     work: Callable[[int, Told], Any], numbers: Sequence[int], workers: int
 ) -> Iterator[int | tuple[int, Any]]:
     """Does work(number, told) for all `numbers`, `workers` at a time, in new processes.

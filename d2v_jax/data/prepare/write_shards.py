@@ -11,7 +11,7 @@ import numpy as np
 
 from d2v_jax.common.checks import UserError
 from d2v_jax.data.prepare.outfolder import MEGABYTE, check_plan, finish
-from d2v_jax.data.prepare.processes import spread
+from d2v_jax.data.prepare.processes import in_processes
 from d2v_jax.data.prepare.shard import ROWS, ShardWriter, Store
 from d2v_jax.data.progress import EVERY_S
 from d2v_jax.data.records import BadRecord, Source, fingerprint_of
@@ -117,7 +117,7 @@ def _shards(writer: ShardWriter, workers: int, source: str) -> list[dict[str, An
     total = len(writer.source)
     written = kept = 0
     began = last = time.monotonic()
-    with contextlib.closing(spread(writer, range(len(writer.ends)), workers)) as told:
+    with contextlib.closing(in_processes(writer, range(len(writer.ends)), workers)) as told:
         for said in told:
             if isinstance(said, int):
                 written += said

@@ -8,7 +8,7 @@ from typing import Any
 from d2v_jax.common.checks import UserError
 from d2v_jax.interop import keymap
 from d2v_jax.interop.fairseq import (
-    heads,
+    finetuned,
     image_v1,
     schedule,
     v1_config,
@@ -122,7 +122,7 @@ def _convert(original: Original, config: dict[str, Any], checkpoint: Mapping[str
         is_copy = lambda row: row[0].split("/")[0] in copied
         rows += _rows("teacher", [row for row in report if not is_copy(row)])
         rows += _rows("copy", [row for row in report if is_copy(row)])
-    head, report = heads.read(original, config["trunk"]["width"], checkpoint)
+    head, report = finetuned.read(original, config["trunk"]["width"], checkpoint)
     rows += _rows("head", report)
     return Imported(
         original.system, config, student, teacher, copies, head, rows, names

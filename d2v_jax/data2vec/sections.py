@@ -16,9 +16,9 @@ from d2v_jax.common.fields import (
     require_one_of,
     share,
 )
-from d2v_jax.encoder import config as encoder
-from d2v_jax.encoder.config import PositionsConfig, TrunkConfig
+from d2v_jax.encoder import sections as encoder
 from d2v_jax.encoder.masking import MaskConfig
+from d2v_jax.encoder.sections import PositionsConfig, TrunkConfig
 from d2v_jax.frontends.frontend import Frontend
 from d2v_jax.nn import initializers
 
