@@ -155,7 +155,7 @@ def test_padding_reaches_nobody(stack):
 
 
 def test_attention_without_key_bias_and_with_its_own_table():
-    module = Attention(4, "float32", key_bias=False, relative_grid=2)
+    module = Attention(4, "float32", key_bias=False, relative_grid=(2, 2))
     x = jax.random.normal(jax.random.key(1), (1, 5, 8))
     params = module.init(jax.random.key(0), x)["params"]
     assert set(params) == {"qkv", "out", "q_bias", "v_bias", "relative"}
@@ -189,7 +189,7 @@ def test_frames(samples, frames):
 
 def test_text_positions_count_what_is_not_padding():
     cfg = text.TextFrontend(20, "learned", 8, 1, 19, 1e-5, 0.0)
-    module = text.build(cfg, 8, "float32", "bert")
+    module = cfg.build(8, "float32", "bert")
     ids = jnp.array([[0, 5, 6, 1, 1], [0, 5, 6, 1, 7]])
     params = module.init(jax.random.key(0), ids)
     assert params["params"]["positions"]["embedding"].shape == (10, 8)
@@ -200,7 +200,8 @@ def test_text_positions_count_what_is_not_padding():
 
 
 def test_text_without_positions():
-    module = text.build(text.TextFrontend(20, "none", 8, 1, 19, 1e-5, 0.0), 8, "float32", "bert")
+    cfg = text.TextFrontend(20, "none", 8, 1, 19, 1e-5, 0.0)
+    module = cfg.build(8, "float32", "bert")
     ids = jnp.array([[0, 5, 6, 5]])
     params = module.init(jax.random.key(0), ids)
     assert params["params"].keys() == {"tokens", "norm"}
@@ -210,7 +211,7 @@ def test_text_without_positions():
 
 def test_the_row_of_padding_is_never_learned():
     cfg = text.TextFrontend(20, "learned", 8, 1, 19, 1e-5, 0.0)
-    module = text.build(cfg, 8, "float32", "bert")
+    module = cfg.build(8, "float32", "bert")
     ids = jnp.array([[0, 5, 1, 1]])
     params = module.init(jax.random.key(0), ids)
     loss = lambda p: (module.apply(p, ids) ** 3).sum()
