@@ -5,44 +5,37 @@ import functools
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jax.ad_checkpoint import checkpoint_name
-
-STATISTICS = "statistics of a norm"  # their name to `jax.checkpoint`
 
 
 def standardize(x: jax.Array, axis: int, eps: float = 1e-5) -> jax.Array:
     """Mean 0 and variance 1 along `axis`, without affine; at least float32.
 
     Axis -1 of x_btd is a layer norm over D; axis -2 an instance norm over T (REFERENCE, notation).
-    Only x and its statistics are kept for the way back.
+    Only x and its statistics are kept for the way back: what the checkpoint is given.
     """
-    keep = jax.checkpoint_policies.save_only_these_names(STATISTICS)
-    kept = jax.checkpoint(_standardize, static_argnums=(1, 2), prevent_cse=False, policy=keep)
-    return kept(x, axis, eps)
-
-
-@functools.partial(jax.custom_jvp, nondiff_argnums=(1, 2))
-def _standardize(x: jax.Array, axis: int, eps: float) -> jax.Array:
-    return _with_scale(x, axis, eps)[0]
-
-
-def _with_scale(x: jax.Array, axis: int, eps: float) -> tuple[jax.Array, jax.Array]:
     wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-    mean = checkpoint_name(wide.mean(axis, keepdims=True), STATISTICS)
-    centred = wide - mean
-    variance = jnp.square(centred).mean(axis, keepdims=True)
-    scale = checkpoint_name(jax.lax.rsqrt(variance + eps), STATISTICS)
-    return centred * scale, scale
+    mean = wide.mean(axis, keepdims=True)
+    scale = jax.lax.rsqrt(jnp.square(wide - mean).mean(axis, keepdims=True) + eps)
+    apply = jax.checkpoint(_standardized, static_argnums=3, prevent_cse=False)
+    return apply(x, mean, scale, axis)
 
 
-@_standardize.defjvp
-def _standardize_jvp(
-    axis: int, eps: float, primals: tuple[jax.Array], tangents: tuple[jax.Array]
+@functools.partial(jax.custom_jvp, nondiff_argnums=(3,))
+def _standardized(x: jax.Array, mean: jax.Array, scale: jax.Array, axis: int) -> jax.Array:
+    return (x.astype(mean.dtype) - mean) * scale
+
+
+@_standardized.defjvp
+def _standardized_jvp(
+    axis: int, primals: tuple[jax.Array, ...], tangents: tuple[jax.Array, ...]
 ) -> tuple[jax.Array, jax.Array]:
-    """Transposed this is scale * (dy - mean(dy) - y * mean(dy * y)), in that order."""
-    (x,), (dx,) = primals, tangents
-    y, scale = _with_scale(x, axis, eps)
-    dx = dx.astype(y.dtype) * scale
+    """How y moves with x, the statistics following: what they do of their own is in there.
+
+    Transposed this is scale * (dy - mean(dy) - y * mean(dy * y)), in that order.
+    """
+    x, mean, scale = primals
+    y = (x.astype(mean.dtype) - mean) * scale
+    dx = tangents[0].astype(y.dtype) * scale
     along = y * -(dx * y).mean(axis, keepdims=True)
     return y, (dx + -dx.mean(axis, keepdims=True)) + along
 
