@@ -166,6 +166,9 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         help="pretended CPUs; default 1 8",
     )
+    parser.add_argument(
+        "--parts", nargs="+", choices=PARTS, default=list(PARTS), help="default all of them"
+    )
     parser.add_argument("--steps", type=int, default=4, help="default %(default)s")
     parser.add_argument("--quick", action="store_true", help="one recipe of each system")
     parser.add_argument(
@@ -197,7 +200,8 @@ def _rows(
             both.append(one)
         for one in both:
             one.ready()
-        planned = cases(both[0].facts["views"], devices, devices == args.devices[0])
+        every = cases(both[0].facts["views"], devices, devices == args.devices[0])
+        planned = [case for case in every if case.part in args.parts]
         for number, case in enumerate(planned, 1):
             began = time.monotonic()
             row = _row(case, both, args, folder)
