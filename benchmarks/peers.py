@@ -42,9 +42,13 @@ class Contestant:
         self._errors = tempfile.TemporaryFile("w+")
         try:
             self._process = subprocess.Popen(
-                argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors,
-                text=True, env=env,
-            )  # fmt: skip
+                argv,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=self._errors,
+                text=True,
+                env=env,
+            )
         except OSError as error:
             raise Failed(f"{name}: {python} cannot be run: {error.strerror}") from error
 
@@ -126,15 +130,32 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("recipe", help="of ours, as in v2_image_base")
     parser.add_argument("--batch", type=int, help="examples of a step; default the recipe's")
     parser.add_argument("--rounds", type=int, default=7, help="default %(default)s")
-    parser.add_argument("--seconds-of-sound", type=float, default=10, metavar="S",
-                        help="of each example; default %(default)g")  # fmt: skip
-    parser.add_argument("--before", "--ours", type=pathlib.Path, metavar="CHECKOUT",
-                        help="an older d2v_jax, with this interpreter")  # fmt: skip
-    parser.add_argument("--torch-python", metavar="PYTHON",
-                        help="one with torch and transformers, for recipes of 1.0")  # fmt: skip
+    parser.add_argument(
+        "--seconds-of-sound",
+        type=float,
+        default=10,
+        metavar="S",
+        help="of each example; default %(default)g",
+    )
+    parser.add_argument(
+        "--before",
+        "--ours",
+        type=pathlib.Path,
+        metavar="CHECKOUT",
+        help="an older d2v_jax, with this interpreter",
+    )
+    parser.add_argument(
+        "--torch-python",
+        metavar="PYTHON",
+        help="one with torch and transformers, for recipes of 1.0",
+    )
     parser.add_argument("--fairseq", type=pathlib.Path, metavar="CHECKOUT")
-    parser.add_argument("--fairseq-python", metavar="PYTHON", default=sys.executable,
-                        help="one with torch, hydra-core and omegaconf")  # fmt: skip
+    parser.add_argument(
+        "--fairseq-python",
+        metavar="PYTHON",
+        default=sys.executable,
+        help="one with torch, hydra-core and omegaconf",
+    )
     parser.add_argument("--json", type=pathlib.Path, metavar="FILE")
     return parser
 
@@ -145,8 +166,11 @@ def _ours(name: str, args: argparse.Namespace, checkout: pathlib.Path) -> Contes
         fields = ["trunk.dtype=float32", "train.micro_batches=1"]
         if "audio" in args.recipe:
             samples = int(16_000 * args.seconds_of_sound)
-            fields += ["data.buckets=()", f"data.samples={samples}",
-                       f"data.min_samples={min(samples, 32_000)}"]  # fmt: skip
+            fields += [
+                "data.buckets=()",
+                f"data.samples={samples}",
+                f"data.min_samples={min(samples, 32_000)}",
+            ]
     if args.batch:
         fields.append(f"train.batch_size={args.batch}")
     spec = {"recipe": args.recipe, "commit": commit(checkout), "fields": fields}

@@ -23,8 +23,15 @@ from d2v_jax.data2vec.model import Model
 from d2v_jax.encoder import masking
 from d2v_jax.train.recipe import resolve as recipes
 
-RECIPES = ("v1_audio_base", "v1_image_base", "v1_text_base", "v2_audio_base", "v2_image_base",
-           "v2_text_base", "v2_image_large")  # fmt: skip
+RECIPES = (
+    "v1_audio_base",
+    "v1_image_base",
+    "v1_text_base",
+    "v2_audio_base",
+    "v2_image_base",
+    "v2_text_base",
+    "v2_image_large",
+)
 BLOCK, DECODER_LAYER = 36, 8  # values per token and width, forwards
 LOGIT = 12  # bytes per pair of tokens and head, forwards
 BF16 = 2
@@ -57,17 +64,25 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--peak", type=float, default=989, help="TFLOP/s, bfloat16; H100 SXM")
     parser.add_argument("--bandwidth", type=float, default=3.35, help="TB/s; H100 SXM")
-    parser.add_argument("--matmul", type=float, default=0.75,
-                        help="share of the peak that large matrix products reach")  # fmt: skip
+    parser.add_argument(
+        "--matmul",
+        type=float,
+        default=0.75,
+        help="share of the peak that large matrix products reach",
+    )
     args = parser.parse_args()
-    print("| recipe | FLOP per byte | logits' share of the bytes | of the peak | logits kept on "
-          "the chip |\n|---|--:|--:|--:|--:|")  # fmt: skip
+    print(
+        "| recipe | FLOP per byte | logits' share of the bytes | of the peak | logits kept on "
+        "the chip |\n|---|--:|--:|--:|--:|"
+    )
     for name in RECIPES:
         config = recipes.resolve(recipes.load(name))
         products = flops.of_example(config.objective.cfg, config.data.example_shape).total
         moved, logits = traffic(config, fused=False)
-        print(f"| `{name}` | {products / moved:,.0f} | {logits / moved:.0%} | "
-              f"{share(config, args, False):.0%} | {share(config, args, True):.0%} |")  # fmt: skip
+        print(
+            f"| `{name}` | {products / moved:,.0f} | {logits / moved:.0%} | "
+            f"{share(config, args, False):.0%} | {share(config, args, True):.0%} |"
+        )
 
 
 if __name__ == "__main__":

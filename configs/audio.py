@@ -44,7 +44,8 @@ def smoke(c: config_dict.ConfigDict) -> config_dict.ConfigDict:
     c = base.shrink_model(c)
     c.data.source = "builtin:tones"
     c.data.samples, c.data.min_samples, c.data.buckets = 16_000, 8_000, ()
-    c.frontend.conv_layers = tuple((16, kernel, stride) for _, kernel, stride in
-                                   c.frontend.conv_layers)  # fmt: skip
+    c.frontend.conv_layers = tuple(
+        (16, kernel, stride) for _, kernel, stride in c.frontend.conv_layers
+    )
     c.optimizer.learning_rate = 2e-3
     return c

@@ -209,8 +209,10 @@ def budget(c: config_dict.ConfigDict, shrink: int, micro_batches: int) -> config
     c.teacher.decay_end **= 1 / shrink
     c.train.steps *= shrink
     for section, name in (
-        (c.optimizer, "warmup_steps"), (c.optimizer, "hold_steps"), (c.teacher, "decay_steps")
-    ):  # fmt: skip
+        (c.optimizer, "warmup_steps"),
+        (c.optimizer, "hold_steps"),
+        (c.teacher, "decay_steps"),
+    ):
         section[name] *= shrink
     return c
 

@@ -6,7 +6,7 @@ encoder.params                   # the pure tree: a nested dict of arrays
 encoder.features(images_byxc)    # NumPy in, NumPy out
 """
 
-__version__ = "0.3.0"
+__version__ = "0.5.0.dev0"
 
 
 def __getattr__(name: str):

@@ -1,6 +1,6 @@
 """Finds where code asks which modality or which objective it has.
 
-    python tests/asking.py CHECKOUT        # prints every place, also of an older checkout
+python tests/asking.py CHECKOUT        # prints every place, also of an older checkout
 """
 
 import ast
@@ -52,8 +52,11 @@ def asks(source: str) -> Iterator[tuple[int, str]]:
                     yield node.lineno, "getattr"
             case ast.Compare(left=left, comparators=others):
                 sides = [part for side in (left, *others) for part in ast.walk(side)]
-                words = {side.value for side in sides if isinstance(side, ast.Constant)
-                         and isinstance(side.value, str)}  # fmt: skip
+                words = {
+                    side.value
+                    for side in sides
+                    if isinstance(side, ast.Constant) and isinstance(side.value, str)
+                }
                 if words & WORDS or (words & FIELDS and isinstance(node.ops[0], ast.In)):
                     yield node.lineno, "comparison"
             case ast.Dict(keys=keys):

@@ -78,10 +78,10 @@ def differences(
     computed, trees = recomputed
     accuracy = case.get("float32_accuracy", {"arrays": {}})
     remaining = {
-        name for name in recorded
-        if name not in GIVEN and not name.startswith(GIVEN_BELOW)
-        and not name.endswith(GIVEN_WORDS)
-    }  # fmt: skip
+        name
+        for name in recorded
+        if name not in GIVEN and not name.startswith(GIVEN_BELOW) and not name.endswith(GIVEN_WORDS)
+    }
     for name in sorted(name for name in remaining if name in computed):
         remaining.discard(name)
         noise = accuracy["arrays"].get(name)

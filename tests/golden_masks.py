@@ -58,9 +58,18 @@ def check(
 def sample(name: str, p: dict[str, Any], count: int) -> np.ndarray:
     """bool [count, t] or [count, y, x] from our sampler with the original's parameters."""
     config = lambda kind, share, **other: MaskConfig(
-        **{"hide": "replace", "kind": kind, "share": share, "adjust": 0.0, "block": 1,
-           "neighbours": 1, "views": 1, "micro_views": 1, **other}
-    )  # fmt: skip
+        **{
+            "hide": "replace",
+            "kind": kind,
+            "share": share,
+            "adjust": 0.0,
+            "block": 1,
+            "neighbours": 1,
+            "views": 1,
+            "micro_views": 1,
+            **other,
+        }
+    )
     match name.split("_"):
         case ["speech", *_]:
             # Our neighbours are as long as the example; rows of several lengths are drawn

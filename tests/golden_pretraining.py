@@ -20,18 +20,21 @@ from d2v_jax.interop.fairseq import reader
 from d2v_jax.train.recipe import resolve as configs
 
 # What the originals call the main term of the loss.
-TERM = {"v1_audio": "regression", "v1_text": "main", "v1_vision": "smooth_l1",
-        "v2_audio": "AUDIO_regression", "v2_image": "IMAGE_regression",
-        "v2_text": "TEXT_regression"}  # fmt: skip
+TERM = {
+    "v1_audio": "regression",
+    "v1_text": "main",
+    "v1_vision": "smooth_l1",
+    "v2_audio": "AUDIO_regression",
+    "v2_image": "IMAGE_regression",
+    "v2_text": "TEXT_regression",
+}
 
 
 def recompute(folder: pathlib.Path, case: dict, recorded: dict[str, np.ndarray]):
     """-> (arrays by recorded name, {prefix: (our leaves, their leaves)})."""
     system = case["case"]
     inputs = read_inputs(system, recorded)
-    imported = reader.read_fairseq(
-        folder / "checkpoint.pt", images_per_device=len(inputs.values)
-    )  # fmt: skip
+    imported = reader.read_fairseq(folder / "checkpoint.pt", images_per_device=len(inputs.values))
     model = Model(configs.resolve(imported.config).objective.cfg)
     student = jax.tree.map(jnp.asarray, imported.student)
     owned = jax.tree.map(jnp.asarray, imported.teacher)
@@ -141,9 +144,7 @@ class Step:
         # Everything is an argument: closed over, XLA would spend its time folding constants.
         (total, found), gradients = self.forward(student, teacher_tree, shown, self.inputs, mask)
         targets_btd, targets_nud, predictions, terms = found
-        tokens, encoded, whole, bias = self.stages(
-            student, teacher_tree, shown, self.inputs, mask
-        )  # fmt: skip
+        tokens, encoded, whole, bias = self.stages(student, teacher_tree, shown, self.inputs, mask)
         count, width = float(mask.weight_nu.sum()), targets_btd.shape[-1]
         chosen = np.asarray(mask.weight_nu) > 0
         arrays = {

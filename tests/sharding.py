@@ -57,8 +57,10 @@ def table(name: str) -> str:
     seen: dict[str, int] = collections.Counter()
     for path, leaf in trees.leaves(shapes.params):
         cut = mesh.leaf_spec(leaf.shape, grid)
-        sides = [f"{side}/8" if i < len(cut) and cut[i] else str(side)
-                 for i, side in enumerate(leaf.shape)]  # fmt: skip
+        sides = [
+            f"{side}/8" if i < len(cut) and cut[i] else str(side)
+            for i, side in enumerate(leaf.shape)
+        ]
         pattern = re.sub(r"(block|conv)_\d+", r"\1_*", path)
         seen[f"{pattern} [{', '.join(sides)}]"] += 1
     lines += [f"{count:4} x {line}" for line, count in seen.items()]
@@ -85,8 +87,9 @@ def sent(program: str) -> dict[str, list[int]]:
     for result, kind in RESULT.findall(program):
         found[kind] += [
             plan.BYTES[letters] * math.prod(map(int, filter(None, sides.split(","))))
-            for letters, sides in SHAPE.findall(result) if letters in plan.BYTES
-        ]  # fmt: skip
+            for letters, sides in SHAPE.findall(result)
+            if letters in plan.BYTES
+        ]
     return dict(found)
 
 
@@ -104,15 +107,21 @@ def report(name: str) -> bool:
     communicated = sent(program.as_text())
     print(f"{name}, fsdp:8, {resolved.train.batch_size} examples")
     for kind, sizes in communicated.items():
-        print(f"  {kind:20}{len(sizes):6}  {sum(sizes) / MIB:10,.1f} MiB, "
-              f"largest {max(sizes) / MIB:8,.1f} MiB")  # fmt: skip
+        print(
+            f"  {kind:20}{len(sizes):6}  {sum(sizes) / MIB:10,.1f} MiB, "
+            f"largest {max(sizes) / MIB:8,.1f} MiB"
+        )
     need = program.memory_analysis()
-    print(f"  state {need.argument_size_in_bytes / MIB:,.0f} MiB, the rest "
-          f"{need.temp_size_in_bytes / MIB:,.0f} MiB per device")  # fmt: skip
+    print(
+        f"  state {need.argument_size_in_bytes / MIB:,.0f} MiB, the rest "
+        f"{need.temp_size_in_bytes / MIB:,.0f} MiB per device"
+    )
     copied = largest_copied(resolved)
     sent_most = max(max(sizes) for sizes in communicated.values()) / MIB
-    print(f"  largest tensor that is whole on each device: of the state {copied:.2f} MiB, on the "
-          f"way {sent_most:.1f} MiB")  # fmt: skip
+    print(
+        f"  largest tensor that is whole on each device: of the state {copied:.2f} MiB, on the "
+        f"way {sent_most:.1f} MiB"
+    )
     return max(sent_most, copied) <= MOST_MIB and communicated.keys() <= EXPECTED
 
 
@@ -134,8 +143,10 @@ def scale(name: str) -> bool:
     whole = found["data:1"]
     print(f"{name:24}{'GFLOP':>20}{'MiB of state':>20}{'MiB besides':>20}")
     for spec, one in found.items():
-        cells = [f"{value / unit:12,.1f} ({value / first:.3f})".rjust(20)
-                 for value, first, unit in zip(one, whole, (1e9, MIB, MIB))]  # fmt: skip
+        cells = [
+            f"{value / unit:12,.1f} ({value / first:.3f})".rjust(20)
+            for value, first, unit in zip(one, whole, (1e9, MIB, MIB))
+        ]
         print(f"  {spec:22}" + "".join(cells), flush=True)
     return all(one[0] < 1.05 * whole[0] / 8 for spec, one in found.items() if spec != "data:1")
 

@@ -8,8 +8,14 @@ import numpy as np
 from d2v_jax.train.recipe import resolve as recipes
 from d2v_jax.train.recipe.records import Config
 
-NAMES = ("v1_audio_base", "v1_image_base", "v1_text_base",
-         "v2_audio_base", "v2_image_base", "v2_text_base")  # fmt: skip
+NAMES = (
+    "v1_audio_base",
+    "v1_image_base",
+    "v1_text_base",
+    "v2_audio_base",
+    "v2_image_base",
+    "v2_text_base",
+)
 NOISE = ("input_dropout", "dropout", "attention_dropout", "drop_path", "layer_drop")
 
 
@@ -60,8 +66,12 @@ def batch(config: Config, size: int, seed: int = 0, pad: int = 0) -> dict[str, n
     match config.modality:
         case "audio":
             waves = rng.integers(-3000, 3000, shape).astype(np.int16)
-            return {"inputs": waves, "offset": np.zeros(size, np.float32),
-                    "scale": np.full(size, 1 / 1700, np.float32), **ids}  # fmt: skip
+            return {
+                "inputs": waves,
+                "offset": np.zeros(size, np.float32),
+                "scale": np.full(size, 1 / 1700, np.float32),
+                **ids,
+            }
         case "image":
             return {"inputs": rng.integers(0, 256, shape, dtype=np.uint8), **ids}
     tokens = rng.integers(4, 200, shape, dtype=np.int32)

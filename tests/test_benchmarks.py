@@ -32,6 +32,13 @@ def test_one_that_fails_is_named(tmp_path):
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1].startswith("peers: ours: ") and "v9_smell" in done.stderr
     assert "Traceback" not in done.stderr
-    done = peers("quickstart_text:smoke", "--rounds", "1", "--fairseq", str(tmp_path),
-                 "--fairseq-python", str(tmp_path / "python"))  # fmt: skip
+    done = peers(
+        "quickstart_text:smoke",
+        "--rounds",
+        "1",
+        "--fairseq",
+        str(tmp_path),
+        "--fairseq-python",
+        str(tmp_path / "python"),
+    )
     assert done.returncode == 2 and "python cannot be run" in done.stderr

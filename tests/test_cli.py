@@ -13,8 +13,12 @@ import d2v_jax as d2v
 from d2v_jax.cli import main
 from d2v_jax.common.checks import UserError
 
-SMOKE = ["--config", "quickstart_image:smoke", "--config.train.steps=8",
-         "--config.train.checkpoint_every=4"]  # fmt: skip
+SMOKE = [
+    "--config",
+    "quickstart_image:smoke",
+    "--config.train.steps=8",
+    "--config.train.checkpoint_every=4",
+]
 
 
 @pytest.fixture(scope="module")
@@ -140,8 +144,9 @@ def _leaves(tree):
 def test_bad_data(tmp_path, pictures, capsys):
     def pretrain(source, *more):
         where = tmp_path / "never"
-        err = fails(capsys, "pretrain", *SMOKE, f"--config.data.source={source}", *more,
-                    "--workdir", where)  # fmt: skip
+        err = fails(
+            capsys, "pretrain", *SMOKE, f"--config.data.source={source}", *more, "--workdir", where
+        )
         assert not where.exists(), "a refused run left something behind"
         return err
 

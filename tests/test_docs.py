@@ -10,10 +10,14 @@ from d2v_jax.cli import main
 
 ROOT = pathlib.Path(__file__).parents[1]
 REFERENCE = ROOT / "docs" / "reference.md"
-PAGES = sorted([
-    *ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"),
-    ROOT / "benchmarks" / "README.md", ROOT / "tpu" / "README.md",
-])  # fmt: skip
+PAGES = sorted(
+    [
+        *ROOT.glob("*.md"),
+        *(ROOT / "docs").glob("*.md"),
+        ROOT / "benchmarks" / "README.md",
+        ROOT / "tpu" / "README.md",
+    ]
+)
 CITING = sorted(
     path
     for room in ("d2v_jax", "configs", "tests", "benchmarks")

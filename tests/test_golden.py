@@ -13,10 +13,19 @@ import pytest
 FOLDER = pathlib.Path(__file__).parent / "golden"
 # Quantities that each case must compare, at least.
 CASES = {
-    "v1_audio": 243, "v1_text": 177, "v1_vision": 131, "v2_audio": 173, "v2_image": 148,
-    "v2_text": 124, "hf_audio": 13, "hf_audio_ctc": 13, "hf_text": 12, "hf_text_cls": 12,
-    "hf_vision": 10, "hf_vision_cls": 6,
-}  # fmt: skip
+    "v1_audio": 243,
+    "v1_text": 177,
+    "v1_vision": 131,
+    "v2_audio": 173,
+    "v2_image": 148,
+    "v2_text": 124,
+    "hf_audio": 13,
+    "hf_audio_ctc": 13,
+    "hf_text": 12,
+    "hf_text_cls": 12,
+    "hf_vision": 10,
+    "hf_vision_cls": 6,
+}
 # What is changed in each, and the name of the comparison that must then fail.
 CHANGES = {
     "v1_audio": [
@@ -35,8 +44,10 @@ CHANGES = {
     ],
     "v2_audio": [
         ("student/alibi_bias", "student/alibi_bias"),
-        ("grad/modality_encoders.AUDIO.local_encoder.conv_layers.0.0.weight",
-         "grad/frontend/conv_00/kernel"),
+        (
+            "grad/modality_encoders.AUDIO.local_encoder.conv_layers.0.0.weight",
+            "grad/frontend/conv_00/kernel",
+        ),
     ],
     "v2_image": [
         ("targets", "targets"),
@@ -52,7 +63,7 @@ CHANGES = {
     "hf_text_cls": [("pad/logits", "pad/logits")],
     "hf_vision": [("masked/hidden_2", "masked/hidden_2")],
     "hf_vision_cls": [("nomask/loss", "nomask/loss")],
-}  # fmt: skip
+}
 
 
 @functools.cache
@@ -62,8 +73,11 @@ def recomputed(name):
 
 
 def failures(case, recorded, ours):
-    return [name for name, error, limit in golden.differences(case, recorded, ours)
-            if not error <= limit]  # fmt: skip
+    return [
+        name
+        for name, error, limit in golden.differences(case, recorded, ours)
+        if not error <= limit
+    ]
 
 
 @pytest.mark.parametrize("name", CASES)

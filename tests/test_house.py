@@ -48,7 +48,14 @@ GUESTS = {
     "torch": (),
     "transformers": (),
     "jax": (
-        "common/", "nn/", "frontends/", "encoder/", "data2vec/", "train/", "transfer/", "interop/",
+        "common/",
+        "nn/",
+        "frontends/",
+        "encoder/",
+        "data2vec/",
+        "train/",
+        "transfer/",
+        "interop/",
         "measure/",
     ),
 }

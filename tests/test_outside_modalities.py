@@ -98,8 +98,9 @@ def test_it_is_converted_and_read_back(trained, tmp_path):
     rows, columns = MODALITIES[name][2]
     assert tokens.shape == (3, rows * columns, ours.config.trunk.width)
     np.testing.assert_array_equal(tokens, np.stack(back.features(inputs, pool=None)))
-    np.testing.assert_array_equal(ours.as_teacher().features(inputs),
-                                  back.as_teacher().features(inputs))  # fmt: skip
+    np.testing.assert_array_equal(
+        ours.as_teacher().features(inputs), back.as_teacher().features(inputs)
+    )
 
 
 def test_features_of_a_folder(trained, tmp_path):

@@ -100,14 +100,16 @@ def test_a_budget_sees_the_same_data(name):
     # One device takes a batch in parts; eight share each batch evenly.
     for size in small.data.batch_sizes(small.train.batch_size):
         assert size % small.train.micro_batches == size % 8 == 0
-    assert small.objective == systems.with_sections(
-        whole, teacher=small.objective.cfg.teacher
-    ).objective
+    assert (
+        small.objective
+        == systems.with_sections(whole, teacher=small.objective.cfg.teacher).objective
+    )
     assert small.data == whole.data
 
 
-@pytest.mark.parametrize("system", ["v1_audio", "v1_image", "v1_text",
-                                    "v2_audio", "v2_image", "v2_text"])  # fmt: skip
+@pytest.mark.parametrize(
+    "system", ["v1_audio", "v1_image", "v1_text", "v2_audio", "v2_image", "v2_text"]
+)
 def test_every_system_has_a_budget(system):
     assert resolve.load(f"{system}_base:budget").train.micro_batches > 0
 

@@ -62,8 +62,19 @@ def dry(script, *words, **variables):
 
 
 def dry_run(*arguments, **variables):
-    done = call(TPU / "vm.sh", "run", "s", "--zone", "z", "--bucket", "b", "--dry-run", "--",
-                *arguments, **variables)  # fmt: skip
+    done = call(
+        TPU / "vm.sh",
+        "run",
+        "s",
+        "--zone",
+        "z",
+        "--bucket",
+        "b",
+        "--dry-run",
+        "--",
+        *arguments,
+        **variables,
+    )
     assert done.returncode == 0, done.stderr
     return [shlex.split(line) for line in done.stdout.splitlines()]
 
@@ -109,8 +120,10 @@ def test_sky_yaml():
         "recover_on_exit_codes": [75, 76],
     }
     assert [name for name, value in job["envs"].items() if value is None] == [
-        "BUCKET", "RUN", "ARGS",
-    ]  # fmt: skip
+        "BUCKET",
+        "RUN",
+        "ARGS",
+    ]
     assert job["file_mounts"]["/bucket"]["source"] == "${BUCKET}"
 
 
@@ -130,13 +143,29 @@ def test_sky_command(tmp_path, extra, nodes, place):
     script = yaml.safe_load((TPU / "sky.yaml").read_text())["run"]
     script = script.replace("exec bash", "exec printf '%s\\n'")
     done = call(
-        "bash", "-c", script, EXTRA=extra, RUN="a", ARGS=f"--config v2_image_base \"{SPACED}\"",
-        SKYPILOT_NUM_NODES=nodes, SKYPILOT_NODE_IPS="10.0.0.1\n10.0.0.2", SKYPILOT_NODE_RANK="1",
-    )  # fmt: skip
+        "bash",
+        "-c",
+        script,
+        EXTRA=extra,
+        RUN="a",
+        ARGS=f'--config v2_image_base "{SPACED}"',
+        SKYPILOT_NUM_NODES=nodes,
+        SKYPILOT_NODE_IPS="10.0.0.1\n10.0.0.2",
+        SKYPILOT_NODE_RANK="1",
+    )
     assert done.stdout.splitlines() == [
-        "tpu/retry.sh", ".venv/bin/d2v", "pretrain", "--workdir", "/bucket/runs/a",
-        "--start-timeout", "1800", *place, "--config", "v2_image_base", SPACED,
-    ]  # fmt: skip
+        "tpu/retry.sh",
+        ".venv/bin/d2v",
+        "pretrain",
+        "--workdir",
+        "/bucket/runs/a",
+        "--start-timeout",
+        "1800",
+        *place,
+        "--config",
+        "v2_image_base",
+        SPACED,
+    ]
 
 
 def test_xla_flags_exist():
@@ -147,8 +176,9 @@ def test_xla_flags_exist():
     done = subprocess.run(
         [sys.executable, "-c", "import jax; jax.devices()"],
         env={**os.environ, "XLA_FLAGS": " ".join(sorted(flags)), "JAX_PLATFORMS": "cpu"},
-        capture_output=True, text=True,
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stderr[-500:]
 
 
@@ -156,14 +186,29 @@ def test_xla_flags_exist():
 
 
 def test_create():
-    commands = dry("vm.sh", "create", "s", "--type", "v5litepod-16", "--spot", "--bucket", "gs://b/",
-                   "--project", "p", TPU_ZONE="z")  # fmt: skip
+    commands = dry(
+        "vm.sh",
+        "create",
+        "s",
+        "--type",
+        "v5litepod-16",
+        "--spot",
+        "--bucket",
+        "gs://b/",
+        "--project",
+        "p",
+        TPU_ZONE="z",
+    )
     verbs = [c[3:5] if c[0] == "gcloud" else c[:1] for c in commands]
     describe = [["queued-resources", "describe"], ["tpu-vm", "describe"]]
     assert verbs == [
-        *describe, ["queued-resources", "create"], *describe, ["git"], ["tpu-vm", "scp"],
+        *describe,
+        ["queued-resources", "create"],
+        *describe,
+        ["git"],
+        ["tpu-vm", "scp"],
         *[["tpu-vm", "ssh"]] * 3,
-    ]  # fmt: skip
+    ]
     request = commands[2]
     assert after(request, "--runtime-version") == "v2-alpha-tpuv5-lite"
     assert after(request, "--node-id") == "s" and "--spot" in request
@@ -201,8 +246,11 @@ def test_software_version(type, version):
 @pytest.mark.parametrize("word", ["a b", "it's", '"x"', "$HOME", "a;b", "*", ""])
 def test_arguments_arrive_whole(word):
     workdir = "/mnt/bucket/runs/a b"
-    [start] = [c for c in dry_run("--workdir", workdir, f"--config.x={word}", word)
-               if "worker.sh start" in " ".join(c)]  # fmt: skip
+    [start] = [
+        c
+        for c in dry_run("--workdir", workdir, f"--config.x={word}", word)
+        if "worker.sh start" in " ".join(c)
+    ]
     remote = shlex.split(after(start, "--command"))
     assert remote[:3] == ["bash", "d2v_jax/tpu/worker.sh", "start"]
     assert remote[3:] == ["--workdir", workdir, f"--config.x={word}", word]
@@ -212,8 +260,9 @@ def test_resume_needs_only_the_folder():
     commands = dry("vm.sh", "resume", "s", "/mnt/bucket/a", "--zone", "z", "--bucket", "b")
     assert any(
         after(c, "--command").endswith("start --workdir /mnt/bucket/a")
-        for c in commands if "ssh" in c
-    )  # fmt: skip
+        for c in commands
+        if "ssh" in c
+    )
 
 
 def test_fetch_delete_stop():
@@ -234,8 +283,20 @@ def test_a_dry_run_touches_nothing(tmp_path):
     executable(tmp_path / "gcloud", f"#!/bin/sh\ntouch {tmp_path}/called\n")
     place = tmp_path / "empty"
     place.mkdir()
-    done = call(TPU / "vm.sh", "run", "s", "--zone", "z", "--dry-run", "--", "--workdir", "/nfs/a",
-                bin=tmp_path, home=place, TMPDIR=str(place))  # fmt: skip
+    done = call(
+        TPU / "vm.sh",
+        "run",
+        "s",
+        "--zone",
+        "z",
+        "--dry-run",
+        "--",
+        "--workdir",
+        "/nfs/a",
+        bin=tmp_path,
+        home=place,
+        TMPDIR=str(place),
+    )
     assert done.returncode == 0 and done.stdout
     assert not list(place.iterdir()) and not (tmp_path / "called").exists()
 
@@ -251,13 +312,15 @@ def test_a_dry_run_touches_nothing(tmp_path):
         (["run", "s", "--zone", "z", "--config", "a"], "--config is no option.*after --"),
         (["run", "s", "--zone", "z", "--", "--config", "a"], "needs --workdir"),
         (["run", "s", "--zone", "z", "--", "--workdir=/mnt/bucket/a"], "which bucket"),
-        (["run", "s", "--zone", "z", "--", "--workdir", "gs://b/runs/a"],
-         "--bucket b and --workdir /mnt/bucket/runs/a"),
+        (
+            ["run", "s", "--zone", "z", "--", "--workdir", "gs://b/runs/a"],
+            "--bucket b and --workdir /mnt/bucket/runs/a",
+        ),
         (["run", "s", "--zone", "z", "--spot", "--", "--workdir", "runs/a"], "lost with a spot"),
         (["resume", "s", "--zone", "z"], "2 words where 3 are due"),
         (["fly", "s"], "usage: tpu/vm.sh create"),
     ],
-)  # fmt: skip
+)
 def test_mistakes_are_named(words, complaint):
     at = words.index("--") if "--" in words else len(words)
     done = call(TPU / "vm.sh", *words[:at], "--dry-run", *words[at:])
@@ -267,15 +330,36 @@ def test_mistakes_are_named(words, complaint):
 
 def test_xpk():
     done = call(
-        TPU / "xpk.sh", "w", "--type", "v6e-16", "--storage", "disk", "--slices", "2", "--dry-run",
-        "--", "--workdir", "/disk/a b", SPACED, XPK_CLUSTER="c", TPU_ZONE="z", TPU_PROJECT="p",
-    )  # fmt: skip
+        TPU / "xpk.sh",
+        "w",
+        "--type",
+        "v6e-16",
+        "--storage",
+        "disk",
+        "--slices",
+        "2",
+        "--dry-run",
+        "--",
+        "--workdir",
+        "/disk/a b",
+        SPACED,
+        XPK_CLUSTER="c",
+        TPU_ZONE="z",
+        TPU_PROJECT="p",
+    )
     create = shlex.split(done.stdout.splitlines()[-1])
     assert create[:3] == ["xpk", "workload", "create"]
     flags = dict(zip(create[3::2], create[4::2]))
-    expected = {"--workload": "w", "--cluster": "c", "--zone": "z", "--project": "p",
-                "--tpu-type": "v6e-16", "--num-slices": "2", "--storage": "disk",
-                "--restart-on-exit-codes": "75,76"}  # fmt: skip
+    expected = {
+        "--workload": "w",
+        "--cluster": "c",
+        "--zone": "z",
+        "--project": "p",
+        "--tpu-type": "v6e-16",
+        "--num-slices": "2",
+        "--storage": "disk",
+        "--restart-on-exit-codes": "75,76",
+    }
     assert flags | expected == flags
     setup, run = flags["--command"].split(" && exec ")
     assert setup == "bash tpu/worker.sh setup tpu" and "\n" not in run
@@ -322,8 +406,9 @@ def d2v(tmp_path):
     [([0], 0, 1), ([75, 76, 75, 0], 0, 4), ([76, 2, 0], 2, 2), ([1, 0], 1, 1), ([76] * 9, 76, 5)],
 )
 def test_retry(d2v, tmp_path, codes, final, runs):
-    done, calls = d2v(codes, TPU / "retry.sh", tmp_path / "d2v", "a b", "c",
-                      D2V_EXIT_FILE=str(tmp_path / "end"))  # fmt: skip
+    done, calls = d2v(
+        codes, TPU / "retry.sh", tmp_path / "d2v", "a b", "c", D2V_EXIT_FILE=str(tmp_path / "end")
+    )
     assert done.returncode == final and len(calls) == runs
     assert set(calls) == {"2:a b c"}
     assert (tmp_path / "end").read_text() == f"{final}\n"
@@ -339,9 +424,11 @@ def test_retry_passes_a_signal_on_and_stops(tmp_path, number):
         f"pathlib.Path({str(tmp_path / 'up')!r}).touch()\ntime.sleep(30)\n",
     )
     process = subprocess.Popen(
-        [TPU / "retry.sh", tmp_path / "saves"], stdout=subprocess.PIPE, text=True,
+        [TPU / "retry.sh", tmp_path / "saves"],
+        stdout=subprocess.PIPE,
+        text=True,
         env={"PATH": os.environ["PATH"], "D2V_RETRY_WAIT": "0"},
-    )  # fmt: skip
+    )
     while not (tmp_path / "up").exists():
         time.sleep(0.02)
     process.send_signal(number)
@@ -362,9 +449,15 @@ def test_slurm(tmp_path, code, restarts, requeued):
     executable(tmp_path / "bin/sleep", "#!/bin/sh\n")
     executable(tmp_path / ".venv/bin/d2v", "#!/bin/sh\n")
     done = call(
-        TPU / "slurm.sbatch", "--workdir", "/shared/a b", SPACED, bin=tmp_path / "bin",
-        SLURM_SUBMIT_DIR=str(tmp_path), SLURM_JOB_ID="7", SLURM_RESTART_COUNT=str(restarts),
-    )  # fmt: skip
+        TPU / "slurm.sbatch",
+        "--workdir",
+        "/shared/a b",
+        SPACED,
+        bin=tmp_path / "bin",
+        SLURM_SUBMIT_DIR=str(tmp_path),
+        SLURM_JOB_ID="7",
+        SLURM_RESTART_COUNT=str(restarts),
+    )
     assert done.returncode == code, done.stderr
     words = (tmp_path / "srun").read_text().splitlines()
     assert "--kill-on-bad-exit=0" in words
@@ -451,9 +544,17 @@ def cloud(tmp_path):
 
     def vm(*words):
         return call(
-            TPU / "vm.sh", *words, bin=tmp_path, home=tmp_path, TMPDIR=str(tmp_path),
-            TPU_ZONE="z", TPU_TYPE="v6e-8", D2V_POLL="0", D2V_RETRY_WAIT="0.2", D2V_FOLLOW="5",
-        )  # fmt: skip
+            TPU / "vm.sh",
+            *words,
+            bin=tmp_path,
+            home=tmp_path,
+            TMPDIR=str(tmp_path),
+            TPU_ZONE="z",
+            TPU_TYPE="v6e-8",
+            D2V_POLL="0",
+            D2V_RETRY_WAIT="0.2",
+            D2V_FOLLOW="5",
+        )
 
     yield vm
     (tmp_path / "go").touch()  # whatever a failed test left behind ends by itself
@@ -528,8 +629,18 @@ def test_a_worker_that_restarted_joins_again(cloud, tmp_path, other):
 
 def test_gcloud_that_does_not_answer(tmp_path):
     executable(tmp_path / "gcloud", "#!/bin/sh\necho 'ERROR: you are not signed in' >&2\nexit 1\n")
-    done = call(TPU / "vm.sh", "create", "s", "--zone", "z", "--type", "v4-8", bin=tmp_path,
-                D2V_POLL="0", TMPDIR=str(tmp_path))  # fmt: skip
+    done = call(
+        TPU / "vm.sh",
+        "create",
+        "s",
+        "--zone",
+        "z",
+        "--type",
+        "v4-8",
+        bin=tmp_path,
+        D2V_POLL="0",
+        TMPDIR=str(tmp_path),
+    )
     assert done.returncode == 2
     assert "not signed in" in done.stderr and "does not tell the state of s" in done.stderr
 
@@ -566,9 +677,13 @@ def test_the_page_shows_the_table():
 
 @pytest.mark.parametrize(
     "cost, flop",
-    [("Cost: minutes.\n", None), ("Cost: 1 TFLOP per image.\n", ValueError),
-     ("Cost: so 2.5e18 FLOP for the\n    whole schedule.\n", 2.5e18), ("", ValueError)],
-)  # fmt: skip
+    [
+        ("Cost: minutes.\n", None),
+        ("Cost: 1 TFLOP per image.\n", ValueError),
+        ("Cost: so 2.5e18 FLOP for the\n    whole schedule.\n", 2.5e18),
+        ("", ValueError),
+    ],
+)
 def test_cost_lines(tmp_path, monkeypatch, cost, flop):
     monkeypatch.setattr(costs, "FOLDER", tmp_path)
     (tmp_path / "v9_x.py").write_text(f'"""A recipe.\n\n{cost}Expected: good.\n"""\n')

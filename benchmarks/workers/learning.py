@@ -18,8 +18,9 @@ def prepare() -> None:
 def adam(parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
     """The fused kernel: of torch's forms the fastest on a CPU."""
     wanted = [one for one in parameters if one.requires_grad]
-    return torch.optim.AdamW(wanted, lr=1e-4, betas=(0.9, 0.98), eps=1e-6, weight_decay=0.01,
-                             fused=True)  # fmt: skip
+    return torch.optim.AdamW(
+        wanted, lr=1e-4, betas=(0.9, 0.98), eps=1e-6, weight_decay=0.01, fused=True
+    )
 
 
 def update(

@@ -123,8 +123,9 @@ def _unnamed(fields: DictConfig) -> dict[str, Any]:
     plain = OmegaConf.to_container(fields)
     strip = lambda node: (
         {key: strip(value) for key, value in node.items() if key != "_name"}
-        if isinstance(node, dict) else node
-    )  # fmt: skip
+        if isinstance(node, dict)
+        else node
+    )
     return strip(plain)
 
 

@@ -16,8 +16,13 @@ import torch
 from torch import nn
 
 COMPILED = ("data.data_utils_fast", "data.token_block_utils_fast", "libbleu", "libbase", "libnat")
-FUNCTIONS = ("batch_by_size_fn", "batch_by_size_vec", "batch_fixed_shapes_fast",
-             "_get_slice_indices_fast", "_get_block_to_dataset_index_fast")  # fmt: skip
+FUNCTIONS = (
+    "batch_by_size_fn",
+    "batch_by_size_vec",
+    "batch_fixed_shapes_fast",
+    "_get_slice_indices_fast",
+    "_get_block_to_dataset_index_fast",
+)
 
 
 def install(checkout: str) -> None:
@@ -77,8 +82,9 @@ class Patches(nn.Module):
 
 
 class Mlp(nn.Module):
-    def __init__(self, in_features, hidden_features=None, out_features=None,
-                 act_layer=nn.GELU, drop=0.0, **_):  # fmt: skip
+    def __init__(
+        self, in_features, hidden_features=None, out_features=None, act_layer=nn.GELU, drop=0.0, **_
+    ):
         super().__init__()
         hidden = hidden_features or in_features
         self.fc1, self.act = nn.Linear(in_features, hidden), act_layer()
@@ -102,10 +108,14 @@ class DropPath(nn.Module):
 
 def _timm() -> None:
     members = {
-        "PatchEmbed": Patches, "Mlp": Mlp, "DropPath": DropPath, "Block": nn.Module,
-        "Attention": nn.Module, "trunc_normal_": nn.init.trunc_normal_,
+        "PatchEmbed": Patches,
+        "Mlp": Mlp,
+        "DropPath": DropPath,
+        "Block": nn.Module,
+        "Attention": nn.Module,
+        "trunc_normal_": nn.init.trunc_normal_,
         "to_2tuple": lambda x: x if isinstance(x, tuple) else (x, x),
-    }  # fmt: skip
+    }
     _module("timm").__path__ = []
     _module("timm.models").__path__ = []
     for name in ("timm.layers", "timm.models.layers", "timm.models.vision_transformer"):

@@ -120,10 +120,14 @@ class Audio(Learner):
 class Image(Learner):
     def __init__(self, spec: dict[str, Any]):
         config = transformers.Data2VecVisionConfig(
-            use_mask_token=True, use_shared_relative_position_bias=True, use_mean_pooling=False,
-            layer_scale_init_value=1e-4, drop_path_rate=0.25, attention_probs_dropout_prob=0.05,
+            use_mask_token=True,
+            use_shared_relative_position_bias=True,
+            use_mean_pooling=False,
+            layer_scale_init_value=1e-4,
+            drop_path_rate=0.25,
+            attention_probs_dropout_prob=0.05,
             attn_implementation="sdpa",
-        )  # fmt: skip
+        )
         student = transformers.Data2VecVisionModel(config, add_pooling_layer=False)
         super().__init__(spec, student, nn.Linear(WIDTH, WIDTH))
         self.pixels = torch.randn(spec["examples"], 3, *spec["example_shape"][:2])
@@ -140,13 +144,15 @@ class Image(Learner):
 class Text(Learner):
     def __init__(self, spec: dict[str, Any]):
         config = transformers.Data2VecTextConfig(
-            vocab_size=50_265, max_position_embeddings=514, type_vocab_size=1, pad_token_id=1,
-            layer_norm_eps=1e-5, attn_implementation="sdpa",
-        )  # fmt: skip
+            vocab_size=50_265,
+            max_position_embeddings=514,
+            type_vocab_size=1,
+            pad_token_id=1,
+            layer_norm_eps=1e-5,
+            attn_implementation="sdpa",
+        )
         student = transformers.Data2VecTextModel(config, add_pooling_layer=False)
-        head = nn.Sequential(
-            nn.Linear(WIDTH, 2 * WIDTH), nn.GELU(), nn.Linear(2 * WIDTH, WIDTH)
-        )  # fmt: skip
+        head = nn.Sequential(nn.Linear(WIDTH, 2 * WIDTH), nn.GELU(), nn.Linear(2 * WIDTH, WIDTH))
         super().__init__(spec, student, head)
         self.ids = torch.randint(4, 50_000, (spec["examples"], *spec["example_shape"]))
 

@@ -16,17 +16,31 @@ def add(task: Task) -> None:
     jobs = task("bench", _bench, "how fast a recipe's step runs on this machine").add_subparsers(
         dest="job", required=True, metavar="job"
     )
-    words = ("time, arithmetic, memory and compilation of a recipe's step on random examples; "
-             "fields are set with --config.section.field=value")  # fmt: skip
+    words = (
+        "time, arithmetic, memory and compilation of a recipe's step on random examples; "
+        "fields are set with --config.section.field=value"
+    )
     sub = jobs.add_parser("step", help=words, description=words, allow_abbrev=False)
-    sub.add_argument("config", metavar="RECIPE", help="a recipe or a run folder; "
-                     "--config.train.batch_size=2 makes a published one small")  # fmt: skip
-    sub.add_argument("--seconds", type=float, default=30, metavar="S",
-                     help="of measuring; default %(default)g")  # fmt: skip
-    sub.add_argument("--compare", nargs="+", metavar="FIELD=VALUE", default=(),
-                     help="measure with this too, in turn, as in trunk.remat=blocks")  # fmt: skip
-    sub.add_argument("--parts", action="store_true",
-                     help="where the time goes: leave out one part after the other")  # fmt: skip
+    sub.add_argument(
+        "config",
+        metavar="RECIPE",
+        help="a recipe or a run folder; --config.train.batch_size=2 makes a published one small",
+    )
+    sub.add_argument(
+        "--seconds", type=float, default=30, metavar="S", help="of measuring; default %(default)g"
+    )
+    sub.add_argument(
+        "--compare",
+        nargs="+",
+        metavar="FIELD=VALUE",
+        default=(),
+        help="measure with this too, in turn, as in trunk.remat=blocks",
+    )
+    sub.add_argument(
+        "--parts",
+        action="store_true",
+        help="where the time goes: leave out one part after the other",
+    )
     sub.add_argument("--json", type=pathlib.Path, metavar="FILE", help="the figures as JSON too")
 
 

@@ -21,36 +21,57 @@ def add(task: Callable[..., argparse.ArgumentParser]) -> None:
         sub = tasks.add_parser(name, help=summary, description=summary, allow_abbrev=False)
         sub.set_defaults(job_run=run)
         sub.add_argument("source", metavar="SOURCE", help=SOURCE)
-        sub.add_argument("--modality", choices=tuple(OURS),
-                         help="where the names of the files do not tell")  # fmt: skip
-        sub.add_argument("--config", help="a recipe whose data fields count; any of them can be "
-                         "set with --config.data.FIELD=VALUE")  # fmt: skip
+        sub.add_argument(
+            "--modality", choices=tuple(OURS), help="where the names of the files do not tell"
+        )
+        sub.add_argument(
+            "--config",
+            help="a recipe whose data fields count; any of them can be "
+            "set with --config.data.FIELD=VALUE",
+        )
         return sub
 
-    sub = job("inspect", _inspect, "counts, lengths or sizes, rates, duplicates, silence, what is "
-              "unreadable")  # fmt: skip
+    sub = job(
+        "inspect",
+        _inspect,
+        "counts, lengths or sizes, rates, duplicates, silence, what is unreadable",
+    )
     sub.add_argument("--out", type=pathlib.Path, metavar="DIR", help="pictures and inspect.json")
     sub.add_argument("--sample", type=int, metavar="N", help="look at so many records only")
 
-    sub = job("prepare", _prepare, "shards that are read fast and in any order; run it again to go "
-              "on")  # fmt: skip
-    sub.add_argument("out", type=pathlib.Path, metavar="OUT", help="a new folder, or an "
-                     "interrupted one")  # fmt: skip
+    sub = job(
+        "prepare", _prepare, "shards that are read fast and in any order; run it again to go on"
+    )
+    sub.add_argument(
+        "out", type=pathlib.Path, metavar="OUT", help="a new folder, or an interrupted one"
+    )
     sub.add_argument("--workers", type=int, default=2, metavar="N", help="processes; default 2")
-    sub.add_argument("--shard-mb", type=int, default=256, metavar="M",
-                     help="size of a shard; default %(default)s")  # fmt: skip
-    sub.add_argument("--max-side", type=int, metavar="P",
-                     help="pixels to which larger pictures are shrunk")  # fmt: skip
+    sub.add_argument(
+        "--shard-mb",
+        type=int,
+        default=256,
+        metavar="M",
+        help="size of a shard; default %(default)s",
+    )
+    sub.add_argument(
+        "--max-side", type=int, metavar="P", help="pixels to which larger pictures are shrunk"
+    )
 
     sub = job("bench", _bench, "examples per second of each stage, beside a plain loop")
-    sub.add_argument("--seconds", type=float, default=5.0, metavar="S",
-                     help="for each figure; default %(default)g")  # fmt: skip
+    sub.add_argument(
+        "--seconds",
+        type=float,
+        default=5.0,
+        metavar="S",
+        help="for each figure; default %(default)g",
+    )
     sub.add_argument("--json", type=pathlib.Path, metavar="FILE", help="the figures as JSON too")
 
     sub = job("train-tokenizer", _train_tokenizer, "a byte-level BPE in GPT-2's file formats")
     sub.add_argument("out", type=pathlib.Path, metavar="OUT", help="a new folder")
-    sub.add_argument("--vocab-size", type=int, default=32_000, metavar="N",
-                     help="default %(default)s")  # fmt: skip
+    sub.add_argument(
+        "--vocab-size", type=int, default=32_000, metavar="N", help="default %(default)s"
+    )
 
 
 def _data(args: argparse.Namespace, overrides: list[str]) -> int:

@@ -24,12 +24,19 @@ Files that cannot be read are left out, named and counted.
 
 def add(task: Task) -> None:
     """The sub-commands."""
-    sub = task("probe", _probe, "kNN and linear probe on frozen features: classes of images, "
-               "voices and words, documents of passages")  # fmt: skip
+    sub = task(
+        "probe",
+        _probe,
+        "kNN and linear probe on frozen features: classes of images, "
+        "voices and words, documents of passages",
+    )
     sub.add_argument("checkpoint", type=pathlib.Path, metavar="RUN", help=CHECKPOINT)
-    sub.add_argument("--source", help="where labels are: a folder with one sub-folder per class "
-                     "or speaker, tfds:NAME, builtin:photos, builtin:tones, "
-                     "builtin:python-docs; default: what it was trained on")  # fmt: skip
+    sub.add_argument(
+        "--source",
+        help="where labels are: a folder with one sub-folder per class "
+        "or speaker, tfds:NAME, builtin:photos, builtin:tones, "
+        "builtin:python-docs; default: what it was trained on",
+    )
     sub.add_argument(
         "--examples",
         type=int,
@@ -37,28 +44,51 @@ def add(task: Task) -> None:
     )
     sub.add_argument("--layer", default="all", help=LAYER)
 
-    sub = task("features", _features, "features of a folder of images, of sound files or of "
-               "texts, as an npz file", FILE)  # fmt: skip
+    sub = task(
+        "features",
+        _features,
+        "features of a folder of images, of sound files or of texts, as an npz file",
+        FILE,
+    )
     sub.add_argument("checkpoint", type=pathlib.Path, metavar="RUN", help=CHECKPOINT)
-    sub.add_argument("inputs", type=pathlib.Path, metavar="INPUT",
-                     help="a folder of jpg, png, webp or of wav, flac, ogg; for text a folder of "
-                     ".txt files or one file, whose documents end at empty lines")  # fmt: skip
+    sub.add_argument(
+        "inputs",
+        type=pathlib.Path,
+        metavar="INPUT",
+        help="a folder of jpg, png, webp or of wav, flac, ogg; for text a folder of "
+        ".txt files or one file, whose documents end at empty lines",
+    )
     sub.add_argument("--out", required=True, type=pathlib.Path, metavar="F.npz")
     sub.add_argument("--layer", default="last", help=LAYER)
     sub.add_argument("--teacher", action="store_true", help="the teacher's, not the student's")
     sub.add_argument("--frames", action="store_true", help="every token's, not their mean")
-    sub.add_argument("--max-seconds", type=float, default=60, metavar="S",
-                     help="of a longer sound only the beginning; default %(default)g")  # fmt: skip
-    sub.add_argument("--tokenizer", metavar="FOLDER", help="of a model of text that brings none: "
-                     "the folder with vocab.json and merges.txt, or 'bytes'")  # fmt: skip
+    sub.add_argument(
+        "--max-seconds",
+        type=float,
+        default=60,
+        metavar="S",
+        help="of a longer sound only the beginning; default %(default)g",
+    )
+    sub.add_argument(
+        "--tokenizer",
+        metavar="FOLDER",
+        help="of a model of text that brings none: "
+        "the folder with vocab.json and merges.txt, or 'bytes'",
+    )
 
-    sub = task("convert", _convert, "anyone's checkpoint into a run folder, one safetensors file "
-               "or a Hugging Face folder")  # fmt: skip
-    sub.add_argument("source", type=pathlib.Path, metavar="IN",
-                     help=CHECKPOINT)  # fmt: skip
+    sub = task(
+        "convert",
+        _convert,
+        "anyone's checkpoint into a run folder, one safetensors file or a Hugging Face folder",
+    )
+    sub.add_argument("source", type=pathlib.Path, metavar="IN", help=CHECKPOINT)
     sub.add_argument("out", type=pathlib.Path, metavar="OUT", help="a new folder")
-    sub.add_argument("--to", default="run", choices=("run", "safetensors", "hf"),
-                     help="default %(default)s; hf: data2vec 1.0 only")  # fmt: skip
+    sub.add_argument(
+        "--to",
+        default="run",
+        choices=("run", "safetensors", "hf"),
+        help="default %(default)s; hf: data2vec 1.0 only",
+    )
 
 
 def _probe(args: argparse.Namespace, _: list[str]) -> int:

@@ -53,9 +53,13 @@ def _parser() -> argparse.ArgumentParser:
 
     def task(name, run, summary, more=None):
         sub = tasks.add_parser(
-            name, help=summary, description=summary, epilog=more, allow_abbrev=False,
+            name,
+            help=summary,
+            description=summary,
+            epilog=more,
+            allow_abbrev=False,
             formatter_class=argparse.RawDescriptionHelpFormatter,
-        )  # fmt: skip
+        )
         sub.set_defaults(run=run)
         return sub
 

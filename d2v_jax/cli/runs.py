@@ -15,10 +15,17 @@ Task = Callable[..., argparse.ArgumentParser]
 
 def add(task: Task) -> None:
     """The sub-commands."""
-    sub = task("pretrain", _pretrain, "train an encoder, or continue the run in a folder; "
-               "recipe fields are set with --config.section.field=value")  # fmt: skip
-    sub.add_argument("--config", help="recipe: a file, the name of a shipped one, as in "
-                     "v2_image_base or quickstart_image:smoke, or a run folder")  # fmt: skip
+    sub = task(
+        "pretrain",
+        _pretrain,
+        "train an encoder, or continue the run in a folder; "
+        "recipe fields are set with --config.section.field=value",
+    )
+    sub.add_argument(
+        "--config",
+        help="recipe: a file, the name of a shipped one, as in "
+        "v2_image_base or quickstart_image:smoke, or a run folder",
+    )
     sub.add_argument("--workdir", required=True, type=pathlib.Path, help="the run folder")
     group = sub.add_argument_group(
         "several processes, each with the same command",
@@ -36,21 +43,35 @@ def add(task: Task) -> None:
     )
     group.add_argument("--processes", type=int, metavar="N")
     group.add_argument("--process-id", type=int, metavar="I", help="0 to N - 1")
-    group.add_argument("--start-timeout", type=float, default=300, metavar="S",
-                       help="seconds in which all must have come; default %(default)g")  # fmt: skip
+    group.add_argument(
+        "--start-timeout",
+        type=float,
+        default=300,
+        metavar="S",
+        help="seconds in which all must have come; default %(default)g",
+    )
 
-    sub = task("inspect", _inspect, "the parameter tree and the resolved recipe of a checkpoint; "
-               "or, before a run, the memory that a recipe will need")  # fmt: skip
-    sub.add_argument("checkpoint", type=pathlib.Path, metavar="RUN",
-                     help=f"{CHECKPOINT}; with --plan a recipe or a run folder")  # fmt: skip
+    sub = task(
+        "inspect",
+        _inspect,
+        "the parameter tree and the resolved recipe of a checkpoint; "
+        "or, before a run, the memory that a recipe will need",
+    )
+    sub.add_argument(
+        "checkpoint",
+        type=pathlib.Path,
+        metavar="RUN",
+        help=f"{CHECKPOINT}; with --plan a recipe or a run folder",
+    )
     sub.add_argument(
         "--plan",
         action="store_true",
         help="compile the step and say what it needs "
         "on each device; fields are set with --config.section.field=value",
     )
-    sub.add_argument("--devices", type=int, metavar="N",
-                     help="plan for so many, pretended on the CPU")  # fmt: skip
+    sub.add_argument(
+        "--devices", type=int, metavar="N", help="plan for so many, pretended on the CPU"
+    )
 
 
 def _pretrain(args: argparse.Namespace, overrides: list[str]) -> int:
@@ -96,8 +117,11 @@ def _inspect(args: argparse.Namespace, overrides: list[str]) -> int:
     from d2v_jax.transfer import reading
 
     one = reading.outline(args.checkpoint)
-    print(tree.report(one.recipe, one.params, one.carried, one.head,
-                         f"{one.system} at step {one.step}"))  # fmt: skip
+    print(
+        tree.report(
+            one.recipe, one.params, one.carried, one.head, f"{one.system} at step {one.step}"
+        )
+    )
     return 0
 
 

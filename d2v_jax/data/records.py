@@ -95,8 +95,9 @@ class Concatenated:
         self._ends = np.cumsum([len(source) for source in sources])
         self.faults = {
             name: reason
-            for source in sources for name, reason in getattr(source, "faults", {}).items()
-        }  # fmt: skip
+            for source in sources
+            for name, reason in getattr(source, "faults", {}).items()
+        }
         self.fingerprint = fingerprint_of(("several", *(s.fingerprint for s in sources)))
 
     def __len__(self) -> int:

@@ -35,9 +35,14 @@ class Named:
 
 
 def equal_rows(
-    inputs: Any, shape: tuple[int, ...], dtype: np.dtype, size: int, nouns: str, values: str = "",
+    inputs: Any,
+    shape: tuple[int, ...],
+    dtype: np.dtype,
+    size: int,
+    nouns: str,
+    values: str = "",
     remedy: str = "",
-) -> Iterator[Batch]:  # fmt: skip
+) -> Iterator[Batch]:
     """Examples that all have `shape` and `dtype`, `size` in a batch.
 
     `values` says what they are made of, `remedy` what to do where their shapes differ. Raises

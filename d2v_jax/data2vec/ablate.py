@@ -68,5 +68,8 @@ def _noise(model: Model, inputs: Inputs) -> Tokens:
 
 
 WITHOUT: dict[str, type[Model]] = {
-    "frontend": _NoFrontend, "teacher": _NoTeacher, "student": _NoStudent, "decoder": _NoDecoder,
-}  # fmt: skip
+    "frontend": _NoFrontend,
+    "teacher": _NoTeacher,
+    "student": _NoStudent,
+    "decoder": _NoDecoder,
+}

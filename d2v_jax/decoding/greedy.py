@@ -32,7 +32,8 @@ def log_probability(log_p_tc: np.ndarray, labels: list[int], blank: int) -> floa
     with np.errstate(invalid="ignore"):
         for log_p_c in log_p_tc[1:]:
             one = np.concatenate([[-np.inf], alpha[:-1]])
-            two = np.where(skip, np.concatenate([[-np.inf, -np.inf], alpha[:-2]])[: len(alpha)],
-                           -np.inf)  # fmt: skip
+            two = np.where(
+                skip, np.concatenate([[-np.inf, -np.inf], alpha[:-2]])[: len(alpha)], -np.inf
+            )
             alpha = np.logaddexp(np.logaddexp(alpha, one), two) + log_p_c[states]
     return float(np.logaddexp.reduce(alpha[-2:]))

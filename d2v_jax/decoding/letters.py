@@ -49,8 +49,9 @@ class Letters:
         written = (BETWEEN_WORDS if BETWEEN_WORDS in known else "").join(words)
         ids = []
         for character in written:
-            found = next((c for c in (character, character.upper(), character.lower())
-                          if c in known), None)  # fmt: skip
+            found = next(
+                (c for c in (character, character.upper(), character.lower()) if c in known), None
+            )
             if found is None:
                 raise NotInVocabulary(f"{character!r} is not in the vocabulary")
             ids.append(known[found])

@@ -87,9 +87,7 @@ def even_spans(
     return highest(jnp.where(hidden_mt[0], noise_t, -1), least)
 
 
-def rectangles(
-    key: jax.Array, shape: tuple[int, int], target: int, least_area: int
-) -> jax.Array:
+def rectangles(key: jax.Array, shape: tuple[int, int], target: int, least_area: int) -> jax.Array:
     """BEiT's rectangles until `target` cells are hidden or ten in a row do not fit (§6.3)."""
     rows, columns = shape
 

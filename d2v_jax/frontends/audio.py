@@ -95,9 +95,12 @@ class WaveConv(nn.Module):
         scale = self.param("scale", nn.initializers.ones, (self.width,))
         bias = self.param("bias", nn.initializers.zeros, (self.width,))
         x_btc = jax.lax.conv_general_dilated(
-            x_btc.astype(self.dtype), kernel.astype(self.dtype), (self.stride,), "VALID",
+            x_btc.astype(self.dtype),
+            kernel.astype(self.dtype),
+            (self.stride,),
+            "VALID",
             dimension_numbers=("NWC", "WIO", "NWC"),
-        )  # fmt: skip
+        )
         x_btc = (standardize(x_btc, -1) * scale + bias).astype(self.dtype)
         return gelu(x_btc)
 

@@ -110,5 +110,4 @@ class TextEmbedding(nn.Module):
             real_bt = ids_bt != self.pad_id
             places_bt = jnp.cumsum(real_bt, 1) * real_bt + self.pad_id
             x_btd = x_btd + table(self.max_tokens + self.pad_id + 1, "positions")(places_bt)
-        return dropout(LayerNorm(self.norm_eps, self.dtype, name="norm")(x_btd),
-                       self.dropout, keys)  # fmt: skip
+        return dropout(LayerNorm(self.norm_eps, self.dtype, name="norm")(x_btd), self.dropout, keys)

@@ -153,8 +153,11 @@ BUILDERS: dict[Name, Callable[..., Any] | None] = {
     Name("deepspeed.runtime.fp16.loss_scaler", "LossScaler"): _namespace,
     # Only named, never called: as arguments of others, or as values of fields.
     Name("numpy", "ndarray"): None,
-    **{Name(module, kind): None for module in ("builtins", "__builtin__")
-       for kind in ("dict", "list", "int", "float")},
+    **{
+        Name(module, kind): None
+        for module in ("builtins", "__builtin__")
+        for kind in ("dict", "list", "int", "float")
+    },
     **{Name("torch", kind): None for kind in ("float16", "bfloat16", "float32", "float64")},
     **{Name("torch", storage): None for storage in DTYPES},
-}  # fmt: skip
+}

@@ -117,11 +117,14 @@ def joined(ours: str, theirs: Sequence[str], width_in: int, width_out: int) -> l
     shapes = {"kernel": ("weight", (width_out, width_in)), "bias": ("bias", (width_out,))}
     return [
         Rule(
-            f"{ours}/{name}", tuple(f"{t}.{key}" for t in theirs), (shape,) * len(theirs),
-            side_by_side, back,
+            f"{ours}/{name}",
+            tuple(f"{t}.{key}" for t in theirs),
+            (shape,) * len(theirs),
+            side_by_side,
+            back,
         )
         for name, (key, shape) in shapes.items()
-    ]  # fmt: skip
+    ]
 
 
 def conv(
@@ -129,11 +132,9 @@ def conv(
 ) -> list[Rule]:
     """A convolution with bias; `group_in` channels enter each group."""
     return [
-        leaf(
-            f"{ours}/kernel", f"{theirs}.weight", (width_out, group_in, *window), out_in_window
-        ),
+        leaf(f"{ours}/kernel", f"{theirs}.weight", (width_out, group_in, *window), out_in_window),
         leaf(f"{ours}/bias", f"{theirs}.bias", (width_out,)),
-    ]  # fmt: skip
+    ]
 
 
 def norm(ours: str, theirs: str, width: int) -> list[Rule]:

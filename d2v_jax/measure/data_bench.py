@@ -153,6 +153,4 @@ def _batches(subject: Subject, data: Opened, threads: int, workers: int, seconds
     if workers:
         name = f"batches, {workers} worker process{'es' * (workers > 1)}"
     rate = count / spent
-    return Stage(
-        name, rate, rate * subject.record_bytes / 1e6, values / spent, threads, workers
-    )  # fmt: skip
+    return Stage(name, rate, rate * subject.record_bytes / 1e6, values / spent, threads, workers)

@@ -50,20 +50,28 @@ def figures(subject: Subject, stages: Sequence[Stage], besides: Sequence[Beside]
     rows = []
     for stage in stages:
         row = {
-            "stage": stage.name, "threads": stage.threads, "workers": stage.workers,
-            "records_per_s": stage.records, "mb_per_s": stage.megabytes,
-        }  # fmt: skip
+            "stage": stage.name,
+            "threads": stage.threads,
+            "workers": stage.workers,
+            "records_per_s": stage.records,
+            "mb_per_s": stage.megabytes,
+        }
         if subject.unit:
             name, size = subject.unit
             row[f"{name.replace(' ', '_')}_per_s"] = stage.values / size
         rows.append(row)
     return {
-        "format": FORMAT, "source": subject.cfg.source, "records": subject.records,
-        "record_bytes": subject.record_bytes, "machine": platform.machine(),
-        "cpus": os.cpu_count(), "skipped": dict(subject.skipped), "stages": rows,
+        "format": FORMAT,
+        "source": subject.cfg.source,
+        "records": subject.records,
+        "record_bytes": subject.record_bytes,
+        "machine": platform.machine(),
+        "cpus": os.cpu_count(),
+        "skipped": dict(subject.skipped),
+        "stages": rows,
         "beside": [dataclasses.asdict(one) for one in besides],
         "data": dataclasses.asdict(subject.cfg),
-    }  # fmt: skip
+    }
 
 
 def table(subject: Subject, stages: Sequence[Stage], besides: Sequence[Beside]) -> str:

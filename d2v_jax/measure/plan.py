@@ -16,8 +16,21 @@ from d2v_jax.train.recipe.records import Config
 
 MIB = 2**20
 LARGEST = 8
-BYTES = {"pred": 1, "s8": 1, "u8": 1, "bf16": 2, "f16": 2, "s16": 2, "u16": 2, "f32": 4, "s32": 4,
-         "u32": 4, "f64": 8, "s64": 8, "u64": 8}  # fmt: skip
+BYTES = {
+    "pred": 1,
+    "s8": 1,
+    "u8": 1,
+    "bf16": 2,
+    "f16": 2,
+    "s16": 2,
+    "u16": 2,
+    "f32": 4,
+    "s32": 4,
+    "u32": 4,
+    "f64": 8,
+    "s64": 8,
+    "u64": 8,
+}
 ARRAY = re.compile(r"= (\w+)\[([\d,]+)\]\{[^}]*\} .*metadata=\{[^}]*op_name=\"([^\"]*)\"")
 
 
@@ -39,16 +52,21 @@ def plan(config: Config) -> str:
     shapes = jax.eval_shape(lambda: state.create(config))
     shardings = meshes.state_sharding(shapes, mesh)
     train_step = step.compile_step(config, mesh, shardings)
-    batches = [abstract_batch(config, shape, size)
-               for shape, size in zip(config.data.example_shapes, sizes)]  # fmt: skip
+    batches = [
+        abstract_batch(config, shape, size)
+        for shape, size in zip(config.data.example_shapes, sizes)
+    ]
     compiled = [train_step.lower(shapes, batch).compile() for batch in batches]
     needs = [one.memory_analysis() for one in compiled]
     worst = max(range(len(needs)), key=lambda i: needs[i].temp_size_in_bytes)
     batch, need = batches[worst], needs[worst]
     rows = [
         (config.objective.params_name, _held(shapes.params, shardings.params)),
-        *([(config.objective.carried_name, _held(shapes.carried, shardings.carried))]
-          if shapes.carried else []),
+        *(
+            [(config.objective.carried_name, _held(shapes.carried, shardings.carried))]
+            if shapes.carried
+            else []
+        ),
         ("optimiser", _held(shapes.opt_state, shardings.opt_state)),
         ("batch", _bytes(jax.tree.leaves(batch)) // mesh.devices.size),
         ("activations and gradients", need.temp_size_in_bytes),
@@ -75,9 +93,10 @@ def plan(config: Config) -> str:
     if flops := cost.get("flops"):
         lines += ["", f"{flops / 1e9:,.1f} GFLOP per step and device, as XLA counts"]
     lines += [
-        "", "To need less: mesh=fsdp:-1 (parameters, optimiser), train.micro_batches, "
+        "",
+        "To need less: mesh=fsdp:-1 (parameters, optimiser), train.micro_batches, "
         "mask.micro_views, trunk.remat=blocks (activations).",
-    ]  # fmt: skip
+    ]
     return "\n".join(lines)
 
 

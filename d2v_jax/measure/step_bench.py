@@ -177,8 +177,10 @@ def bench(
     bursts: dict[str, Burst] = {"matmul": matmul(config.objective.dtype)}
     for name, one in settings:
         if one is not setting:
-            log.info("compiling %s ...", "the other setting" if name == "other" else
-                     f"a step without {name}")  # fmt: skip
+            log.info(
+                "compiling %s ...",
+                "the other setting" if name == "other" else f"a step without {name}",
+            )
             program = one.lower().compile()
             fits(program)
         bursts[name] = one.ready(program)
@@ -193,8 +195,9 @@ def bench(
     compared = None
     if other:
         per_example = setting.examples / settings[1][1].examples
-        ratios = [ours / theirs / per_example
-                  for ours, theirs in zip(rounds["step"], rounds["other"])]  # fmt: skip
+        ratios = [
+            ours / theirs / per_example for ours, theirs in zip(rounds["step"], rounds["other"])
+        ]
         compared = Compared(other[1], Quartiles.of(rounds["other"]), Quartiles.of(ratios))
     return Result(
         arithmetic=arithmetic,
@@ -203,17 +206,19 @@ def bench(
         examples=setting.examples,
         example_shape=setting.example_shape,
         matmul_flops=float(np.median(rates)),
-        share_of_matmul=Quartiles.of([
-            arithmetic.products / took / rate for took, rate in zip(rounds["step"], rates)
-        ]),
+        share_of_matmul=Quartiles.of(
+            [arithmetic.products / took / rate for took, rate in zip(rounds["step"], rates)]
+        ),
         peak_flops=peak and peak * count,
         memory_bytes=memory,
         memory_peak_bytes=goodput.device_memory_peak(),
         compared=compared,
-        parts_s={name: Quartiles.of([whole - less for whole, less in
-                                  zip(rounds["step"], rounds[name])])
-                 for name in names} or None,
-    )  # fmt: skip
+        parts_s={
+            name: Quartiles.of([whole - less for whole, less in zip(rounds["step"], rounds[name])])
+            for name in names
+        }
+        or None,
+    )
 
 
 def measured(bursts: dict[str, Burst], seconds: float) -> dict[str, list[float]]:

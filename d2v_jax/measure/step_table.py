@@ -52,9 +52,11 @@ def table(config: Config, result: Result) -> str:
 
 def _lines(config: Config, result: Result) -> Iterator[str]:
     shape = "x".join(map(str, result.example_shape))
-    yield (f"{config.recipe}: {result.examples} examples of {shape}, "
-           f"{config.objective.dtype}, on {jax.device_count()} device(s): "
-           f"{device_name()}")  # fmt: skip
+    yield (
+        f"{config.recipe}: {result.examples} examples of {shape}, "
+        f"{config.objective.dtype}, on {jax.device_count()} device(s): "
+        f"{device_name()}"
+    )
     arithmetic = result.arithmetic
     yield ""
     yield "GFLOP of one step"
@@ -64,8 +66,10 @@ def _lines(config: Config, result: Result) -> Iterator[str]:
     loops = config.train.micro_batches > 1 or config.objective.loops
     ratio = arithmetic.compiler / arithmetic.products if arithmetic.products else math.nan
     note = "loops once" if loops else f"{ratio:.2f} times as many"
-    yield (f"  {'the compiler counts':26}{arithmetic.compiler / GFLOP:12,.2f}   "
-           f"everything, masks and norms too: {note}")  # fmt: skip
+    yield (
+        f"  {'the compiler counts':26}{arithmetic.compiler / GFLOP:12,.2f}   "
+        f"everything, masks and norms too: {note}"
+    )
     yield ""
     yield f"{'a step, s':28}{_quartiles(result.step_s)}"
     for unit, rate in rates(config, result):
@@ -74,8 +78,10 @@ def _lines(config: Config, result: Result) -> Iterator[str]:
     yield f"{'of them the step reaches':28}{_quartiles(result.share_of_matmul, 100)} %"
     if result.peak_flops:
         share = result.arithmetic.products / result.step_s.median / result.peak_flops
-        yield (f"{'of the data sheet':28}{100 * share:12.1f} % of "
-               f"{result.peak_flops / 1e12:,.0f} TFLOP/s")  # fmt: skip
+        yield (
+            f"{'of the data sheet':28}{100 * share:12.1f} % of "
+            f"{result.peak_flops / 1e12:,.0f} TFLOP/s"
+        )
     else:
         yield f"{'of the data sheet':28}{'-':>12} no such device in the table"
     yield f"{'memory of a device, MiB':28}{result.memory_bytes / MIB:12,.0f} by the program"

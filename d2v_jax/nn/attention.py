@@ -39,9 +39,9 @@ class Attention(nn.Module):
         keys: Keys | None = None,
     ) -> jax.Array:
         width = x_ntd.shape[-1]
-        qkv = Dense(
-            3 * width, self.key_bias, self.dtype, kernel_init=self.kernel_init, name="qkv"
-        )(x_ntd)  # fmt: skip
+        qkv = Dense(3 * width, self.key_bias, self.dtype, kernel_init=self.kernel_init, name="qkv")(
+            x_ntd
+        )
         if not self.key_bias:
             q_bias, v_bias = (
                 self.param(name, nn.initializers.zeros, (width,)) for name in ("q_bias", "v_bias")
@@ -54,8 +54,9 @@ class Attention(nn.Module):
         q_nhtk = q_nhtk * (width // self.heads) ** -0.5
         logits_nhtt = jnp.einsum("nhtk,nhsk->nhts", q_nhtk, k_nhtk).astype(jnp.float32)
         if self.relative_grid:
-            logits_nhtt = logits_nhtt + RelativeBias(self.relative_grid, self.heads,
-                                                     name="relative")()  # fmt: skip
+            logits_nhtt = (
+                logits_nhtt + RelativeBias(self.relative_grid, self.heads, name="relative")()
+            )
         if bias_nhtt is not None:
             logits_nhtt = logits_nhtt + bias_nhtt
         if padding_nt is not None:

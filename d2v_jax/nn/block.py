@@ -82,9 +82,15 @@ class Block(nn.Module):
             out_init = initializers.scaled(init, 1 / math.sqrt(2 * (self.number + 1)))
         keys_of = lambda name: None if keys is None else keys.named(name)
         attention = Attention(
-            spec.heads, spec.dtype, spec.attention_dropout, spec.block == "post_norm",
-            spec.relative_grid, init, out_init, name="attention",
-        )  # fmt: skip
+            spec.heads,
+            spec.dtype,
+            spec.attention_dropout,
+            spec.block == "post_norm",
+            spec.relative_grid,
+            init,
+            out_init,
+            name="attention",
+        )
         mlp = Mlp(spec.hidden, spec.dtype, init, out_init, name="mlp")
         norm1, norm2 = (
             LayerNorm(spec.norm_eps, spec.dtype, name=name) for name in ("norm1", "norm2")

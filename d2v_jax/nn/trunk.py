@@ -75,9 +75,15 @@ class Trunk(nn.Module):
 
     def _one_by_one(self, x_ntd, bias_nhtt, padding_nt, path_rates, draws) -> list[Layer]:
         layers = []
-        block_class = Block if self.remat == "none" else nn.remat(
-            Block, policy=REMAT[self.remat], static_argnums=(5,)  # the rate of drop path
-        )  # fmt: skip
+        block_class = (
+            Block
+            if self.remat == "none"
+            else nn.remat(
+                Block,
+                policy=REMAT[self.remat],
+                static_argnums=(5,),  # the rate of drop path
+            )
+        )
         for i, (path_rate, (keys, skip)) in enumerate(zip(path_rates, draws)):
             block = block_class(self.spec, i, name=f"block_{i:02d}")
             layer = block(x_ntd, bias_nhtt, padding_nt, keys, path_rate)

@@ -37,10 +37,13 @@ class Checkpoints:
         self._by = by.removeprefix("-")
         policies = [preservation_policy.LatestN(keep)]
         if best:
-            policies.append(preservation_policy.BestN(
-                get_metric_fn=lambda metrics: metrics["value"],
-                reverse=not by.startswith("-"), n=best,
-            ))  # fmt: skip
+            policies.append(
+                preservation_policy.BestN(
+                    get_metric_fn=lambda metrics: metrics["value"],
+                    reverse=not by.startswith("-"),
+                    n=best,
+                )
+            )
         options = ocp.CheckpointManagerOptions(
             preservation_policy=preservation_policy.AnyPreservationPolicy(policies),
             cleanup_tmp_directories=True,
@@ -48,9 +51,12 @@ class Checkpoints:
         self._manager = ocp.CheckpointManager(self.folder, options=options)
 
     def save(
-        self, state: TrainState, position: dict[str, Any], recipe: dict[str, Any],
+        self,
+        state: TrainState,
+        position: dict[str, Any],
+        recipe: dict[str, Any],
         record: Mapping[str, Any] | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         """Starts saving in the background; `position` says where the data stands, `record` how
         the run does.
         """
@@ -111,9 +117,10 @@ class Checkpoints:
     def _damaged(self, step: int, error: Exception) -> UserError:
         older = [s for s in self._manager.all_steps() if s < step]
         remedy = (
-            f"the run then continues from step {max(older)}" if older
+            f"the run then continues from step {max(older)}"
+            if older
             else "no older checkpoint is left, so the run then starts again"
-        )  # fmt: skip
+        )
         reason = str(error).strip().splitlines()[0][:300] if str(error).strip() else repr(error)
         return UserError(
             f"the checkpoint {self.folder / str(step)} cannot be read: {reason}\n"

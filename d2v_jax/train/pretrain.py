@@ -54,10 +54,13 @@ def pretrain(
         raise UserError(f"{workdir} holds checkpoints but no {run.FILE}; use another --workdir")
 
     shapes = jax.eval_shape(lambda: state.create(config))
-    said = [f"{fact.name} {fact.count:,}" for fact in
-            config.objective.facts(shapes.params, shapes.carried)]  # fmt: skip
-    log.info("%s: parameters of %s, %d device(s)", config.recipe, ", ".join(said),
-             mesh.devices.size)  # fmt: skip
+    said = [
+        f"{fact.name} {fact.count:,}"
+        for fact in config.objective.facts(shapes.params, shapes.carried)
+    ]
+    log.info(
+        "%s: parameters of %s, %d device(s)", config.recipe, ", ".join(said), mesh.devices.size
+    )
     latest = checkpoint.newest(workdir, config.items[0])
     start = latest or 0
     if start >= config.train.steps:
@@ -85,9 +88,14 @@ def pretrain(
         )
         try:
             current = _initial_state(
-                config, mesh, shapes, checkpoints, batches.fingerprint, latest,
+                config,
+                mesh,
+                shapes,
+                checkpoints,
+                batches.fingerprint,
+                latest,
                 lambda: begin or read_start(config),
-            )  # fmt: skip
+            )
             if peers:
                 peers.watch()
             stream = Stream(batches, itertools.chain([first], batches), quarantine.path)
@@ -199,8 +207,7 @@ def _train(config, workdir, stream, mesh, checkpoints, current, start, spent) ->
                 stream.quarantine,
             )
     done = int(current.step)
-    log.info("step %d saved in %s after %s", done, workdir,
-             metrics.clock(time.monotonic() - began))  # fmt: skip
+    log.info("step %d saved in %s after %s", done, workdir, metrics.clock(time.monotonic() - began))
     if guard.skipped:
         log.warning("%d updates were skipped because they were not finite", guard.skipped)
     if guard.full:

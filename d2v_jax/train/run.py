@@ -115,9 +115,10 @@ def continue_or_refuse(workdir: pathlib.Path, config: Config) -> None:
     ]
     if differences:
         raise UserError(
-            f"{workdir} already holds a run of another recipe:\n" + "\n".join(differences) +
-            "\n  Use another --workdir, or leave --config away to continue the run as it is."
-        )  # fmt: skip
+            f"{workdir} already holds a run of another recipe:\n"
+            + "\n".join(differences)
+            + "\n  Use another --workdir, or leave --config away to continue the run as it is."
+        )
 
 
 def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -135,8 +136,11 @@ def _commit() -> str | None:
     try:
         done = subprocess.run(
             ["git", "describe", "--always", "--dirty", "--abbrev=40"],
-            cwd=here, capture_output=True, text=True, timeout=10,
-        )  # fmt: skip
+            cwd=here,
+            capture_output=True,
+            text=True,
+            timeout=10,
+        )
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() or None if done.returncode == 0 else None

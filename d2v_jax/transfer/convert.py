@@ -36,8 +36,9 @@ def convert(source: pathlib.Path, out: pathlib.Path, to: str = "run") -> str:
     if out.exists() and not out.is_dir():
         raise UserError(f"{out} is a file; name a new folder")
     if out.exists() and any(out.iterdir()):
-        raise UserError(f"{out} is not empty; convert into a new folder, so that nothing is "
-                        "overwritten")  # fmt: skip
+        raise UserError(
+            f"{out} is not empty; convert into a new folder, so that nothing is overwritten"
+        )
     loaded = reading.read(source)
     try:
         left_out = _write(loaded, out, to, source.name)
@@ -83,8 +84,10 @@ def _write_run(loaded: Loaded, out: pathlib.Path, origin: str) -> None:
     # Without all parts nothing can be trained, so there is no optimiser to begin with.
     adam = {} if missing else optimizer.make_optimizer(recipe).init(loaded.params)
     if missing:
-        log.warning("without %s: features can be taken; to train on, use --config.init_from",
-                    ", ".join(missing))  # fmt: skip
+        log.warning(
+            "without %s: features can be taken; to train on, use --config.init_from",
+            ", ".join(missing),
+        )
     saver = checkpoint.Checkpoints(out, recipe.items, keep=1)
     saver.save(
         state.TrainState(
@@ -100,12 +103,12 @@ def _write_run(loaded: Loaded, out: pathlib.Path, origin: str) -> None:
     saver.close()
 
 
-def _report(
-    loaded: Loaded, back: Loaded, out: pathlib.Path, to: str, left_out: list[str]
-) -> str:  # fmt: skip
+def _report(loaded: Loaded, back: Loaded, out: pathlib.Path, to: str, left_out: list[str]) -> str:
     lines = [_row("ours", "shape", "theirs")] if loaded.report else []
-    lines += [_row(ours.replace("copy/", COPY, 1), "x".join(map(str, shape)), _folded(theirs))
-              for ours, theirs, shape in loaded.report]  # fmt: skip
+    lines += [
+        _row(ours.replace("copy/", COPY, 1), "x".join(map(str, shape)), _folded(theirs))
+        for ours, theirs, shape in loaded.report
+    ]
     if any(ours.startswith("copy/") for ours, _, _ in loaded.report):
         lines.append(f"{COPY.strip()}: what their teacher only copies from the student is not kept")
     kept = {path: leaf for path, leaf in trees.leaves(loaded.params) if path not in left_out}

@@ -112,8 +112,11 @@ class Encoder:
         """
         if self.head is None:
             raise UserError("this checkpoint has no head; take its features")
-        static = tuple((name, value) for name, value in sorted(self.head.items())
-                       if isinstance(value, str | int | float))  # fmt: skip
+        static = tuple(
+            (name, value)
+            for name, value in sorted(self.head.items())
+            if isinstance(value, str | int | float)
+        )
         run = functools.partial(_logits, about=static)
         found = self._each(batches.cut(self.recipe, inputs, standardise), run, self.head["params"])
         return found if self.head["kind"] == "ctc" else np.stack(found)

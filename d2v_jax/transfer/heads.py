@@ -10,9 +10,7 @@ from d2v_jax.common.checks import UserError
 from d2v_jax.common.trees import Tree
 from d2v_jax.nn.norm import standardize
 
-KINDS = (
-    "ctc", "audio_classes", "image_classes", "text_classes", "image_pooler", "text_pooler"
-)  # fmt: skip
+KINDS = ("ctc", "audio_classes", "image_classes", "text_classes", "image_pooler", "text_pooler")
 
 
 def apply(

@@ -76,15 +76,21 @@ def probe_run(
     for task in exam.tasks:
         train, test = task.labels
         tasks[task.name] = {
-            **scores[task.name], "classes": len(np.unique(train)), "noun": task.noun,
-            "train": len(train), "test": len(test),
-        }  # fmt: skip
+            **scores[task.name],
+            "classes": len(np.unique(train)),
+            "noun": task.noun,
+            "train": len(train),
+            "test": len(test),
+        }
     first = tasks[exam.tasks[0].name]
     record = {
         **{name: first[name] for name in PROBES},
         "tasks": tasks,
-        "step": trained.step, "source": used, "layer": layer, "seed": seed,
-    }  # fmt: skip
+        "step": trained.step,
+        "source": used,
+        "layer": layer,
+        "seed": seed,
+    }
     if (path / checkpoint.FOLDER).is_dir():
         write_whole(path / FILE, f"{json.dumps(record, indent=2)}\n".encode())
     else:

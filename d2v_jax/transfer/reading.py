@@ -154,9 +154,7 @@ def shapes_of(recipe: Config) -> dict[str, Any]:
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
-def _init(
-    objective: Objective, example_shape: tuple[int, ...], key: jax.Array
-) -> dict[str, Any]:
+def _init(objective: Objective, example_shape: tuple[int, ...], key: jax.Array) -> dict[str, Any]:
     return objective.init(key, example_shape)
 
 
@@ -247,8 +245,9 @@ def _misfits(found: Tree, expected: Tree) -> list[str]:
     problems += [f"left over {name} {theirs[name]}" for name in sorted(theirs.keys() - ours.keys())]
     return problems + [
         f"{name} is {theirs[name]}, the recipe expects {ours[name]}"
-        for name in sorted(ours.keys() & theirs.keys()) if ours[name] != theirs[name]
-    ]  # fmt: skip
+        for name in sorted(ours.keys() & theirs.keys())
+        if ours[name] != theirs[name]
+    ]
 
 
 def _shown(problems: list[str]) -> str:
@@ -272,6 +271,5 @@ def largest_difference(a: Tree, b: Tree) -> float:
     gaps = [0.0]
     for path in left:
         x, y = np.asarray(left[path]), np.asarray(right[path])
-        gaps.append(float("inf") if x.shape != y.shape else
-                    float(np.abs(x - y).max(initial=0.0)))  # fmt: skip
+        gaps.append(float("inf") if x.shape != y.shape else float(np.abs(x - y).max(initial=0.0)))
     return max(gaps)

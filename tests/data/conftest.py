@@ -16,10 +16,21 @@ from d2v_jax.data.text.data import TextData
 def config() -> Callable[..., ImageData]:
     def make(source: str | pathlib.Path, **changes) -> ImageData:
         fields = dict(
-            source=str(source), split="train", weights=(), temperature=1.0, image_size=16,
-            channels=3, crop_scale=(0.2, 1.0), crop_ratio=(3 / 4, 4 / 3), flip=0.5, jitter=0.0,
-            resize="exact", threads=1, workers=0, max_bad_share=0.05,
-        )  # fmt: skip
+            source=str(source),
+            split="train",
+            weights=(),
+            temperature=1.0,
+            image_size=16,
+            channels=3,
+            crop_scale=(0.2, 1.0),
+            crop_ratio=(3 / 4, 4 / 3),
+            flip=0.5,
+            jitter=0.0,
+            resize="exact",
+            threads=1,
+            workers=0,
+            max_bad_share=0.05,
+        )
         return ImageData(**(fields | changes))
 
     return make
@@ -29,10 +40,17 @@ def config() -> Callable[..., ImageData]:
 def audio() -> Callable[..., AudioData]:
     def make(source: str | pathlib.Path, **changes) -> AudioData:
         fields = dict(
-            source=str(source), split="train", weights=(), temperature=1.0, samples=4_000,
-            min_samples=2_000, buckets=(), threads=1,
-            workers=0, max_bad_share=0.05,
-        )  # fmt: skip
+            source=str(source),
+            split="train",
+            weights=(),
+            temperature=1.0,
+            samples=4_000,
+            min_samples=2_000,
+            buckets=(),
+            threads=1,
+            workers=0,
+            max_bad_share=0.05,
+        )
         return AudioData(**(fields | changes))
 
     return make
@@ -42,10 +60,18 @@ def audio() -> Callable[..., AudioData]:
 def text() -> Callable[..., TextData]:
     def make(source: str | pathlib.Path, **changes) -> TextData:
         fields = dict(
-            source=str(source), split="train", weights=(), temperature=1.0, column="text",
-            tokenizer="bytes", tokens=16, blocks="contiguous",
-            threads=1, workers=0, max_bad_share=0.05,
-        )  # fmt: skip
+            source=str(source),
+            split="train",
+            weights=(),
+            temperature=1.0,
+            column="text",
+            tokenizer="bytes",
+            tokens=16,
+            blocks="contiguous",
+            threads=1,
+            workers=0,
+            max_bad_share=0.05,
+        )
         return TextData(**(fields | changes))
 
     return make
@@ -67,8 +93,9 @@ def texts(tmp_path: pathlib.Path) -> pathlib.Path:
     """Two files, three documents."""
     root = tmp_path / "texts"
     (root / "b").mkdir(parents=True)
-    (root / "a.txt").write_text("One fine day.\nIt rained.\n\n\nAnother document, "
-                                "whose second line follows.\nHere.\n")  # fmt: skip
+    (root / "a.txt").write_text(
+        "One fine day.\nIt rained.\n\n\nAnother document, whose second line follows.\nHere.\n"
+    )
     (root / "b" / "c.txt").write_text("Grüße, wörld\r\n", newline="")
     return root
 

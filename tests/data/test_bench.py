@@ -104,8 +104,9 @@ def test_prepared_sounds_are_known_at_once(sounds, tmp_path, alone):
 
 
 def test_sounds_without_files(tmp_path, alone, capsys):
-    found = measured("builtin:tones", tmp_path, "--config.data.samples=16000",
-                     "--config.data.min_samples=1")  # fmt: skip
+    found = measured(
+        "builtin:tones", tmp_path, "--config.data.samples=16000", "--config.data.min_samples=1"
+    )
     assert found["beside"] == [] and "no plain loop" in capsys.readouterr().out
 
 

@@ -28,9 +28,15 @@ def test_sixteen_bits_at_16_khz_arrive_untouched():
 
 @pytest.mark.parametrize(
     ("kind", "subtype", "error"),
-    [("WAV", "PCM_U8", 8e-3), ("WAV", "PCM_24", 1e-6), ("WAV", "FLOAT", 1e-7),
-     ("WAV", "ULAW", 2e-2), ("FLAC", "PCM_24", 1e-6), ("OGG", "VORBIS", 3e-2)],
-)  # fmt: skip
+    [
+        ("WAV", "PCM_U8", 8e-3),
+        ("WAV", "PCM_24", 1e-6),
+        ("WAV", "FLOAT", 1e-7),
+        ("WAV", "ULAW", 2e-2),
+        ("FLAC", "PCM_24", 1e-6),
+        ("OGG", "VORBIS", 3e-2),
+    ],
+)
 def test_other_encodings(kind: str, subtype: str, error: float):
     wave = tone(8000)
     out = as_float(decode(encoded(wave, kind, subtype=subtype)))

@@ -269,8 +269,10 @@ def test_jitter_leaves_crops_as_they_are(config):
         ).astype(float)
         plain, jittered = make(), make(jitter=0.4)
         assert not np.array_equal(plain, jittered)
-        by_rank = [np.corrcoef(a.ravel(), b.ravel())[0, 1] for a, b in
-                   ((plain[..., c], jittered[..., c]) for c in range(3))]  # fmt: skip
+        by_rank = [
+            np.corrcoef(a.ravel(), b.ravel())[0, 1]
+            for a, b in ((plain[..., c], jittered[..., c]) for c in range(3))
+        ]
         assert min(by_rank) > 0.8
         assert np.ptp(make(channels=1, jitter=0.4)) > 0
 

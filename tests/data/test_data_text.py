@@ -32,9 +32,11 @@ def blocks_of(documents: list[Document], cfg) -> list[str]:
 
 
 DOCUMENTS = [
-    Document("a", ("one.", "two two.", "3.")), Document("b", ("fourth sentence.",)),
-    Document("empty", ()), Document("c", ("v", "vi")),
-]  # fmt: skip
+    Document("a", ("one.", "two two.", "3.")),
+    Document("b", ("fourth sentence.",)),
+    Document("empty", ()),
+    Document("c", ("v", "vi")),
+]
 STREAM = "one.|two two.|3.||fourth sentence.||v|vi||"
 
 
@@ -105,26 +107,47 @@ def test_the_stream(monkeypatch, chunk):
 
 def test_contiguous(text):
     assert blocks_of(DOCUMENTS, text("x", tokens=9)) == [
-        "one.|two", " two.|3.", "||fourth", " sentenc", "e.||v|vi",
-    ]  # fmt: skip
+        "one.|two",
+        " two.|3.",
+        "||fourth",
+        " sentenc",
+        "e.||v|vi",
+    ]
     source = Blocks(tokenize(DOCUMENTS, Bytes()), "x", 9, "contiguous")
     names = [source.read(index).name for index in range(5)]
     # The border between documents belongs to the one before it.
     assert names == [
-        "a from token 0", "a from token 8", "a from token 16", "b from token 6", "b from token 14",
-    ]  # fmt: skip
+        "a from token 0",
+        "a from token 8",
+        "a from token 16",
+        "b from token 6",
+        "b from token 14",
+    ]
 
 
 def test_documents(text):
     assert blocks_of(DOCUMENTS, text("x", tokens=18, blocks="documents")) == [
-        "one.|two two.|3.|", "fourth sentence.|", "v|vi|",
-    ]  # fmt: skip
+        "one.|two two.|3.|",
+        "fourth sentence.|",
+        "v|vi|",
+    ]
     assert blocks_of(DOCUMENTS, text("x", tokens=17, blocks="documents")) == [
-        "one.|two two.|", "3.|", "fourth ", "sentence.|", "v|vi|",
-    ]  # fmt: skip
+        "one.|two two.|",
+        "3.|",
+        "fourth ",
+        "sentence.|",
+        "v|vi|",
+    ]
     assert blocks_of(DOCUMENTS, text("x", tokens=8, blocks="documents")) == [
-        "one.|", "two ", "two.|", "3.|", "fourth ", "sentenc", "e.|", "v|vi|",
-    ]  # fmt: skip
+        "one.|",
+        "two ",
+        "two.|",
+        "3.|",
+        "fourth ",
+        "sentenc",
+        "e.|",
+        "v|vi|",
+    ]
     source = Blocks(tokenize(DOCUMENTS, Bytes()), "x", 8, "documents")
     assert source.read(6).name == "b from token 14"
 

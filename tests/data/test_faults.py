@@ -76,9 +76,14 @@ def test_a_run_on_pictures_names_what_is_broken(tmp_path):
     names = broken(tmp_path / "x", jpeg(), PICTURES, ".jpg")
     workdir = tmp_path / "run"
     argv = [
-        "pretrain", "--config", "quickstart_image:smoke", "--workdir", str(workdir),
-        f"--config.data.source={tmp_path / 'x'}", "--config.train.batch_size=16",
-    ]  # fmt: skip
+        "pretrain",
+        "--config",
+        "quickstart_image:smoke",
+        "--workdir",
+        str(workdir),
+        f"--config.data.source={tmp_path / 'x'}",
+        "--config.train.batch_size=16",
+    ]
     assert main.main(argv) == 0  # 480 examples of 400
     faults = read(workdir / "quarantine.jsonl")
     assert sorted(fault["name"] for fault in faults) == names

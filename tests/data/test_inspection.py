@@ -32,11 +32,13 @@ def read_of(look, cfg, out, sample=None):
 def test_pictures(config, tmp_path, capsys):
     root = tmp_path / "photos"
     for name, data in {
-        "a/0.jpg": jpeg(0), "a/1.jpg": jpeg(1), "b/same.jpg": jpeg(1),
+        "a/0.jpg": jpeg(0),
+        "a/1.jpg": jpeg(1),
+        "b/same.jpg": jpeg(1),
         "b/broken.jpg": jpeg(2)[:300],
         "b/grey.png": picture(Image.new("L", (10, 30), 255), "png"),
         "c/black.png": picture(Image.new("RGB", (20, 20)), "png"),
-    }.items():  # fmt: skip
+    }.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_bytes(data)
     out = tmp_path / "out"
@@ -54,8 +56,13 @@ def test_pictures(config, tmp_path, capsys):
     squares = [(p**2).mean((0, 1)) for p in pictures] + [np.ones(3), np.zeros(3)]
     std = np.sqrt(np.mean(squares, 0) - np.mean(means, 0) ** 2)
     np.testing.assert_allclose(found["std"], std, atol=1e-6)
-    for part in ("JPEG 3, PNG 2", "3 classes", "b/broken.jpg: ", "b/same.jpg: a/1.jpg",
-                 "10 / 60 / 60"):  # fmt: skip
+    for part in (
+        "JPEG 3, PNG 2",
+        "3 classes",
+        "b/broken.jpg: ",
+        "b/same.jpg: a/1.jpg",
+        "10 / 60 / 60",
+    ):
         assert part in said, part
     counts = found["histograms"]["shorter side, pixels"]["counts"]
     assert sum(counts) == 5 and counts[0] == 1 and counts[-1] == 3
@@ -81,8 +88,11 @@ def test_recordings(audio, sounds, tmp_path, capsys):
     (sounds / "bob" / "silent.wav").write_bytes(wav(np.zeros(16_000, np.float32)))
     (sounds / "bob" / "loud.wav").write_bytes(wav(np.ones(16_000, np.float32)))
     out = tmp_path / "out"
-    fields = ["--config.data.samples=4000", "--config.data.min_samples=2000",
-              "--config.data.buckets=()"]  # fmt: skip
+    fields = [
+        "--config.data.samples=4000",
+        "--config.data.min_samples=2000",
+        "--config.data.buckets=()",
+    ]
     assert main.main(["data", "inspect", str(sounds), "--out", str(out), *fields]) == 0
     said = capsys.readouterr().out
     found = read(out)
@@ -113,8 +123,16 @@ def test_texts(text, texts, tmp_path, capsys):
     said = capsys.readouterr().out
     found = read(out)
     assert found["documents"] == 5 and found["lines"] == 8 and found["repeated_lines"] == 3
-    lines = ["One fine day.", "It rained.", "Another document, whose second line follows.",
-             "Here.", "Grüße, wörld", "Here.", "It rained.", "Grüße, wörld"]  # fmt: skip
+    lines = [
+        "One fine day.",
+        "It rained.",
+        "Another document, whose second line follows.",
+        "Here.",
+        "Grüße, wörld",
+        "Here.",
+        "It rained.",
+        "Grüße, wörld",
+    ]
     assert found["characters"] == sum(map(len, lines))
     assert found["tokens"] == sum(len(line.encode()) + 1 for line in lines) + 5
     assert found["duplicates"] == {"d.txt:4": "b/c.txt:1"} and list(found["bad"]) == ["bad.txt"]
@@ -126,8 +144,15 @@ def test_texts(text, texts, tmp_path, capsys):
     assert main.main(["data", "prepare", str(texts), str(ready), bytes_, *fields]) == 0
     assert main.main(["data", "inspect", str(ready), "--out", str(out), *fields]) == 0
     again = read(out)
-    same = ("documents", "tokens", "unknown", "blocks_contiguous", "blocks_documents",
-            "histograms", "fingerprint")  # fmt: skip
+    same = (
+        "documents",
+        "tokens",
+        "unknown",
+        "blocks_contiguous",
+        "blocks_documents",
+        "histograms",
+        "fingerprint",
+    )
     assert all(again[name] == found[name] for name in same) and "lines" not in again
 
 
@@ -156,8 +181,11 @@ def test_bars():
 
 
 def test_levels_of_recordings(audio, tmp_path):
-    waves = {"a.wav": [0, 16_384] * 4_000, "b.wav": [32_767, -32_768, 0, 0] * 3_000,
-             "c.wav": [-16_384] * 5_000}  # fmt: skip
+    waves = {
+        "a.wav": [0, 16_384] * 4_000,
+        "b.wav": [32_767, -32_768, 0, 0] * 3_000,
+        "c.wav": [-16_384] * 5_000,
+    }
     waves = {name: np.array(wave_s, np.int16) for name, wave_s in waves.items()}
     (tmp_path / "in").mkdir()
     for name, wave_s in waves.items():
@@ -193,10 +221,14 @@ def test_a_sample_of_texts(text, tmp_path):
 
 def test_long_documents_come_in_parts():
     parts = [
-        Document("one", ("a", "b"), more=True), Document("one", ("c",)), Document("none", ()),
-        Document("two", ("a",), more=True), Document("two", ("b", "c"), more=True),
-        Document("two", ()), Document("three", ("a",)),
-    ]  # fmt: skip
+        Document("one", ("a", "b"), more=True),
+        Document("one", ("c",)),
+        Document("none", ()),
+        Document("two", ("a",), more=True),
+        Document("two", ("b", "c"), more=True),
+        Document("two", ()),
+        Document("three", ("a",)),
+    ]
 
     class Texts:
         documents = staticmethod(lambda: iter(parts))

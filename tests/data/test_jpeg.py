@@ -74,9 +74,13 @@ def test_reduced_while_decoding(photo):
     data = file(photo, subsampling=0)
     whole = jpeg.pixels(data, 3)
     for least, size in [
-        ((251, 10), (500, 375)), ((250, 188), (250, 188)), ((10, 188), (250, 188)),
-        ((188, 141), (188, 141)), ((125, 94), (125, 94)), ((1, 1), (63, 47)),
-    ]:  # fmt: skip
+        ((251, 10), (500, 375)),
+        ((250, 188), (250, 188)),
+        ((10, 188), (250, 188)),
+        ((188, 141), (188, 141)),
+        ((125, 94), (125, 94)),
+        ((1, 1), (63, 47)),
+    ]:
         reduced = jpeg.pixels(data, 3, least)
         assert reduced.shape == (size[1], size[0], 3)
         expected = np.asarray(Image.fromarray(whole).resize(size, Image.Resampling.BOX))

@@ -20,8 +20,10 @@ def passages(cfg, count: int, seed: int) -> tuple[LabelledTexts, LabelledTexts]:
 @pytest.fixture
 def documents(monkeypatch):
     """Replaces the built-in documents by forty of 20 to 59 lines, one too short, one repeating."""
-    found = [Document(f"m{n:02d}", tuple(f"{n:02d} says {k:03d}" for k in range(20 + n)), n)
-             for n in range(40)]  # fmt: skip
+    found = [
+        Document(f"m{n:02d}", tuple(f"{n:02d} says {k:03d}" for k in range(20 + n)), n)
+        for n in range(40)
+    ]
     found.append(Document("short", tuple(f"short {k:04d}" for k in range(8)), 40))
     found.append(Document("echo", ("the echo 77",) * 90, 41))
     monkeypatch.setattr(opening.pydocs, "documents", lambda: tuple(found))
@@ -34,15 +36,23 @@ def said(ids_t):
 def test_documents_are_cut_where_learning_ends(text, documents):
     train, test = passages(text(SOURCE, tokens=16), 10_000, 0)  # a line in each passage
     for part in (train, test):
-        assert all(ids_t[0] == BOS and ids_t[-1] == EOS and len(ids_t) == 13
-                   for ids_t in part.texts)  # fmt: skip
-        assert all(said(ids_t).startswith(f"{label:02d}")
-                   for ids_t, label in zip(part.texts, part.labels) if label < 41)  # fmt: skip
+        assert all(
+            ids_t[0] == BOS and ids_t[-1] == EOS and len(ids_t) == 13 for ids_t in part.texts
+        )
+        assert all(
+            said(ids_t).startswith(f"{label:02d}")
+            for ids_t, label in zip(part.texts, part.labels)
+            if label < 41
+        )
     # The largest: the echo, and those of 29 to 59 lines; of the echo nothing new is left.
     assert set(train.labels) == {*range(9, 40), 41} and set(test.labels) == set(range(9, 40))
     for label in range(9, 40):
-        lines = [sorted(int(said(ids_t)[-3:]) for ids_t, own in zip(part.texts, part.labels)
-                        if own == label) for part in (train, test)]  # fmt: skip
+        lines = [
+            sorted(
+                int(said(ids_t)[-3:]) for ids_t, own in zip(part.texts, part.labels) if own == label
+            )
+            for part in (train, test)
+        ]
         assert lines[0] + lines[1] == list(range(20 + label))  # first those to learn from
         assert len(lines[0]) == round(0.7 * (20 + label))
 
@@ -59,9 +69,12 @@ def test_real_documentation(text):
     train, test = passages(text(SOURCE, tokens=256), 10_000, 0)
     assert len(train.texts) > 1_000 and len(test.texts) > 300
     assert len(set(train.labels)) == texts.CLASSES
-    lines = lambda part: {line.tobytes() for ids_t in part.texts
-                          for line in np.split(ids_t[1:], np.flatnonzero(ids_t[1:] == EOS) + 1)
-                          if len(line)}  # fmt: skip
+    lines = lambda part: {
+        line.tobytes()
+        for ids_t in part.texts
+        for line in np.split(ids_t[1:], np.flatnonzero(ids_t[1:] == EOS) + 1)
+        if len(line)
+    }
     assert not lines(train) & lines(test)
 
 

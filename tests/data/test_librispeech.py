@@ -39,9 +39,12 @@ def test_speakers_and_transcripts(audio, tree):
     source = audio(tree).records()
     assert source.class_names == ("103", "1034", "84")
     assert texts_of(source) == [
-        ("84", "GO DO YOU HEAR"), ("84", "BUT IN LESS THAN FIVE MINUTES"), ("103", "CHAPTER ONE"),
-        ("103", "MISSUS RACHEL LYNDE IS SURPRISED"), ("1034", "THE SWITCH TOWER"),
-    ]  # fmt: skip
+        ("84", "GO DO YOU HEAR"),
+        ("84", "BUT IN LESS THAN FIVE MINUTES"),
+        ("103", "CHAPTER ONE"),
+        ("103", "MISSUS RACHEL LYNDE IS SURPRISED"),
+        ("1034", "THE SWITCH TOWER"),
+    ]
     assert source.lengths.tolist() == [5000, 5100, 5000, 5100, 5000]
 
 
@@ -63,8 +66,9 @@ def test_a_missing_transcript(audio, tree, caplog):
 def test_the_short_are_left_out_with_their_texts(audio, tree):
     source = audio(tree, samples=5_050).records()
     assert [text for _, text in texts_of(source)] == [
-        "BUT IN LESS THAN FIVE MINUTES", "MISSUS RACHEL LYNDE IS SURPRISED"
-    ]  # fmt: skip
+        "BUT IN LESS THAN FIVE MINUTES",
+        "MISSUS RACHEL LYNDE IS SURPRISED",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -102,10 +102,13 @@ def any_config(config, audio, text, folder, sounds, texts):
 
 KEYS = {
     "image": {"inputs": (np.uint8, (8, 16, 16, 3))},
-    "audio": {"inputs": (np.int16, (8, 4000)), "offset": (np.float32, (8,)),
-              "scale": (np.float32, (8,))},
+    "audio": {
+        "inputs": (np.int16, (8, 4000)),
+        "offset": (np.float32, (8,)),
+        "scale": (np.float32, (8,)),
+    },
     "text": {"inputs": (np.int32, (8, 16))},
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("modality", ["audio", "image", "text"])
@@ -256,9 +259,15 @@ def test_fingerprint_follows_what_a_batch_is(config, folder):
 
     assert of() == of(threads=3, max_bad_share=0.2)
     changed = [
-        of(seed=4), of(batch_size=4), of(image_size=8), of(channels=1), of(flip=0.0),
-        of(crop_scale=(0.3, 1.0)), of(crop_ratio=(1.0, 1.0)), of(jitter=0.4),
-    ]  # fmt: skip
+        of(seed=4),
+        of(batch_size=4),
+        of(image_size=8),
+        of(channels=1),
+        of(flip=0.0),
+        of(crop_scale=(0.3, 1.0)),
+        of(crop_ratio=(1.0, 1.0)),
+        of(jitter=0.4),
+    ]
     assert len({of(), *changed}) == 9
 
 
@@ -327,9 +336,12 @@ def test_workers_leave_ctrl_c_alone_and_die_with_their_parent(tmp_path, folder):
     script = tmp_path / "run.py"
     script.write_text(SCRIPT)
     process = subprocess.Popen(
-        [sys.executable, str(script), str(folder)], stdout=subprocess.PIPE, text=True,
-        start_new_session=True, env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
-    )  # fmt: skip
+        [sys.executable, str(script), str(folder)],
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+    )
     try:
         workers = [int(pid) for pid in process.stdout.readline().split()]
         assert workers and all(_alive(pid) for pid in workers)

@@ -42,8 +42,9 @@ def test_text_documents(texts, tmp_path, caplog):
     with caplog.at_level(logging.WARNING, "d2v"):
         given = dict(text_documents(["ab\n c ", " ", "d"], "bytes"))
     assert {name: ids.tolist() for name, ids in given.items()} == {
-        "0": [0, 4 + ord("a"), 4 + ord("b"), 2, 4 + ord("c"), 2], "2": [0, 4 + ord("d"), 2],
-    }  # fmt: skip
+        "0": [0, 4 + ord("a"), 4 + ord("b"), 2, 4 + ord("c"), 2],
+        "2": [0, 4 + ord("d"), 2],
+    }
     assert "text 1: it is empty" in caplog.text
     with pytest.raises(UserError, match="no such folder"):
         text_documents(tmp_path / "nowhere", "bytes")

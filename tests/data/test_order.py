@@ -54,8 +54,11 @@ def test_a_hair_of_a_source_is_not_forgotten():
 
 def test_buckets_come_in_random_order_as_often_as_they_hold():
     short, long = np.arange(300), np.arange(300, 400)
-    order = Order([Bucket(10, 6, (short,)), Bucket(20, 2, (long,)), Bucket(30, 1, (long[:0],))],
-                  (1.0,), seed=3)  # fmt: skip
+    order = Order(
+        [Bucket(10, 6, (short,)), Bucket(20, 2, (long,)), Bucket(30, 1, (long[:0],))],
+        (1.0,),
+        seed=3,
+    )
     assert len(order.buckets) == 2
     numbers = np.array([order[k][0] for k in range(1000)])
     assert [(numbers[:100] == n).sum() for n in (0, 1)] == [50, 50]  # of every round

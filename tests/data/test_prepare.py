@@ -78,13 +78,15 @@ def same_batches(plain, prepared) -> None:
 def recordings(tmp_path) -> pathlib.Path:
     """A manifest, with words, of files of which only the first two are stored as they are."""
     waves = {
-        "a.wav": wav(tone(8_000)), "b.flac": sound(tone(9_000), "FLAC", subtype="PCM_16"),
+        "a.wav": wav(tone(8_000)),
+        "b.flac": sound(tone(9_000), "FLAC", subtype="PCM_16"),
         "c.wav": wav(tone(7_001), rate=16_000, subtype="FLOAT"),
-        "d.wav": wav(2.5 * tone(7_002), subtype="FLOAT"), "e.ogg": sound(tone(7_003), "OGG"),
+        "d.wav": wav(2.5 * tone(7_002), subtype="FLOAT"),
+        "e.ogg": sound(tone(7_003), "OGG"),
         "f.wav": wav(np.stack([tone(8_005), tone(8_005, 300)], 1)),
         "g.flac": sound(tone(8_006), "FLAC", subtype="PCM_24"),
         "h.wav": sound(tone(3_000), "WAV", subtype="PCM_16"),
-    }  # fmt: skip
+    }
     root = tmp_path / "recordings"
     rows = [str(root)]
     for name, data in waves.items():

@@ -40,10 +40,15 @@ def write(folder: pathlib.Path, modality: str, records: list[bytes], **index) ->
         size = path.stat().st_size
         shards.append({"file": path.name, "records": len(part), "bytes": size, "sha256": ""})
     fields = {
-        "format": "d2v_jax.prepared.1", "modality": modality, "records": len(records),
-        "source": "x y", "source_fingerprint": "s", "fingerprint": "f", "shards": shards,
+        "format": "d2v_jax.prepared.1",
+        "modality": modality,
+        "records": len(records),
+        "source": "x y",
+        "source_fingerprint": "s",
+        "fingerprint": "f",
+        "shards": shards,
         "class_names": ["ann", "bob"],
-    }  # fmt: skip
+    }
     (folder / "prepared.json").write_text(json.dumps(fields | index))
     return folder
 
@@ -109,9 +114,14 @@ def test_images(config, tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "wanted"),
-    [("prepared.json", True), ("prepared.json.part", True), ("prepared-3.array_record", True),
-     ("prepared.jpg", False), ("x.array_record", False)],
-)  # fmt: skip
+    [
+        ("prepared.json", True),
+        ("prepared.json.part", True),
+        ("prepared-3.array_record", True),
+        ("prepared.jpg", False),
+        ("x.array_record", False),
+    ],
+)
 def test_what_is_recognised(tmp_path, name: str, wanted: bool):
     (tmp_path / name).write_text("")
     assert looks_prepared(str(tmp_path)) == wanted

@@ -16,8 +16,9 @@ def test_once_each_over_restarts(tmp_path):
     second.add("b.jpg", "empty")
     second.add("a/ü.jpg", "truncated")
     assert read(first.path) == [
-        {"name": "a/ü.jpg", "reason": "truncated"}, {"name": "b.jpg", "reason": "empty"}
-    ]  # fmt: skip
+        {"name": "a/ü.jpg", "reason": "truncated"},
+        {"name": "b.jpg", "reason": "empty"},
+    ]
 
 
 def test_each_process_has_its_own(tmp_path):

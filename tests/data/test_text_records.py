@@ -50,10 +50,14 @@ def test_one_file_and_a_folder(text, tmp_path, kind):
 def test_what_is_wrong_with_a_line(text, tmp_path, caplog):
     good = [{"text": f"fine {n}"} for n in range(40)]
     bad = {
-        b"{": "not JSON", b"[1]": "not a JSON object but list", b'{"text": 3}': "is not a string",
-        b'{"txt": "a"}': "no column 'text' (it has: txt)", b'{"text": "\xff"}': "not UTF-8",
-        b'{"text": "\\ud800"}': "half a character", b"[" * 100_000: "not readable as JSON",
-    }  # fmt: skip
+        b"{": "not JSON",
+        b"[1]": "not a JSON object but list",
+        b'{"text": 3}': "is not a string",
+        b'{"txt": "a"}': "no column 'text' (it has: txt)",
+        b'{"text": "\xff"}': "not UTF-8",
+        b'{"text": "\\ud800"}': "half a character",
+        b"[" * 100_000: "not readable as JSON",
+    }
     path = tmp_path / "a.jsonl"
     path.write_bytes(b"\xef\xbb\xbf" + lines_of(good) + b"\n\n".join(bad) + b"\n")
     source = text(path).documents()
@@ -110,16 +114,19 @@ def test_long_documents_come_in_parts(text, tmp_path, monkeypatch):
     path.write_text("one two\nthree four\nfive\n\nsix\n")
     parts = list(text(path).documents().documents())
     assert [(p.name, p.lines, p.more) for p in parts] == [
-        ("a.txt:1", ("one two", "three four"), True), ("a.txt:1", ("five",), False),
+        ("a.txt:1", ("one two", "three four"), True),
+        ("a.txt:1", ("five",), False),
         ("a.txt:5", ("six",), False),
-    ]  # fmt: skip
+    ]
     assert list(whole(parts)) == [
-        Document("a.txt:1", ("one two", "three four", "five")), Document("a.txt:5", ("six",)),
-    ]  # fmt: skip
+        Document("a.txt:1", ("one two", "three four", "five")),
+        Document("a.txt:5", ("six",)),
+    ]
     source = text(path, blocks="documents", tokens=40).records()
     assert [source.read(n).name for n in range(2)] == [
-        "a.txt:1 from token 0", "a.txt:5 from token 0",
-    ]  # fmt: skip
+        "a.txt:1 from token 0",
+        "a.txt:5 from token 0",
+    ]
 
 
 # -- TFDS
@@ -130,9 +137,10 @@ class Letters(tfds.core.GeneratorBasedBuilder):
 
     def _info(self) -> tfds.core.DatasetInfo:
         features = {
-            "text": tfds.features.Text(), "kind": tfds.features.ClassLabel(names=["a", "b"]),
+            "text": tfds.features.Text(),
+            "kind": tfds.features.ClassLabel(names=["a", "b"]),
             "parts": tfds.features.FeaturesDict({"title": tfds.features.Text(), "n": np.int64}),
-        }  # fmt: skip
+        }
         return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features))
 
     def _split_generators(self, dl_manager):
@@ -140,10 +148,14 @@ class Letters(tfds.core.GeneratorBasedBuilder):
 
     def _generate_examples(self, count: int):
         for number in range(count):
-            yield number, {
-                "text": f"Letter {number}.\nYours", "kind": 0,
-                "parts": {"title": f"Title {number}", "n": number},
-            }  # fmt: skip
+            yield (
+                number,
+                {
+                    "text": f"Letter {number}.\nYours",
+                    "kind": 0,
+                    "parts": {"title": f"Title {number}", "n": number},
+                },
+            )
 
 
 @pytest.fixture(scope="module")

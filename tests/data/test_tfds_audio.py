@@ -50,12 +50,19 @@ class Speech(tfds.core.GeneratorBasedBuilder):
     def _generate_examples(self, count: int):
         for number in range(count):
             wave = samples_of(number)
-            yield number, {
-                "flac": encoded(wave.astype(np.int16), "FLAC", subtype="PCM_16"),
-                "ints": wave, "zipped": wave, "floats": wave.astype(np.float32) / 32_768,
-                "stereo": np.stack([wave, -wave // 2], 1), "text": f"number {number}",
-                "speaker_id": 100 - number % 3, "accent": number % 2,
-            }  # fmt: skip
+            yield (
+                number,
+                {
+                    "flac": encoded(wave.astype(np.int16), "FLAC", subtype="PCM_16"),
+                    "ints": wave,
+                    "zipped": wave,
+                    "floats": wave.astype(np.float32) / 32_768,
+                    "stereo": np.stack([wave, -wave // 2], 1),
+                    "text": f"number {number}",
+                    "speaker_id": 100 - number % 3,
+                    "accent": number % 2,
+                },
+            )
 
 
 @pytest.fixture(scope="session")

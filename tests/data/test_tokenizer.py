@@ -131,9 +131,10 @@ def test_tokenizer_errors(bpe, tmp_path):
     with pytest.raises(UserError, match=r"has no vocab\.json"):
         open_tokenizer(str(tmp_path))
     faults = {
-        "260 5": "line 1: 260 is beyond the 260 types", "7 5\n7 4": "line 2: 7 occurs twice",
+        "260 5": "line 1: 260 is beyond the 260 types",
+        "7 5\n7 4": "line 2: 7 occurs twice",
         "the 5": "no line such",
-    }  # fmt: skip
+    }
     for line, reason in faults.items():
         (bpe / "dict.txt").write_text(line)
         with pytest.raises(UserError, match=reason):

@@ -168,9 +168,11 @@ def test_damaged_folders(text, books, tmp_path):
     assert 0 < len(bad) < len(source) / 4 and "from token" in bad[0].name
     shard.write_bytes(sound)
     for name, data, match in (
-        ("line_ends.npy", b"", "line_ends"), ("names.npy", None, "names"),
-        (shard.name, sound[:-8], "has .* bytes, not"), (shard.name, None, "is missing"),
-    ):  # fmt: skip
+        ("line_ends.npy", b"", "line_ends"),
+        ("names.npy", None, "names"),
+        (shard.name, sound[:-8], "has .* bytes, not"),
+        (shard.name, None, "is missing"),
+    ):
         path = tmp_path / "out" / name
         kept = path.read_bytes()
         path.unlink() if data is None else path.write_bytes(data)

@@ -11,8 +11,13 @@ from d2v_jax.interop.fairseq import original, v1_config, v2_config
 from d2v_jax.train.recipe.resolve import resolve
 
 WAVE = ((24, 10, 5), *((24, 3, 2),) * 4, (24, 2, 2), (24, 2, 2))
-NO_DROPOUT = {"input_dropout": 0.0, "dropout": 0.0, "attention_dropout": 0.0, "drop_path": 0.0,
-              "layer_drop": 0.0}  # fmt: skip
+NO_DROPOUT = {
+    "input_dropout": 0.0,
+    "dropout": 0.0,
+    "attention_dropout": 0.0,
+    "drop_path": 0.0,
+    "layer_drop": 0.0,
+}
 SHORT_DECAY = {"decay_start": 0.9, "decay_end": 0.99, "decay_steps": 10}
 NORMS = {"v1_audio": "instance", "v1_text": "layer", "v1_vision": "layer"}
 
@@ -20,13 +25,34 @@ NORMS = {"v1_audio": "instance", "v1_text": "layer", "v1_vision": "layer"}
 FIELDS = {
     "v1_audio": {
         "frontend": {"conv_layers": WAVE, "norm_eps": 1e-5},
-        "positions": {"add": "conv", "bias": "none", "conv_layers": 5, "conv_kernel": 19,
-                      "conv_groups": 8, "zero_padding": "input"},
-        "trunk": {"width": 32, "heads": 4, "prenet_depth": 0, "block": "post_norm",
-                  "input_norm": True, "output_norm": False, "norm_eps": 1e-5, "prefix_tokens": 0,
-                  "init": "bert"},
-        "mask": {"hide": "replace", "kind": "spans", "share": 0.65, "adjust": 0.0, "block": 10,
-                 "neighbours": 12, "views": 1},
+        "positions": {
+            "add": "conv",
+            "bias": "none",
+            "conv_layers": 5,
+            "conv_kernel": 19,
+            "conv_groups": 8,
+            "zero_padding": "input",
+        },
+        "trunk": {
+            "width": 32,
+            "heads": 4,
+            "prenet_depth": 0,
+            "block": "post_norm",
+            "input_norm": True,
+            "output_norm": False,
+            "norm_eps": 1e-5,
+            "prefix_tokens": 0,
+            "init": "bert",
+        },
+        "mask": {
+            "hide": "replace",
+            "kind": "spans",
+            "share": 0.65,
+            "adjust": 0.0,
+            "block": 10,
+            "neighbours": 12,
+            "views": 1,
+        },
         "decoder": {"layers": 0, "hidden": (), "init": "torch"},
         "targets": {"blocks": (1, 2), "site": "ffn", "final_norms": ()},
         "loss": {"beta": 0.0, "scale": None, "cls_weight": 0.0},
@@ -34,11 +60,23 @@ FIELDS = {
     },
     "v1_text": {
         "data": {"tokens": 48, "blocks": "documents"},
-        "frontend": {"vocab_size": 99, "max_tokens": 48, "pad_id": 1, "mask_id": 98,
-                     "dropout": 0.0},
+        "frontend": {
+            "vocab_size": 99,
+            "max_tokens": 48,
+            "pad_id": 1,
+            "mask_id": 98,
+            "dropout": 0.0,
+        },
         "positions": {"add": "none", "bias": "none", "zero_padding": "input"},
-        "trunk": {"width": 32, "heads": 4, "prenet_depth": 0, "block": "post_norm",
-                  "input_norm": False, "output_norm": False, "init": "bert"},
+        "trunk": {
+            "width": 32,
+            "heads": 4,
+            "prenet_depth": 0,
+            "block": "post_norm",
+            "input_norm": False,
+            "output_norm": False,
+            "init": "bert",
+        },
         "mask": {"hide": "input", "kind": "clipped_spans", "share": 0.35, "block": 4, "views": 1},
         "decoder": {"layers": 0, "hidden": (64,), "init": "bert"},
         "targets": {"blocks": (1, 2), "site": "ffn", "final_norms": ()},
@@ -49,26 +87,65 @@ FIELDS = {
         "data": {"image_size": 64, "channels": 3},
         "frontend": {"patch_size": 8, "mean": (0.485, 0.456, 0.406)},
         "positions": {"add": "none", "bias": "relative", "zero_padding": "never"},
-        "trunk": {"width": 32, "heads": 4, "prenet_depth": 0, "block": "pre_norm",
-                  "input_norm": False, "output_norm": True, "norm_eps": 1e-6, "prefix_tokens": 1,
-                  "init": "beit", "layer_scale": 0.1, "dtype": "float32"},
+        "trunk": {
+            "width": 32,
+            "heads": 4,
+            "prenet_depth": 0,
+            "block": "pre_norm",
+            "input_norm": False,
+            "output_norm": True,
+            "norm_eps": 1e-6,
+            "prefix_tokens": 1,
+            "init": "beit",
+            "layer_scale": 0.1,
+            "dtype": "float32",
+        },
         "mask": {"hide": "replace", "kind": "beit", "share": 38 / 64, "block": 5, "views": 1},
         "decoder": {"layers": 0, "hidden": (), "init": "beit"},
         "targets": {"blocks": (1, 2), "site": "block", "final_norms": ("layer",)},
         "loss": {"beta": 2.0, "scale": 1 / 32, "cls_weight": 0.0},
-        "teacher": {"sees": "inputs", "owns": ("frontend", "positions", "mask", "prefix", "trunk",
-                                               "decoder")},
+        "teacher": {
+            "sees": "inputs",
+            "owns": ("frontend", "positions", "mask", "prefix", "trunk", "decoder"),
+        },
     },
     "v2_audio": {
         "frontend": {"conv_layers": WAVE},
-        "positions": {"add": "conv", "bias": "alibi", "conv_layers": 5, "conv_kernel": 19,
-                      "conv_groups": 6, "zero_padding": "never"},
-        "trunk": {"width": 36, "heads": 6, "prenet_depth": 0, "input_norm": True,
-                  "output_norm": False, "norm_eps": 1e-5, "prefix_tokens": 0},
-        "mask": {"hide": "remove", "kind": "blocks", "share": 0.5, "adjust": 0.05, "block": 5,
-                 "views": 3},
-        "decoder": {"layers": 3, "width": 24, "kernel": 7, "groups": 4, "residual": True,
-                    "hidden": (), "init": "torch", "noise_std": 0.0},
+        "positions": {
+            "add": "conv",
+            "bias": "alibi",
+            "conv_layers": 5,
+            "conv_kernel": 19,
+            "conv_groups": 6,
+            "zero_padding": "never",
+        },
+        "trunk": {
+            "width": 36,
+            "heads": 6,
+            "prenet_depth": 0,
+            "input_norm": True,
+            "output_norm": False,
+            "norm_eps": 1e-5,
+            "prefix_tokens": 0,
+        },
+        "mask": {
+            "hide": "remove",
+            "kind": "blocks",
+            "share": 0.5,
+            "adjust": 0.05,
+            "block": 5,
+            "views": 3,
+        },
+        "decoder": {
+            "layers": 3,
+            "width": 24,
+            "kernel": 7,
+            "groups": 4,
+            "residual": True,
+            "hidden": (),
+            "init": "torch",
+            "noise_std": 0.0,
+        },
         "targets": {"blocks": (1, 2), "site": "ffn", "final_norms": ()},
         "loss": {"beta": 0.0, "scale": None, "cls_weight": 0.0},
         "teacher": {"sees": "tokens", "owns": ("positions", "prenet", "trunk")},
@@ -77,10 +154,22 @@ FIELDS = {
         "data": {"image_size": 64, "channels": 3},
         "frontend": {"patch_size": 8},
         "positions": {"add": "sincos", "bias": "none", "zero_padding": "never"},
-        "trunk": {"width": 32, "heads": 4, "prenet_depth": 1, "input_norm": True,
-                  "norm_eps": 1e-6, "prefix_tokens": 1},
-        "mask": {"hide": "remove", "kind": "inverse_blocks", "share": 0.8, "adjust": 0.07,
-                 "block": 3, "views": 4},
+        "trunk": {
+            "width": 32,
+            "heads": 4,
+            "prenet_depth": 1,
+            "input_norm": True,
+            "norm_eps": 1e-6,
+            "prefix_tokens": 1,
+        },
+        "mask": {
+            "hide": "remove",
+            "kind": "inverse_blocks",
+            "share": 0.8,
+            "adjust": 0.07,
+            "block": 3,
+            "views": 4,
+        },
         "decoder": {"layers": 3, "width": 32, "kernel": 3, "groups": 4, "hidden": ()},
         "targets": {"blocks": (1, 2), "site": "ffn", "final_norms": ("layer",)},
         "loss": {"beta": 0.0, "scale": None, "cls_weight": 0.01 * 2 * 4},
@@ -90,17 +179,35 @@ FIELDS = {
         "data": {"tokens": 48},
         "frontend": {"vocab_size": 99, "max_tokens": 48, "mask_id": 98, "dropout": 0.0},
         "positions": {"add": "none", "bias": "none", "zero_padding": "never"},
-        "trunk": {"width": 32, "heads": 4, "prenet_depth": 0, "input_norm": False,
-                  "prefix_tokens": 0},
-        "mask": {"hide": "remove", "kind": "random", "share": 0.48, "adjust": 0.0, "block": 1,
-                 "views": 3},
-        "decoder": {"layers": 2, "width": 32, "kernel": 9, "groups": 1, "residual": False,
-                    "hidden": (64,), "init": "bert"},
+        "trunk": {
+            "width": 32,
+            "heads": 4,
+            "prenet_depth": 0,
+            "input_norm": False,
+            "prefix_tokens": 0,
+        },
+        "mask": {
+            "hide": "remove",
+            "kind": "random",
+            "share": 0.48,
+            "adjust": 0.0,
+            "block": 1,
+            "views": 3,
+        },
+        "decoder": {
+            "layers": 2,
+            "width": 32,
+            "kernel": 9,
+            "groups": 1,
+            "residual": False,
+            "hidden": (64,),
+            "init": "bert",
+        },
         "targets": {"blocks": (0, 1, 2), "site": "ffn", "final_norms": ()},
         "loss": {"beta": 0.0, "scale": 1.0, "cls_weight": 0.0},
         "teacher": {"sees": "tokens", "owns": ("trunk",)},
     },
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", SYSTEMS)
@@ -137,9 +244,15 @@ def config_of(case, content):
     state = content["model"]
     system, _ = SYSTEMS[case]
     source = original.Original(
-        system, student(content), teacher(case, content) if "_ema" in state else None, {}, None,
-        "", "", original.Section("cfg", content["cfg"]),
-    )  # fmt: skip
+        system,
+        student(content),
+        teacher(case, content) if "_ema" in state else None,
+        {},
+        None,
+        "",
+        "",
+        original.Section("cfg", content["cfg"]),
+    )
     match case:
         case "v1_audio":
             return v1_config.audio(source)
@@ -155,17 +268,25 @@ def changed(case, **groups):
         sections(case, content)[where].update(fields)
     config = config_of(case, content)
     resolve(config)
-    return SimpleNamespace(**{k: SimpleNamespace(**v) if isinstance(v, dict) else v
-                              for k, v in config.items()})  # fmt: skip
+    return SimpleNamespace(
+        **{k: SimpleNamespace(**v) if isinstance(v, dict) else v for k, v in config.items()}
+    )
 
 
 @pytest.mark.parametrize("case", ["v1_audio", "v1_text", "v2_audio", "v2_image"])
 def test_targets_and_loss(case):
-    got = changed(case, model={
-        "layer_norm_target_layer": True, "instance_norm_target_layer": True,
-        "layer_norm_targets": True, "instance_norm_targets": True, "loss_scale": 0.5,
-        "loss_beta": 2, "average_top_k_layers": 3,
-    })  # fmt: skip
+    got = changed(
+        case,
+        model={
+            "layer_norm_target_layer": True,
+            "instance_norm_target_layer": True,
+            "layer_norm_targets": True,
+            "instance_norm_targets": True,
+            "loss_scale": 0.5,
+            "loss_beta": 2,
+            "average_top_k_layers": 3,
+        },
+    )
     assert got.targets.layer_norms == ("instance", "layer")
     assert got.targets.final_norms == ("layer", "instance")
     assert got.targets.blocks == (0, 1, 2)
@@ -180,11 +301,20 @@ def test_precision(case):
 
 
 def test_v1_audio_values():
-    got = changed("v1_audio", model={
-        "dropout": 0.1, "attention_dropout": 0.2, "encoder_layerdrop": 0.05, "mask_prob": 0.5,
-        "mask_length": 4, "require_same_masks": False, "ema_layers_only": False, "conv_pos": 10,
-        "encoder_ffn_embed_dim": 100,
-    })  # fmt: skip
+    got = changed(
+        "v1_audio",
+        model={
+            "dropout": 0.1,
+            "attention_dropout": 0.2,
+            "encoder_layerdrop": 0.05,
+            "mask_prob": 0.5,
+            "mask_length": 4,
+            "require_same_masks": False,
+            "ema_layers_only": False,
+            "conv_pos": 10,
+            "encoder_ffn_embed_dim": 100,
+        },
+    )
     assert got.trunk.input_dropout == got.trunk.dropout == 0.1
     assert got.trunk.attention_dropout == 0.2
     assert got.trunk.layer_drop == 0.05 and int(32 * got.trunk.mlp_ratio) == 100
@@ -197,9 +327,10 @@ def test_v1_text_values():
     got = changed(
         "v1_text",
         model={"head_layers": 3, "loss_scale": -1.0, "ema_transformer_layers_only": False},
-        stack={"dropout": 0.1, "attention_dropout": 0.2}, encoder={"layerdrop": 0.05},
+        stack={"dropout": 0.1, "attention_dropout": 0.2},
+        encoder={"layerdrop": 0.05},
         task={"mask_prob": 0.2, "mask_multiple_length": 2, "tokens_per_sample": 32},
-    )  # fmt: skip
+    )
     assert got.decoder.hidden == (64, 64) and got.loss.scale is None
     assert got.teacher.owns == ("frontend", "trunk") and got.data.tokens == 32
     assert (got.frontend.dropout, got.trunk.dropout) == (0.1, 0.1)
@@ -211,13 +342,29 @@ def test_v1_text_values():
 def test_v2_values():
     got = changed(
         "v2_audio",
-        model={"encoder_dropout": 0.1, "post_mlp_drop": 0.1, "attention_dropout": 0.2,
-               "layerdrop": 0.05, "end_of_block_targets": True, "end_drop_path_rate": 0.3},
-        modality={"prenet_dropout": 0.4, "num_extra_tokens": 2, "mask_length": 1,
-                  "conv_pos_width": 40, "use_alibi_encoder": False, "ema_local_encoder": True},
-        decoder={"decoder_kernel": 4, "projection_layers": 3, "projection_ratio": 1.5,
-                 "input_dropout": 0.1},
-    )  # fmt: skip
+        model={
+            "encoder_dropout": 0.1,
+            "post_mlp_drop": 0.1,
+            "attention_dropout": 0.2,
+            "layerdrop": 0.05,
+            "end_of_block_targets": True,
+            "end_drop_path_rate": 0.3,
+        },
+        modality={
+            "prenet_dropout": 0.4,
+            "num_extra_tokens": 2,
+            "mask_length": 1,
+            "conv_pos_width": 40,
+            "use_alibi_encoder": False,
+            "ema_local_encoder": True,
+        },
+        decoder={
+            "decoder_kernel": 4,
+            "projection_layers": 3,
+            "projection_ratio": 1.5,
+            "input_dropout": 0.1,
+        },
+    )
     assert (got.trunk.dropout, got.trunk.attention_dropout) == (0.1, 0.2)
     assert got.trunk.layer_drop == 0.05
     assert (got.positions.conv_kernel, got.decoder.kernel) == (8, 4)
@@ -269,21 +416,28 @@ ONLY = [
     ("v1_text", "task", v1_config.TASK_ONLY),
     ("v1_text", "model", {"batch_norm_target_layer": False}),
     ("v2_image", "modality", v2_config.PRENET_ONLY),
-    ("v2_audio", "modality", {"learned_alibi_scale_per_head": True, "learned_alibi_scale": True,
-                              "num_alibi_heads": 6}),
+    (
+        "v2_audio",
+        "modality",
+        {"learned_alibi_scale_per_head": True, "learned_alibi_scale": True, "num_alibi_heads": 6},
+    ),
     *[
         (f"v2_{kind}", where, fields)
         for kind in ("audio", "image", "text")
         for where, fields in (
-            ("model", v2_config.MODEL_ONLY), ("modality", v2_config.MODALITY_ONLY),
-            ("modality", v2_config.KIND_ONLY[kind]), ("decoder", v2_config.DECODER_ONLY),
-            ("model", v2_config.TRAINING_ONLY), ("modality", v2_config.MODALITY_TRAINING_ONLY),
+            ("model", v2_config.MODEL_ONLY),
+            ("modality", v2_config.MODALITY_ONLY),
+            ("modality", v2_config.KIND_ONLY[kind]),
+            ("decoder", v2_config.DECODER_ONLY),
+            ("model", v2_config.TRAINING_ONLY),
+            ("modality", v2_config.MODALITY_TRAINING_ONLY),
             ("modality", v2_config.KIND_TRAINING_ONLY[kind]),
         )
     ],
-]  # fmt: skip
-EVERY = [(case, where, name, value) for case, where, fields in ONLY
-         for name, value in fields.items()]  # fmt: skip
+]
+EVERY = [
+    (case, where, name, value) for case, where, fields in ONLY for name, value in fields.items()
+]
 
 
 @pytest.mark.parametrize("case, where, field, known", EVERY)
@@ -337,16 +491,19 @@ def test_broken_fields_are_named(case, where, field, value, words):
 def test_a_norm_over_the_batch_is_refused():
     content = checkpoint("v1_audio")
     content["cfg"]["model"] |= {
-        "instance_norm_target_layer": False, "instance_norm_targets": True,
-    }  # fmt: skip
+        "instance_norm_target_layer": False,
+        "instance_norm_targets": True,
+    }
     with pytest.raises(UserError, match="instance_norm_target_layer=False"):
         config_of("v1_audio", content)
 
 
 def test_sizes_that_only_the_weights_tell(tmp_path):
-    for case, key in (("v1_text", "encoder.sentence_encoder.embed_tokens.weight"),
-                      ("v2_text", "modality_encoders.TEXT.local_encoder.embed_tokens.weight"),
-                      ("v1_vision", "blocks.0.mlp.fc1.weight")):  # fmt: skip
+    for case, key in (
+        ("v1_text", "encoder.sentence_encoder.embed_tokens.weight"),
+        ("v2_text", "modality_encoders.TEXT.local_encoder.embed_tokens.weight"),
+        ("v1_vision", "blocks.0.mlp.fc1.weight"),
+    ):
         content = checkpoint(case)
         del content["model"][key]
         with pytest.raises(UserError, match=f"{key} is missing; the size of the model"):

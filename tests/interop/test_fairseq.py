@@ -73,8 +73,9 @@ def test_every_number_is_taken_once(both):
     theirs = flat | {f"{SYSTEMS[case][1]}.{k}": v for k, v in ema.items()}
     taken = [key for _, keys, _ in got.report for key in keys.split(" + ")]
     assert sorted(taken) == sorted(k for k in theirs if not k.endswith(NO_PARAMETERS))
-    leaves = dict(trees.leaves({"student": got.student, "teacher": got.teacher,
-                                "copy": got.copies}))  # fmt: skip
+    leaves = dict(
+        trees.leaves({"student": got.student, "teacher": got.teacher, "copy": got.copies})
+    )
     for ours, keys, shape in got.report:
         assert leaves[ours].shape == shape
         parts = [theirs[key].ravel() for key in keys.split(" + ")]
@@ -85,8 +86,9 @@ def test_the_way_back(both):
     case, got = both
     flat = keymap.invert(got.student, got.layout.student, got.layout.student_constants)
     theirs = student(checkpoint(case))
-    assert {k for k in theirs if k not in flat} == {k for k in theirs
-                                                    if k.endswith(NO_PARAMETERS[1:])}  # fmt: skip
+    assert {k for k in theirs if k not in flat} == {
+        k for k in theirs if k.endswith(NO_PARAMETERS[1:])
+    }
     for key, value in flat.items():
         assert value.flags.c_contiguous and value.dtype == np.float32
         exact = np.testing.assert_array_equal
@@ -201,9 +203,7 @@ def test_precisions_become_float32(tmp_path, case, dtype):
         if value.dtype == np.float32:
             content["model"][key] = value.astype(dtype)
     got, exact = load(tmp_path, content), imported(case)
-    for (_, a), (_, b) in zip(
-        trees.leaves(got.student), trees.leaves(exact.student), strict=True
-    ):  # fmt: skip
+    for (_, a), (_, b) in zip(trees.leaves(got.student), trees.leaves(exact.student), strict=True):
         assert a.dtype == np.float32
         np.testing.assert_allclose(a, b, rtol=4 * float(ml_dtypes.finfo(dtype).eps), atol=1e-6)
 

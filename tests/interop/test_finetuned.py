@@ -34,14 +34,23 @@ def ctc(case):
     gone = ("final_proj", "modality_encoders.AUDIO.decoder")
     width = 32 if case == "v1_audio" else 36
     inner = content["cfg"]
-    overrides = {"dropout": 0.3, "activation_dropout": 0.1, "feature_grad_mult": 0.0,
-                 "mask_channel_prob": 0.25, "mask_prob": 0.9, "mask_dropout": 0.2}  # fmt: skip
+    overrides = {
+        "dropout": 0.3,
+        "activation_dropout": 0.1,
+        "feature_grad_mult": 0.0,
+        "mask_channel_prob": 0.25,
+        "mask_prob": 0.9,
+        "mask_dropout": 0.2,
+    }
     inner["model"] |= overrides | {"layerdrop": 0.2, "post_mlp_drop": 0.3}
     if case == "v2_audio":
         inner["model"]["modalities"]["audio"] |= {
-            "encoder_zero_mask": False, "local_grad_mult": 0.0, "learned_alibi_scale": False,
-            "mask_channel_prob": 0.25, "prenet_layerdrop": 0.1,
-        }  # fmt: skip
+            "encoder_zero_mask": False,
+            "local_grad_mult": 0.0,
+            "learned_alibi_scale": False,
+            "mask_channel_prob": 0.25,
+            "prenet_layerdrop": 0.1,
+        }
     return {
         "cfg": {"model": {"_name": "wav2vec_ctc", "w2v_args": inner}, "common": {"fp16": True}},
         "model": prefixed(CTC, encoder(content, *gone)) | linear("w2v_encoder.proj", width, 5),
@@ -55,14 +64,18 @@ def image_v2():
     content = checkpoint("v2_image")
     content["cfg"]["model"] |= {"start_drop_path_rate": 0.05, "end_drop_path_rate": 0.1}
     return {
-        "cfg": {"model": {
-            "_name": "mae_image_classification", "pretrained_model_args": content["cfg"],
-            "prediction_mode": "MEAN_POOLING", "use_fc_norm": True,
-        }},
+        "cfg": {
+            "model": {
+                "_name": "mae_image_classification",
+                "pretrained_model_args": content["cfg"],
+                "prediction_mode": "MEAN_POOLING",
+                "use_fc_norm": True,
+            }
+        },
         "model": prefixed(INSIDE, encoder(content, "modality_encoders.IMAGE.decoder"))
         | {"fc_norm.weight": np.full(32, 2, np.float32), "fc_norm.bias": np.ones(32, np.float32)}
         | linear("head", 32, 7),
-    }  # fmt: skip
+    }
 
 
 def image_v1(each=False):
@@ -82,9 +95,10 @@ def text_v1():
     content = checkpoint("v1_text")
     sizes = content["cfg"]["model"]["transformer"]["encoder"]
     roberta = {"_name": "roberta", "activation_fn": "gelu", "dropout": 0.1, "max_positions": 48}
-    roberta |= {f"encoder_{name}": sizes[name] for name in (
-        "embed_dim", "ffn_embed_dim", "layers", "attention_heads", "normalize_before"
-    )}  # fmt: skip
+    roberta |= {
+        f"encoder_{name}": sizes[name]
+        for name in ("embed_dim", "ffn_embed_dim", "layers", "attention_heads", "normalize_before")
+    }
     flat = encoder(content, "encoder.regression_head")
     flat |= linear("encoder.lm_head.dense", 32, 32) | linear("encoder.lm_head.layer_norm", 1, 32)
     return {
@@ -193,9 +207,13 @@ def test_vision_without_deepspeed(tmp_path):
 def test_vision_of_the_port(tmp_path):
     flat = {}
     for key, value in image_v1(each=True)["module"].items():
-        for new, old in (("cls_token", "cls_emb"), ("patch_embed.proj", "patch_embed.conv"),
-                         ("mlp.fc1", "mlp.0"), ("mlp.fc2", "mlp.2"),
-                         ("blocks.", "encoder.blocks.")):  # fmt: skip
+        for new, old in (
+            ("cls_token", "cls_emb"),
+            ("patch_embed.proj", "patch_embed.conv"),
+            ("mlp.fc1", "mlp.0"),
+            ("mlp.fc2", "mlp.2"),
+            ("blocks.", "encoder.blocks."),
+        ):
             key = key.replace(new, old)
         flat[key if key.startswith(("fc_norm", "head")) else f"model.{key}"] = value
     name = "data2vec_image_classification"
@@ -256,14 +274,23 @@ def test_spoilt_encoders_are_named_as_in_the_file(tmp_path, case):
         ("v1_audio", lambda f: f.update(x=np.ones(2, np.float32)), "head .*\n  1 left over: x"),
         ("v2_image", lambda f: f.pop("fc_norm.bias"), "1 missing: fc_norm.bias"),
         ("v1_vision", lambda f: f.update({"norm.weight": f["fc_norm.weight"]}), "missing: norm.b"),
-        ("v1_text", lambda f: f.update(linear("classification_heads.b.dense", 2, 2)),
-         r"2 classification heads \(b, sst\)"),
-        ("v2_text", lambda f: f.update({f"{TASK}dense.weight": np.ones((8, 8), np.float32)}),
-         r"dense.weight is \(8, 8\), expected \(8, 32\)"),
-        ("v2_text", lambda f: f.update({f"{TASK}dense.bias": np.full(32, np.nan, np.float32)}),
-         r"head .*not finite \(NaN or infinite\): classification_heads.sst.dense.bias"),
+        (
+            "v1_text",
+            lambda f: f.update(linear("classification_heads.b.dense", 2, 2)),
+            r"2 classification heads \(b, sst\)",
+        ),
+        (
+            "v2_text",
+            lambda f: f.update({f"{TASK}dense.weight": np.ones((8, 8), np.float32)}),
+            r"dense.weight is \(8, 8\), expected \(8, 32\)",
+        ),
+        (
+            "v2_text",
+            lambda f: f.update({f"{TASK}dense.bias": np.full(32, np.nan, np.float32)}),
+            r"head .*not finite \(NaN or infinite\): classification_heads.sst.dense.bias",
+        ),
     ],
-)  # fmt: skip
+)
 def test_broken_heads(tmp_path, case, change, words):
     content = FILES[case]()
     change(content.get("model", content.get("module")))

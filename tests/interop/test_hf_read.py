@@ -325,8 +325,11 @@ def test_bfloat16(copy):
     [
         ("hf_audio", {"model_type": "wav2vec2"}, "model_type='wav2vec2'; only data2vec models"),
         ("hf_audio", {"model_type": "d2v", "format": "d2v_jax"}, "a folder of d2v_jax"),
-        ("hf_audio", {"architectures": ["Data2VecAudioForSequenceClassification"]},
-         "ForSequenceClassification.*of a v1_audio model, only Data2VecAudioModel, Data2VecAudioF"),
+        (
+            "hf_audio",
+            {"architectures": ["Data2VecAudioForSequenceClassification"]},
+            "ForSequenceClassification.*of a v1_audio model, only Data2VecAudioModel, ",
+        ),
         ("hf_audio", {"architectures": ["Data2VecAudioForAudioFrameClassification"]}, "FrameClass"),
         ("hf_audio", {"architectures": ["Data2VecTextModel"]}, "Data2VecTextModel.*v1_audio"),
         ("hf_audio", {"architectures": ["Data2VecAudioForCTC"]}, "missing: lm_head.weight, lm_h"),
@@ -350,7 +353,7 @@ def test_bfloat16(copy):
         ("hf_vision_cls", {"id2label": {"0": "a"}}, "of another shape: classifier.weight is"),
         ("hf_text", {"vocab_size": "many"}, "vocab_size='many' must be a number"),
     ],
-)  # fmt: skip
+)
 def test_refused_fields(copy, case, fields, message):
     with pytest.raises(UserError, match=message) as caught:
         read_hf(copy(case, fields))

@@ -20,13 +20,29 @@ GOLDEN = pathlib.Path(__file__).parents[1] / "golden"
 CASES = sorted(GOLDEN.glob("hf_*"))
 # Fields of heads and training that no encoder has; absent ones are the classes' defaults.
 OF_OTHERS = {
-    "adapter_kernel_size", "adapter_stride", "num_adapter_layers", "classifier_proj_size",
-    "tdnn_dilation", "tdnn_dim", "tdnn_kernel", "xvector_output_dim", "apply_spec_augment",
-    "mask_feature_length", "mask_feature_min_masks", "mask_time_min_masks", "auxiliary_channels",
-    "auxiliary_concat_input", "auxiliary_loss_weight", "auxiliary_num_convs", "out_indices",
-    "pool_scales", "semantic_loss_ignore_index", "use_auxiliary_head", "tie_word_embeddings",
+    "adapter_kernel_size",
+    "adapter_stride",
+    "num_adapter_layers",
+    "classifier_proj_size",
+    "tdnn_dilation",
+    "tdnn_dim",
+    "tdnn_kernel",
+    "xvector_output_dim",
+    "apply_spec_augment",
+    "mask_feature_length",
+    "mask_feature_min_masks",
+    "mask_time_min_masks",
+    "auxiliary_channels",
+    "auxiliary_concat_input",
+    "auxiliary_loss_weight",
+    "auxiliary_num_convs",
+    "out_indices",
+    "pool_scales",
+    "semantic_loss_ignore_index",
+    "use_auxiliary_head",
+    "tie_word_embeddings",
     "transformers_version",
-}  # fmt: skip
+}
 
 
 def written(folder, model):

@@ -166,9 +166,17 @@ RUNS = {
 }
 
 REALLY_RUN = (
-    "global", "posix", "eval", "exec", "subprocess", "popen", "getattr chain",
-    "stack global", "from the memo", "inst",
-)  # fmt: skip
+    "global",
+    "posix",
+    "eval",
+    "exec",
+    "subprocess",
+    "popen",
+    "getattr chain",
+    "stack global",
+    "from the memo",
+    "inst",
+)
 
 
 def refused(path: pathlib.Path, words: str) -> None:

@@ -17,15 +17,26 @@ def vision(tmp_path, **args):
 
 def test_arguments(tmp_path):
     got = vision(
-        tmp_path, layer_results="fc", target_layers="[2, 0]", l2_loss=True, loss_scale=3.0,
-        no_target_layer_norm_last=True, target_instance_norm=True, drop_path=0.25,
-        post_target_instance_norm=True, num_mask_patches=20, attn_drop_rate=0.05,
-        imagenet_default_mean_and_std=False, max_mask_patches_per_block=None,
-    )  # fmt: skip
+        tmp_path,
+        layer_results="fc",
+        target_layers="[2, 0]",
+        l2_loss=True,
+        loss_scale=3.0,
+        no_target_layer_norm_last=True,
+        target_instance_norm=True,
+        drop_path=0.25,
+        post_target_instance_norm=True,
+        num_mask_patches=20,
+        attn_drop_rate=0.05,
+        imagenet_default_mean_and_std=False,
+        max_mask_patches_per_block=None,
+    )
     assert got["targets"] == {
-        "blocks": (2, 0), "site": "ffn", "layer_norms": ("instance",),
+        "blocks": (2, 0),
+        "site": "ffn",
+        "layer_norms": ("instance",),
         "final_norms": ("instance", "layer"),
-    }  # fmt: skip
+    }
     assert (got["loss"]["beta"], got["loss"]["scale"]) == (0.0, 3 / 32)
     assert (got["trunk"]["drop_path"], got["trunk"]["attention_dropout"]) == (0.25, 0.05)
     assert got["mask"]["share"] == 20 / 64 and got["frontend"]["std"] == (0.5, 0.5, 0.5)

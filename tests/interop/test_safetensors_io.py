@@ -42,12 +42,16 @@ def test_every_system_comes_back(case, tmp_path):
 def test_names_in_the_file(tmp_path):
     safetensors_io.save(tmp_path, STUDENT, STUDENT, HEAD, {"seed": 3})
     assert load_file(tmp_path / "model.safetensors").keys() == {
-        "student/trunk/norm/scale", "teacher/trunk/norm/scale", "head/out/bias"
-    }  # fmt: skip
+        "student/trunk/norm/scale",
+        "teacher/trunk/norm/scale",
+        "head/out/bias",
+    }
     content = json.loads((tmp_path / "config.json").read_text())
     assert content == {
-        "format": "d2v_jax", "seed": 3, "saved_head": {"kind": "ctc", "labels": ["a", "b"]}
-    }  # fmt: skip
+        "format": "d2v_jax",
+        "seed": 3,
+        "saved_head": {"kind": "ctc", "labels": ["a", "b"]},
+    }
     saved = safetensors_io.load(tmp_path)
     assert saved.config == {"seed": 3} and saved.head["labels"] == ["a", "b"]
     same(saved.head["params"], HEAD["params"])

@@ -24,19 +24,34 @@ def test_cosine(tmp_path):
     got = read(tmp_path, optimization=RUN, optimizer=ADAM, lr_scheduler=COSINE)
     assert got["train"]["steps"] == 1000
     assert got["optimizer"] == {
-        "learning_rate": 1e-3, "schedule": "cosine", "warmup_steps": 100, "hold_steps": 0,
-        "start_share": 0.0, "end_share": pytest.approx(0.01), "adam": "fairseq", "b1": 0.9,
-        "b2": 0.95, "eps": 1e-6, "weight_decay": 0.02, "decays": "all", "clip": 4.0,
-    }  # fmt: skip
+        "learning_rate": 1e-3,
+        "schedule": "cosine",
+        "warmup_steps": 100,
+        "hold_steps": 0,
+        "start_share": 0.0,
+        "end_share": pytest.approx(0.01),
+        "adam": "fairseq",
+        "b1": 0.9,
+        "b2": 0.95,
+        "eps": 1e-6,
+        "weight_decay": 0.02,
+        "decays": "all",
+        "clip": 4.0,
+    }
 
 
 def test_groups_have_their_own(tmp_path):
-    group = {"lr_float": 4e-4, "optimizer": ADAM | {"adam_betas": [0.8, 0.9]},
-             "lr_scheduler": COSINE}  # fmt: skip
+    group = {
+        "lr_float": 4e-4,
+        "optimizer": ADAM | {"adam_betas": [0.8, 0.9]},
+        "lr_scheduler": COSINE,
+    }
     got = read(
-        tmp_path, optimization=RUN, lr_scheduler="pass_through",
+        tmp_path,
+        optimization=RUN,
+        lr_scheduler="pass_through",
         optimizer={"_name": "composite", "groups": {"default": group}},
-    )["optimizer"]  # fmt: skip
+    )["optimizer"]
     assert (got["learning_rate"], got["b1"], got["warmup_steps"]) == (4e-4, 0.8, 100)
 
 

@@ -289,10 +289,15 @@ def pickled(value):
 
 @pytest.mark.parametrize(
     "array",
-    [np.arange(6.0).reshape(2, 3), np.array([True, False]), np.zeros((0, 3), np.int32),
-     np.asfortranarray(np.arange(6, dtype=np.int16).reshape(2, 3)), np.array(2.5)],
+    [
+        np.arange(6.0).reshape(2, 3),
+        np.array([True, False]),
+        np.zeros((0, 3), np.int32),
+        np.asfortranarray(np.arange(6, dtype=np.int16).reshape(2, 3)),
+        np.array(2.5),
+    ],
     ids=["matrix", "flags", "empty", "fortran", "scalar"],
-)  # fmt: skip
+)
 def test_numpy_arrays(tmp_path, array):
     got = read(zip_file(tmp_path / "f.pt", {"x": pickled(array)}))["x"]
     assert got.dtype == array.dtype and got.shape == array.shape

@@ -12,8 +12,10 @@ from d2v_jax.measure import plan
 
 def table(config):
     text = plan.plan(config)
-    return text, {name.strip(): float(size.replace(",", "")) for name, size in
-                  re.findall(r"^  ([a-z ]+?) +([\d.,]+)$", text, re.M)}  # fmt: skip
+    return text, {
+        name.strip(): float(size.replace(",", ""))
+        for name, size in re.findall(r"^  ([a-z ]+?) +([\d.,]+)$", text, re.M)
+    }
 
 
 def test_a_cut_state_needs_less(tiny):
@@ -37,8 +39,10 @@ def test_largest_arrays_of_a_program():
       ROOT %c = pred[4]{0} compare(%x), metadata={op_name="e"}
     """
     assert plan.largest(program) == [
-        ("d [2048,1024] bf16", 4_194_304), ("a/b/c [8,1024] f32", 32_768), ("e [4] pred", 4)
-    ]  # fmt: skip
+        ("d [2048,1024] bf16", 4_194_304),
+        ("a/b/c [8,1024] f32", 32_768),
+        ("e [4] pred", 4),
+    ]
 
 
 def test_a_mesh_that_does_not_fit(tiny):

@@ -19,8 +19,19 @@ SMOKE = "quickstart_image:smoke"
 
 def test_a_step_in_figures(tmp_path, capsys, one_device):
     out = tmp_path / "new" / "step.json"
-    argv = ["bench", "step", SMOKE, "--seconds", "0.01", "--parts", "--json", str(out),
-            "--compare", "trunk.remat=blocks", "train.batch_size=4"]  # fmt: skip
+    argv = [
+        "bench",
+        "step",
+        SMOKE,
+        "--seconds",
+        "0.01",
+        "--parts",
+        "--json",
+        str(out),
+        "--compare",
+        "trunk.remat=blocks",
+        "train.batch_size=4",
+    ]
     assert main.main(argv) == 0
     said, record = capsys.readouterr().out, json.loads(out.read_text())
     config = systems.smoke("quickstart_image")
@@ -33,8 +44,14 @@ def test_a_step_in_figures(tmp_path, capsys, one_device):
     assert rates["examples/s"] == pytest.approx(rates["steps/s"] * record["examples"])
     low, median, high = (record["step_s"][q] for q in ("low", "median", "high"))
     assert 0 < low <= median <= high
-    for word in ("GFLOP of one step", "matrix products here", "from the cache", "where the time",
-                 "teacher", "with trunk.remat=blocks"):  # fmt: skip
+    for word in (
+        "GFLOP of one step",
+        "matrix products here",
+        "from the cache",
+        "where the time",
+        "teacher",
+        "with trunk.remat=blocks",
+    ):
         assert word in said
     assert jax.config.jax_compilation_cache_dir == os.environ["D2V_TESTS_CACHE"]
 
@@ -68,8 +85,14 @@ def test_data_sheets_agree_with_the_costs():
     spec = importlib.util.spec_from_file_location("costs", path)
     costs = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(costs)
-    kinds = {"v4": "TPU v4", "v5e": "TPU v5 lite", "v5p": "TPU v5p", "v6e": "TPU v6 lite",
-             "A100": "NVIDIA A100-SXM4-80GB", "H100": "NVIDIA H100 80GB HBM3"}  # fmt: skip
+    kinds = {
+        "v4": "TPU v4",
+        "v5e": "TPU v5 lite",
+        "v5p": "TPU v5p",
+        "v6e": "TPU v6 lite",
+        "A100": "NVIDIA A100-SXM4-80GB",
+        "H100": "NVIDIA H100 80GB HBM3",
+    }
     assert set(kinds) == set(costs.PEAKS)
     for name, kind in kinds.items():
         device = type("Device", (), {"device_kind": kind, "platform": "gpu"})()
@@ -81,8 +104,11 @@ def test_data_sheets_agree_with_the_costs():
 @pytest.fixture
 def no_cache(monkeypatch, tmp_path):
     """JAX as it starts, `D2V_CACHE` in a folder; set back in the end."""
-    names = ("jax_compilation_cache_dir", "jax_compilation_cache_max_size",
-             "jax_persistent_cache_min_compile_time_secs")  # fmt: skip
+    names = (
+        "jax_compilation_cache_dir",
+        "jax_compilation_cache_max_size",
+        "jax_persistent_cache_min_compile_time_secs",
+    )
     before = {name: getattr(jax.config, name) for name in names}
     jax.config.update("jax_compilation_cache_dir", None)
     monkeypatch.setenv("D2V_CACHE", str(tmp_path / "cache"))

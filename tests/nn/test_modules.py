@@ -63,10 +63,13 @@ def test_grouped_conv_equals_torch_padding(window, groups):
     kernel = jax.random.normal(jax.random.key(1), (*window, 8 // groups, 16))
     letters = "xy"[: len(window)]
     whole = jax.lax.conv_general_dilated(
-        x, kernel, (1,) * len(window), [(k // 2, k // 2) for k in window],
+        x,
+        kernel,
+        (1,) * len(window),
+        [(k // 2, k // 2) for k in window],
         feature_group_count=groups,
         dimension_numbers=(f"N{letters}C", f"{letters}IO", f"N{letters}C"),
-    )  # fmt: skip
+    )
     trimmed = whole[(slice(None), *(slice(0, size) for size in space))]
     ours = jax.jit(lambda *a: conv.grouped_conv(*a, groups))(x, kernel)
     np.testing.assert_allclose(ours, trimmed, rtol=1e-4, atol=1e-4)
@@ -177,9 +180,17 @@ def test_conv_positions_do_not_feel_padding():
 
 @pytest.mark.parametrize(
     ("samples", "frames"),
-    [(32_000, 99), (160_000, 499), (250_000, 781), (320_000, 999), (11_520, 35), (399, 0),
-     (400, 1), (5, 0)],
-)  # fmt: skip
+    [
+        (32_000, 99),
+        (160_000, 499),
+        (250_000, 781),
+        (320_000, 999),
+        (11_520, 35),
+        (399, 0),
+        (400, 1),
+        (5, 0),
+    ],
+)
 def test_frames(samples, frames):
     """REFERENCE §1.1."""
     layers = ((512, 10, 5), *((512, 3, 2),) * 4, *((512, 2, 2),) * 2)

@@ -123,8 +123,9 @@ def test_accelerators_get_whole_products(platform):
     pull = lambda x, k, dy: jax.vjp(linear, x, k)[1](dy)
     text = lowered(pull, x, kernel, dy, platform=platform)
     assert sorted(forms(text)[1]) == [
-        "2x9x12xf32>, tensor<2x9x8xf32", "2x9x12xf32>, tensor<8x12xf32"
-    ]  # fmt: skip
+        "2x9x12xf32>, tensor<2x9x8xf32",
+        "2x9x12xf32>, tensor<8x12xf32",
+    ]
     assert "reshape" not in text
 
 

@@ -33,8 +33,10 @@ class Objective(objective.Objective):
         pixels, width = math.prod(example_shape), self.cfg.autoencoder.width
         down, up = jax.random.split(key)
         matrix = lambda key, rows, columns: jax.random.normal(key, (rows, columns)) / rows**0.5
-        return {"down": {"kernel": matrix(down, pixels, width)},
-                "up": {"kernel": matrix(up, width, pixels)}}  # fmt: skip
+        return {
+            "down": {"kernel": matrix(down, pixels, width)},
+            "up": {"kernel": matrix(up, width, pixels)},
+        }
 
     def draw(self, random, batch):
         x_bp = self.cfg.frontend.prepare(batch).values.reshape(len(batch["example_id"]), -1)

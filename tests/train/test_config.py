@@ -46,8 +46,10 @@ BAD = {
         ("teacher.owns=('trunk', 'head')", r"teacher.owns='head' is not one of"),
         ("teacher.owns=('mask',)", r"must include 'trunk'"),
         ("teacher.decay_end=1.1", r"teacher.decay_end=1.1 must lie between 0 and 1"),
-        ("optimizer.warmup_steps=999999",
-         r"optimizer.warmup_steps=999999 and optimizer.hold_steps=0 exceed train.steps"),
+        (
+            "optimizer.warmup_steps=999999",
+            r"optimizer.warmup_steps=999999 and optimizer.hold_steps=0 exceed train.steps",
+        ),
         ("optimizer.schedule=exponential", r"'exponential' never reaches 0; set optimizer.end"),
         ("optimizer.adam=adamw", r"optimizer.adam='adamw' is not one of 'fairseq', 'torch'"),
         ("train.micro_batches=3", r"=512 makes batches of 512 examples, .* not a multiple of .*=3"),
@@ -88,7 +90,7 @@ BAD = {
         ("teacher.sees=tokens", r"teacher.sees='tokens' would show the teacher `<mask>`"),
         ("data.blocks=document", r"data.blocks='document'.*did you mean 'documents'"),
     ],
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize(
@@ -108,11 +110,13 @@ def test_recipe_by_name_file_or_not_at_all(tmp_path):
     with pytest.raises(ConfigError, match="did you mean 'v2_image_base'"):
         recipes.load("v2_image_bse")
     own = tmp_path / "mine.py"
-    own.write_text("from d2v_jax.configs import v2_image_base\n"
-                   "def get_config(arg=''):\n"
-                   "    c = v2_image_base.get_config()\n"
-                   "    c.train.batch_size = 64\n"
-                   "    return c\n")  # fmt: skip
+    own.write_text(
+        "from d2v_jax.configs import v2_image_base\n"
+        "def get_config(arg=''):\n"
+        "    c = v2_image_base.get_config()\n"
+        "    c.train.batch_size = 64\n"
+        "    return c\n"
+    )
     assert recipes.resolve(recipes.load(str(own))).train.batch_size == 64
     for body, words in (
         ("def get_config(arg=''): return 3", "returned int"),

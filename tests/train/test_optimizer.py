@@ -63,5 +63,12 @@ def test_decay_groups():
             (decayed if on else spared).add(path.split("/")[-1])
     assert decayed == {"kernel", "embedding", "table"}
     assert spared == {
-        "bias", "scale", "q_bias", "v_bias", "gamma1", "gamma2", "alibi_scale", "tokens",
-    }  # fmt: skip
+        "bias",
+        "scale",
+        "q_bias",
+        "v_bias",
+        "gamma1",
+        "gamma2",
+        "alibi_scale",
+        "tokens",
+    }

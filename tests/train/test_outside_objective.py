@@ -8,7 +8,7 @@ import pytest
 
 from d2v_jax.cli.main import main
 
-RECIPE = '''
+RECIPE = """
 from d2v_jax.configs import image
 from ml_collections import config_dict
 
@@ -21,7 +21,7 @@ def get_config(arg=""):
     c.autoencoder = config_dict.ConfigDict({"width": 16, "noise": 0.1})
     c.optimizer.learning_rate, c.train.steps, c.train.checkpoint_every = 1e-2, 12, 6
     return c
-'''
+"""
 
 
 @pytest.fixture(scope="module")

@@ -18,8 +18,12 @@ from d2v_jax.train.recipe import resolve
 from d2v_jax.train.report import metrics
 
 STEPS = 24
-RECIPE = ["--config", "quickstart_image:smoke", f"--config.train.steps={STEPS}",
-          "--config.train.checkpoint_every=3"]  # fmt: skip
+RECIPE = [
+    "--config",
+    "quickstart_image:smoke",
+    f"--config.train.steps={STEPS}",
+    "--config.train.checkpoint_every=3",
+]
 
 # Compiled once for all the processes started here.
 CACHE = tempfile.TemporaryDirectory(prefix="d2v-test-cache-")

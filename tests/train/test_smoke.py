@@ -37,11 +37,19 @@ def test_learns_and_resumes_exactly(name, tmp_path, monkeypatch, caplog):
 def test_crops_of_several_lengths(tmp_path):
     """One step is compiled for each; a batch of either goes through the same state."""
     argv = [
-        "pretrain", "--config", "v2_audio_base:smoke", "--workdir", str(tmp_path),
-        "--config.data.buckets=(16000,32000)", "--config.train.batch_size=16",
-        "--config.train.steps=12", "--config.optimizer.warmup_steps=2",
-        "--config.trunk.depth=1", "--config.targets.blocks=(0,)", "--config.mask.views=1",
-    ]  # fmt: skip
+        "pretrain",
+        "--config",
+        "v2_audio_base:smoke",
+        "--workdir",
+        str(tmp_path),
+        "--config.data.buckets=(16000,32000)",
+        "--config.train.batch_size=16",
+        "--config.train.steps=12",
+        "--config.optimizer.warmup_steps=2",
+        "--config.trunk.depth=1",
+        "--config.targets.blocks=(0,)",
+        "--config.mask.views=1",
+    ]
     assert main.main(argv) == 0
     history = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     examples = [round(r["examples_per_s"] / r["steps_per_s"]) for r in history[1:]]
@@ -55,19 +63,37 @@ def test_a_run_of_text_keeps_its_tokenizer(tmp_path):
     books.mkdir()
     line = json.dumps({"text": "the lower tower lowers the flower. " * 20})
     (books / "a.jsonl").write_text(f"{line}\n" * 20)
-    data = [main.main(["data", "train-tokenizer", str(books), str(tmp_path / "bpe"),
-                      "--vocab-size", "280"]),
-            main.main(["data", "prepare", str(books), str(tmp_path / "ready"),
-                      f"--config.data.tokenizer={tmp_path / 'bpe'}"])]  # fmt: skip
+    data = [
+        main.main(
+            ["data", "train-tokenizer", str(books), str(tmp_path / "bpe"), "--vocab-size", "280"]
+        ),
+        main.main(
+            [
+                "data",
+                "prepare",
+                str(books),
+                str(tmp_path / "ready"),
+                f"--config.data.tokenizer={tmp_path / 'bpe'}",
+            ]
+        ),
+    ]
     assert data == [0, 0]
     size = tokenizer.open_tokenizer(str(tmp_path / "ready")).vocab_size
     argv = [
-        "pretrain", "--config", "v2_text_base:smoke", "--workdir", str(tmp_path / "run"),
-        f"--config.data.source={tmp_path / 'ready'}", "--config.data.tokenizer=",
-        f"--config.frontend.vocab_size={size}", f"--config.frontend.mask_id={size - 1}",
-        "--config.train.steps=2", "--config.optimizer.warmup_steps=1",
-        "--config.trunk.depth=1", "--config.targets.blocks=(0,)",
-    ]  # fmt: skip
+        "pretrain",
+        "--config",
+        "v2_text_base:smoke",
+        "--workdir",
+        str(tmp_path / "run"),
+        f"--config.data.source={tmp_path / 'ready'}",
+        "--config.data.tokenizer=",
+        f"--config.frontend.vocab_size={size}",
+        f"--config.frontend.mask_id={size - 1}",
+        "--config.train.steps=2",
+        "--config.optimizer.warmup_steps=1",
+        "--config.trunk.depth=1",
+        "--config.targets.blocks=(0,)",
+    ]
     assert main.main(argv) == 0
     (tmp_path / "run").rename(tmp_path / "moved")
     for folder in ("books", "bpe", "ready"):

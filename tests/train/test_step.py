@@ -63,9 +63,12 @@ def run(resolved, devices, steps=10, pad=0, spec="data:-1"):
 def assert_same_course(one, other):
     for name in one[0][0]:
         np.testing.assert_allclose(
-            [m[name] for m in one[0]], [m[name] for m in other[0]],
-            rtol=1e-4, atol=1e-6, err_msg=name,
-        )  # fmt: skip
+            [m[name] for m in one[0]],
+            [m[name] for m in other[0]],
+            rtol=1e-4,
+            atol=1e-6,
+            err_msg=name,
+        )
     for tree in ("student", "teacher"):
         a, b = (dict(trees.leaves(getattr(each[1], tree))) for each in (one, other))
         for path in a:
@@ -77,9 +80,10 @@ def test_devices_and_parts_of_a_batch_do_not_matter(name):
     """One device, against eight that hold parts of parameters, batches and views."""
     whole = systems.small(name, noise=True)
     whole = dataclasses.replace(
-        whole, train=dataclasses.replace(whole.train, batch_size=16),
+        whole,
+        train=dataclasses.replace(whole.train, batch_size=16),
         optimizer=dataclasses.replace(whole.optimizer, warmup_steps=1),
-    )  # fmt: skip
+    )
     pad = 9 if whole.modality == "text" else 0
     one = run(whole, 1, 3, pad)
     assert one[1].step == 3 and one[2] == 1

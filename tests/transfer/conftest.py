@@ -25,6 +25,8 @@ def letters():
     rng = np.random.default_rng(3)
     near = lambda path, x: path.endswith("scale") + rng.normal(0, 0.1, x.shape).astype(np.float32)
     student = trees.map_with_path(near, reading.shapes_of(recipe))
-    owned = {part: jax.tree.map(lambda x: x + 0.01, student[part])
-             for part in recipe.objective.cfg.teacher.owns}  # fmt: skip
+    owned = {
+        part: jax.tree.map(lambda x: x + 0.01, student[part])
+        for part in recipe.objective.cfg.teacher.owns
+    }
     return encoder.Encoder(recipe, student, owned, None, 3)

@@ -35,8 +35,9 @@ def test_frames_are_pooled_where_their_centres_lie():
 def test_voice_and_word(voices):
     exam = exams.prepare(voices.recipe, "builtin:tones", 6, 0)
     assert exam.baseline == "log-mel" and [t.name for t in exam.tasks] == ["voice", "word"]
-    data = dataclasses.replace(voices.recipe.data, source="builtin:tones", samples=400,
-                               min_samples=400)  # fmt: skip
+    data = dataclasses.replace(
+        voices.recipe.data, source="builtin:tones", samples=400, min_samples=400
+    )
     source = data.records()
     parts = [labelled_waves(source, "builtin:tones", split, 6, 0) for split in ("train", "test")]
     voice, word = exam.features(voices.features)

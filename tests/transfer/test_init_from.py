@@ -17,15 +17,22 @@ from d2v_jax.train.recipe import resolve
 from d2v_jax.transfer import convert, reading
 
 BUILTIN = {
-    "audio": ["--config.data.source=builtin:tones", "--config.data.samples=8000",
-              "--config.data.min_samples=8000", "--config.data.buckets=()"],
+    "audio": [
+        "--config.data.source=builtin:tones",
+        "--config.data.samples=8000",
+        "--config.data.min_samples=8000",
+        "--config.data.buckets=()",
+    ],
     "image": ["--config.data.source=builtin:photos"],
     "text": ["--config.data.source=builtin:python-docs", "--config.data.tokenizer=bytes"],
-}  # fmt: skip
+}
 SHORT = [
-    "--config.train.steps=1", "--config.train.batch_size=4", "--config.data.threads=1",
-    "--config.optimizer.warmup_steps=0", "--config.optimizer.hold_steps=0",
-]  # fmt: skip
+    "--config.train.steps=1",
+    "--config.train.batch_size=4",
+    "--config.data.threads=1",
+    "--config.optimizer.warmup_steps=0",
+    "--config.optimizer.hold_steps=0",
+]
 MODALITY = {"v1_vision": "image"} | {case: case[3:] for case in CASES if case != "v1_vision"}
 
 
@@ -50,8 +57,15 @@ def begin(tmp_path, monkeypatch, one_device):
         seen = []
         states = lambda args: [each for each in args if isinstance(each, state.TrainState)]
         monkeypatch.setattr(pretrain, "_train", lambda *args: seen.extend(states(args)) or 0)
-        words = ["pretrain", "--config", str(base), "--workdir", str(tmp_path / "w"),
-                 *SHORT, *BUILTIN[modality]]  # fmt: skip
+        words = [
+            "pretrain",
+            "--config",
+            str(base),
+            "--workdir",
+            str(tmp_path / "w"),
+            *SHORT,
+            *BUILTIN[modality],
+        ]
         words += [f"--config.init_from={init_from}"] if init_from else []
         assert main.main([*words, *more]) == (0 if seen else 2)
         assert bool(seen) == (tmp_path / "w").exists(), "a refused run left something behind"
@@ -85,8 +99,16 @@ def test_a_vocabulary_that_does_not_fit(runs, begin, capsys, case):
     err = capsys.readouterr().err
     assert "data.tokenizer='bytes' has 261 ids" in err and "frontend.vocab_size=99" in err
     assert "set them to 261 and 260" in err
-    assert begin(runs(case), "", "text", "--config.frontend.vocab_size=261",
-                 "--config.frontend.mask_id=98") is None  # fmt: skip
+    assert (
+        begin(
+            runs(case),
+            "",
+            "text",
+            "--config.frontend.vocab_size=261",
+            "--config.frontend.mask_id=98",
+        )
+        is None
+    )
     assert "frontend.mask_id=98" in capsys.readouterr().err
     sizes = ["--config.frontend.vocab_size=261", "--config.frontend.mask_id=260"]
     assert begin(runs(case), checkpoint(case), "text", *sizes) is None
@@ -169,15 +191,18 @@ def test_misfits_are_named_and_nothing_is_loaded(runs, begin, capsys, tmp_path):
     assert "holds a model of audio, but the recipe is of image" in capsys.readouterr().err
     assert begin(runs("v2_image"), tmp_path / "none.pt", "image") is None
     assert "none.pt" in capsys.readouterr().err
-    assert begin(runs("v2_image"), checkpoint("v2_image"), "image",
-                 "--config.teacher.starts_as=none") is None  # fmt: skip
+    assert (
+        begin(runs("v2_image"), checkpoint("v2_image"), "image", "--config.teacher.starts_as=none")
+        is None
+    )
     assert "teacher.starts_as='none' is not one of" in capsys.readouterr().err
 
 
 def expected_loss(recipe, student, owned):
     """The loss of a recipe's first batch, without its training step."""
-    with loader.open_batches(recipe.data, seed=recipe.seed, start_step=0,
-                             batch_size=recipe.train.batch_size) as batches:  # fmt: skip
+    with loader.open_batches(
+        recipe.data, seed=recipe.seed, start_step=0, batch_size=recipe.train.batch_size
+    ) as batches:
         batch = next(iter(batches))
     model = Model(recipe.objective.cfg)
 
@@ -206,8 +231,16 @@ def test_the_first_loss_is_the_checkpoints(runs, letters, tmp_path, one_device, 
     else:
         base = source = tmp_path / "letters"
         letters.save(source)
-    words = ["pretrain", "--config", str(base), f"--config.init_from={source}", *SHORT,
-             *BUILTIN[modality], "--workdir", str(tmp_path / "w")]  # fmt: skip
+    words = [
+        "pretrain",
+        "--config",
+        str(base),
+        f"--config.init_from={source}",
+        *SHORT,
+        *BUILTIN[modality],
+        "--workdir",
+        str(tmp_path / "w"),
+    ]
     assert main.main(words) == 0
     recipe = run.read_config(tmp_path / "w")
     assert recipe.init_from == str(source)

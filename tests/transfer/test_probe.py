@@ -16,8 +16,13 @@ ENTRANTS = ["random", "student", "teacher"]
 
 
 def trained(name, workdir):
-    args = ["pretrain", "--config", f"{name}:smoke", "--config.train.steps=5",
-            "--config.optimizer.warmup_steps=2"]  # fmt: skip
+    args = [
+        "pretrain",
+        "--config",
+        f"{name}:smoke",
+        "--config.train.steps=5",
+        "--config.optimizer.warmup_steps=2",
+    ]
     assert main.main([*args, "--workdir", str(workdir)]) == 0
     return workdir
 

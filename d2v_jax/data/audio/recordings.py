@@ -103,9 +103,14 @@ def long_enough(source: Timed, name: str, crop: int, shortest: int, bucketed: bo
     left_out = int((~keep).sum())
     level = logging.WARNING if left_out > MANY * len(source) else logging.INFO
     log.log(
-        level, "%d of %d recordings (%.1f%%) of %s are left out: shorter than %.2f s",
-        left_out, len(source), 100 * left_out / len(source), name, least / RATE,
-    )  # fmt: skip
+        level,
+        "%d of %d recordings (%.1f%%) of %s are left out: shorter than %.2f s",
+        left_out,
+        len(source),
+        100 * left_out / len(source),
+        name,
+        least / RATE,
+    )
     short = {
         source.name(index): f"{source.lengths[index]} samples, fewer than {least}"
         for index in np.flatnonzero(~keep).tolist()

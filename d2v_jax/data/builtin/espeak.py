@@ -16,9 +16,13 @@ from d2v_jax.data.builtin import speak
 
 # As the system's linker knows it, then where Homebrew puts it.
 NAMES = (
-    "libespeak-ng.so.1", "libespeak-ng.so", "libespeak-ng.1.dylib", "libespeak-ng.dylib",
-    "/opt/homebrew/lib/libespeak-ng.dylib", "/usr/local/lib/libespeak-ng.dylib",
-)  # fmt: skip
+    "libespeak-ng.so.1",
+    "libespeak-ng.so",
+    "libespeak-ng.1.dylib",
+    "libespeak-ng.dylib",
+    "/opt/homebrew/lib/libespeak-ng.dylib",
+    "/usr/local/lib/libespeak-ng.dylib",
+)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,9 +14,23 @@ from d2v_jax.common.checks import UserError, require
 from d2v_jax.data.records import Record, fingerprint_of
 
 NAMES = (
-    "astronaut", "brick", "camera", "cell", "chelsea", "coffee", "coins", "grass",
-    "gravel", "hubble_deep_field", "ihc", "moon", "motorcycle_left", "page", "retina", "rocket",
-)  # fmt: skip
+    "astronaut",
+    "brick",
+    "camera",
+    "cell",
+    "chelsea",
+    "coffee",
+    "coins",
+    "grass",
+    "gravel",
+    "hubble_deep_field",
+    "ihc",
+    "moon",
+    "motorcycle_left",
+    "page",
+    "retina",
+    "rocket",
+)
 RECORDS = len(NAMES) * 4096
 # Side of a pretraining window, in sides of the final image: leaves the random crop room to
 # choose a place and a magnification, and is still cheap to resize.

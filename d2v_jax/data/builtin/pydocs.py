@@ -19,10 +19,20 @@ from d2v_jax.data.records import fingerprint_of
 from d2v_jax.data.text.documents import Document
 
 # Programs, tables and tests that happen to lie in the library.
-NOT_DOCUMENTATION = frozenset({
-    "antigravity", "distutils", "encodings", "ensurepip", "idlelib", "lib2to3", "pydoc_data",
-    "this", "turtledemo", "venv",
-})  # fmt: skip
+NOT_DOCUMENTATION = frozenset(
+    {
+        "antigravity",
+        "distutils",
+        "encodings",
+        "ensurepip",
+        "idlelib",
+        "lib2to3",
+        "pydoc_data",
+        "this",
+        "turtledemo",
+        "venv",
+    }
+)
 TESTS = frozenset({"test", "tests"})
 
 

@@ -87,9 +87,11 @@ def waves(path: pathlib.Path, waves: Mapping[str, np.ndarray], rate: int = 16_00
         windows = np.lib.stride_tricks.sliding_window_view(padded, 400)[::160][:frames]
         power_tf = np.abs(np.fft.rfft(windows * np.hanning(400))) ** 2
         spectrum.imshow(
-            np.log10(power_tf.T + 1e-8), origin="lower", aspect="auto",
+            np.log10(power_tf.T + 1e-8),
+            origin="lower",
+            aspect="auto",
             extent=(0, len(wave_s) / rate, 0, rate / 2000),
-        )  # fmt: skip
+        )
         spectrum.set_ylabel("kHz", fontsize="x-small")
         at.set_xlabel("s", fontsize="x-small")
     _save(path, figure)

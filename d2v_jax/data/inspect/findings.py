@@ -65,8 +65,9 @@ def each(
 
     first: dict[bytes, str] = {}
     labels: dict[int, int] = {}
-    for record, digest, result in logged(_ahead(one, numbers), f"reading {found.source}",
-                                         len(numbers)):  # fmt: skip
+    for record, digest, result in logged(
+        _ahead(one, numbers), f"reading {found.source}", len(numbers)
+    ):
         if isinstance(result, BadRecord):
             found.bad[str(result.name)] = result.reason
             continue

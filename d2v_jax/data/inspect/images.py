@@ -48,9 +48,7 @@ class Sums:
         self.square_c += one.square_c
 
 
-def look(
-    source: Source, name: str, image_size: int, channels: int, sample: int | None
-) -> Findings:
+def look(source: Source, name: str, image_size: int, channels: int, sample: int | None) -> Findings:
     """All pictures of `source`, called `name`, decoded whole: what is unreadable here is so in
     training.
     """
@@ -83,9 +81,14 @@ def _one(record: Record, channels: int) -> Seen:
     small = picture.convert("RGB") if channels == 1 else picture.copy()
     small.thumbnail((SHOWN_SIDE, SHOWN_SIDE))
     return Seen(
-        *picture.size, kind, mode, size, share_cv @ levels, share_cv @ levels**2,
+        *picture.size,
+        kind,
+        mode,
+        size,
+        share_cv @ levels,
+        share_cv @ levels**2,
         np.asarray(small, np.uint8),
-    )  # fmt: skip
+    )
 
 
 def channels_of(data: bytes | np.ndarray) -> int:
@@ -106,25 +109,38 @@ def _summarise(found: Findings, sums: Sums, image_size: int, channels: int) -> N
         dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
         for counts in (sums.kinds, sums.modes)
     )
-    looked = f"{found.looked_at:,} of {found.records:,}" if found.looked_at < found.records \
-        else f"{found.records:,}"  # fmt: skip
+    looked = (
+        f"{found.looked_at:,} of {found.records:,}"
+        if found.looked_at < found.records
+        else f"{found.records:,}"
+    )
     several = lambda values: ", ".join(f"{value:.3f}" for value in values) or "-"
     names = CHANNELS[channels]
     megapixels = width * height / 1e6
     found.facts = {
-        "pictures": looked, "readable": f"{count:,}", "megabytes": f"{sums.bytes / 1e6:,.1f}",
-        "width": f"{range_of(width)} (least / median / most)", "height": range_of(height),
+        "pictures": looked,
+        "readable": f"{count:,}",
+        "megabytes": f"{sums.bytes / 1e6:,.1f}",
+        "width": f"{range_of(width)} (least / median / most)",
+        "height": range_of(height),
         "megapixels": range_of(megapixels, 3),
-        "formats": listed(kinds), "modes": listed(modes),
+        "formats": listed(kinds),
+        "modes": listed(modes),
         f"sides below {image_size}": f"{small:,} ({small / count:.1%}), which crops enlarge"
-        if small else "0",
+        if small
+        else "0",
         f"mean of {names}": f"{several(mean_c)} (of {count:,}, each picture counts the same)",
         f"std of {names}": several(std_c),
-    }  # fmt: skip
+    }
     found.numbers = {
-        "readable": count, "bytes": sums.bytes, "formats": kinds, "modes": modes, "small": small,
-        "mean": mean_c.tolist(), "std": std_c.tolist(),
-    }  # fmt: skip
+        "readable": count,
+        "bytes": sums.bytes,
+        "formats": kinds,
+        "modes": modes,
+        "small": small,
+        "mean": mean_c.tolist(),
+        "std": std_c.tolist(),
+    }
     found.histograms = {
         "width, pixels": width,
         "height, pixels": height,

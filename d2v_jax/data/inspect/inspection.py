@@ -66,11 +66,16 @@ def _text(one: Findings) -> str:
 
 def _fields(one: Findings) -> dict[str, Any]:
     return {
-        "source": one.source, "fingerprint": one.fingerprint, "records": one.records,
-        "looked_at": one.looked_at, **one.numbers, "classes": one.classes, "bad": one.bad,
+        "source": one.source,
+        "fingerprint": one.fingerprint,
+        "records": one.records,
+        "looked_at": one.looked_at,
+        **one.numbers,
+        "classes": one.classes,
+        "bad": one.bad,
         "duplicates": one.duplicates,
         "histograms": {name: charts.counted(values) for name, values in one.histograms.items()},
-    }  # fmt: skip
+    }
 
 
 def _draw(one: Findings, number: int, out: pathlib.Path) -> list[str]:

@@ -57,8 +57,10 @@ class Sums:
         self.bytes += one.bytes
         self.texts += one.text
         for counts, key in (
-            (self.rates, one.rate), (self.channels, one.channels), (self.kinds, one.kind),
-        ):  # fmt: skip
+            (self.rates, one.rate),
+            (self.channels, one.channels),
+            (self.kinds, one.kind),
+        ):
             counts[key] = counts.get(key, 0) + 1
         if float(_db(np.array(self.square_n[-1]))) < SILENT_DB:
             self.silent.append(one.name)
@@ -103,9 +105,19 @@ def _one(record: Record) -> Seen:
         clipped += int((size_s >= CLIPPED).sum())
     begin_s = np.int16(np.clip(_unit(wave_s[: SHOWN_S * RATE]), -1, CLIPPED) * FULL)
     return Seen(
-        len(wave_s), rate, channels, kind, size, total, squares, peak, clipped,
-        record.text is not None, record.name, begin_s,
-    )  # fmt: skip
+        len(wave_s),
+        rate,
+        channels,
+        kind,
+        size,
+        total,
+        squares,
+        peak,
+        clipped,
+        record.text is not None,
+        record.name,
+        begin_s,
+    )
 
 
 def _unit(wave_s: np.ndarray) -> np.ndarray:
@@ -134,14 +146,21 @@ def _summarise(found: Findings, sums: Sums) -> None:
         {str(key): n for key, n in sorted(counts.items(), key=lambda item: -item[1])}
         for counts in (sums.rates, sums.channels, sums.kinds)
     )
-    looked = f"{found.looked_at:,} of {found.records:,}" if found.looked_at < found.records \
-        else f"{found.records:,}"  # fmt: skip
+    looked = (
+        f"{found.looked_at:,} of {found.records:,}"
+        if found.looked_at < found.records
+        else f"{found.records:,}"
+    )
     transcripts = f"{sums.texts:,} of {count:,}" if sums.texts else "not known"
     found.facts = {
-        "recordings": looked, "readable": f"{count:,}", "megabytes": f"{sums.bytes / 1e6:,.1f}",
+        "recordings": looked,
+        "readable": f"{count:,}",
+        "megabytes": f"{sums.bytes / 1e6:,.1f}",
         "hours": f"{hours:,.2f}",
         "seconds": f"{range_of(seconds, 2)} (least / median / most)",
-        "sample rates": listed(rates), "channels": listed(channels), "formats": listed(kinds),
+        "sample rates": listed(rates),
+        "channels": listed(channels),
+        "formats": listed(kinds),
         "transcripts": transcripts,
         "level": f"{range_of(db_n, 1)} dB of full scale",
         "peak": f"{range_of(peak_n, 3)} of full scale",
@@ -150,13 +169,24 @@ def _summarise(found: Findings, sums: Sums) -> None:
         "mean, std": f"{mean:+.5f}, {std:.5f} of all samples",
         "largest offset": f"{offset:.5f} (mean of a recording)",
         "shorter than a crop": f"{len(sums.short):,}, left out" if sums.short else "0",
-    }  # fmt: skip
+    }
     found.numbers = {
-        "readable": count, "bytes": sums.bytes, "hours": hours, "sample_rates": rates,
-        "channels": channels, "formats": kinds, "transcripts": sums.texts, "silent": sums.silent,
-        "full_scale": clipped, "full_scale_share": share, "mean": mean, "std": std,
-        "largest_offset": offset, "peak": peak, "short": len(sums.short),
-    }  # fmt: skip
+        "readable": count,
+        "bytes": sums.bytes,
+        "hours": hours,
+        "sample_rates": rates,
+        "channels": channels,
+        "formats": kinds,
+        "transcripts": sums.texts,
+        "silent": sums.silent,
+        "full_scale": clipped,
+        "full_scale_share": share,
+        "mean": mean,
+        "std": std,
+        "largest_offset": offset,
+        "peak": peak,
+        "short": len(sums.short),
+    }
     found.histograms = {"length, seconds": seconds, "level, dB of full scale": db_n[square_n > 0]}
 
 

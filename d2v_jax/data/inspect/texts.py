@@ -109,9 +109,11 @@ class Noted:
     def numbers(self) -> dict[str, int]:
         """Lines, those that occurred before, characters, and bytes of UTF-8."""
         return {
-            "lines": len(self._lines), "characters": self._characters, "bytes": self._bytes,
+            "lines": len(self._lines),
+            "characters": self._characters,
+            "bytes": self._bytes,
             "repeated_lines": len(self._lines) - len(np.unique(np.array(self._lines))),
-        }  # fmt: skip
+        }
 
     def duplicates(self, corpus: Corpus) -> dict[str, str]:
         """Names of documents that repeat an earlier one, whose name it gives."""
@@ -155,8 +157,11 @@ def _summarise(found: Findings, corpus: Corpus, tokens: int, tokenizer: str) -> 
     total = len(corpus.tokens)
     unknown = _unknown(corpus, found)
     contiguous, documents = _blocks(corpus, tokens)
-    looked = f"{found.looked_at:,} of {found.records:,}" if found.looked_at < found.records \
-        else f"{found.records:,}"  # fmt: skip
+    looked = (
+        f"{found.looked_at:,} of {found.records:,}"
+        if found.looked_at < found.records
+        else f"{found.records:,}"
+    )
     found.facts = {"documents": looked}
     if "lines" in found.numbers:
         lines, again = found.numbers["lines"], found.numbers["repeated_lines"]
@@ -173,9 +178,12 @@ def _summarise(found: Findings, corpus: Corpus, tokens: int, tokenizer: str) -> 
         f"blocks of {tokens}": f"{contiguous:,} contiguous, {whole} of whole documents",
     }
     found.numbers |= {
-        "documents": len(tokens_n), "tokens": total, "unknown": unknown,
-        "blocks_contiguous": contiguous, "blocks_documents": documents,
-    }  # fmt: skip
+        "documents": len(tokens_n),
+        "tokens": total,
+        "unknown": unknown,
+        "blocks_contiguous": contiguous,
+        "blocks_documents": documents,
+    }
     longest = np.argsort(-tokens_n, kind="stable")[:LONGEST]
     found.facts["longest"] = ", ".join(f"{corpus.names[n]} ({tokens_n[n]:,})" for n in longest)
     found.histograms = {"tokens of a document": tokens_n}

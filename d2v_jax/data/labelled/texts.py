@@ -79,5 +79,6 @@ def labelled_texts(
 
 
 def _lines(ids_t: np.ndarray) -> list[bytes]:
-    return [line.tobytes() for line in np.split(ids_t, np.flatnonzero(ids_t == EOS) + 1)
-            if len(line)]  # fmt: skip
+    return [
+        line.tobytes() for line in np.split(ids_t, np.flatnonzero(ids_t == EOS) + 1) if len(line)
+    ]

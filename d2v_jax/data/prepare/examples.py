@@ -90,9 +90,11 @@ def sound_example(record: Record) -> tuple[bytes, int]:
 def _stays(data: bytes) -> bool:
     info = soundfile.info(io.BytesIO(data))
     return (
-        info.format in CONTAINERS and info.subtype == "PCM_16" and length_known(info.frames)
+        info.format in CONTAINERS
+        and info.subtype == "PCM_16"
+        and length_known(info.frames)
         and (info.channels, info.samplerate) == (1, RATE)
-    )  # fmt: skip
+    )
 
 
 def serialized(record: Record, **features: bytes | int | float) -> bytes:

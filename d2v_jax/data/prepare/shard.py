@@ -53,9 +53,12 @@ class ShardWriter:
         with open(self.out / ROWS.format(number), "wb") as file:
             np.save(file, np.array(rows, np.int64).reshape(-1, 2))
         done = {
-            "file": path.name, "records": len(rows), "bytes": size, "sha256": digest,
+            "file": path.name,
+            "records": len(rows),
+            "bytes": size,
+            "sha256": digest,
             "faults": faults,
-        }  # fmt: skip
+        }
         write_whole(self.out / DONE.format(number), json.dumps(done).encode())
         return done, "again" if begun else "new"
 

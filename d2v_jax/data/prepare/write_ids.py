@@ -73,9 +73,11 @@ def write_tokens(
     line_ends = np.concatenate([np.load(out / ENDS.format(n)) for n in range(shards.count)])
     border_ends = line_ends[np.array(flat.borders, np.int64)]
     arrays = {
-        STARTS: starts_of(border_ends), LINE_ENDS: line_ends, NAMES: flat.names.bytes_c,
+        STARTS: starts_of(border_ends),
+        LINE_ENDS: line_ends,
+        NAMES: flat.names.bytes_c,
         NAME_ENDS: flat.names.ends_n,
-    }  # fmt: skip
+    }
     if flat.labels is not None:
         arrays[LABELS] = flat.labels
     for name, values in arrays.items():
@@ -83,17 +85,23 @@ def write_tokens(
     copy_files(tokenizer, out)
     done = [json.loads((out / DONE.format(n)).read_text()) for n in range(shards.count)]
     index = {
-        "format": FORMAT, "modality": "text", "source": source,
+        "format": FORMAT,
+        "modality": "text",
+        "source": source,
         "source_fingerprint": texts.fingerprint,
         "fingerprint": corpus_fingerprint(tokenizer, shards.digest.hexdigest()),
         "records": sum(-(-shard["tokens"] // RECORD) for shard in done),
-        "documents": len(flat.borders), "lines": len(line_ends) - len(flat.borders),
-        "tokens": sum(shard["tokens"] for shard in done), "dtype": shards.dtype.str,
+        "documents": len(flat.borders),
+        "lines": len(line_ends) - len(flat.borders),
+        "tokens": sum(shard["tokens"] for shard in done),
+        "dtype": shards.dtype.str,
         "tokenizer": BYTES if what.name == BYTES else "files",
-        "tokenizer_fingerprint": tokenizer.fingerprint, "arrays": list(arrays),
+        "tokenizer_fingerprint": tokenizer.fingerprint,
+        "arrays": list(arrays),
         "class_names": texts.class_names if flat.labels is not None else None,
-        "faults": dict(texts.faults), "shards": done,
-    }  # fmt: skip
+        "faults": dict(texts.faults),
+        "shards": done,
+    }
     finish(out, index)
     return index
 
@@ -170,10 +178,13 @@ class _Shards:
             self._out / ENDS.format(self.count), np.flatnonzero(ids_t == EOS) + 1 + self._tokens
         )
         done = {
-            "file": path.name, "tokens": len(ids_t), "chunks": self._chunks,
-            "records": -(-len(ids_t) // RECORD), "bytes": path.stat().st_size,
+            "file": path.name,
+            "tokens": len(ids_t),
+            "chunks": self._chunks,
+            "records": -(-len(ids_t) // RECORD),
+            "bytes": path.stat().st_size,
             "sha256": sha256_of(path),
-        }  # fmt: skip
+        }
         write_whole(self._out / DONE.format(self.count), json.dumps(done).encode())
         self._counted(ids_t)
         self._begin()

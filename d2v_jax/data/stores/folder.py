@@ -24,7 +24,6 @@ class Kind:
     shards: bool = False
 
 
-
 class Folder:
     """The files of one kind under `root`, in the order of their relative paths.
 

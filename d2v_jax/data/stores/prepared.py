@@ -52,9 +52,10 @@ class Prepared:
             raise broken(source, index, f"a shard cannot be opened ({_line(error)})") from error
         if len(self._records) != index["records"]:
             raise broken(
-                source, index,
+                source,
+                index,
                 f"its shards hold {len(self._records)} records, not {index['records']}",
-            )  # fmt: skip
+            )
         if has_lengths:
             self.lengths = self._read_lengths(source, index)
 
@@ -145,9 +146,10 @@ def read_index(
             raise broken(source, index, f"its shard {shard['file']} is missing")
         if path.stat().st_size != shard["bytes"]:
             raise broken(
-                source, index,
+                source,
+                index,
                 f"its shard {shard['file']} has {path.stat().st_size} bytes, not {shard['bytes']}",
-            )  # fmt: skip
+            )
     return index
 
 

@@ -40,9 +40,11 @@ def _message() -> Any:
     message("Packed", value=(1, "bytes", False))
     message("Bytes", value=(1, "bytes", True))
     message(
-        "Feature", bytes_list=(1, "Bytes", False), float_list=(2, "Packed", False),
+        "Feature",
+        bytes_list=(1, "Bytes", False),
+        float_list=(2, "Packed", False),
         int64_list=(3, "Packed", False),
-    )  # fmt: skip
+    )
     message("Entry", key=(1, "string", False), value=(2, "Feature", False))
     message("Features", feature=(1, "Entry", True))
     message("Example", features=(1, "Features", False))

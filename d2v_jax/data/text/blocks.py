@@ -101,9 +101,15 @@ def whole_lines(corpus: Corpus, room: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _fill(
-    corpus: Corpus, ends_l: np.ndarray, first: int, border_ends: np.ndarray, room: int, last: bool,
-    starts: array.array, ends: array.array,
-) -> int:  # fmt: skip
+    corpus: Corpus,
+    ends_l: np.ndarray,
+    first: int,
+    border_ends: np.ndarray,
+    room: int,
+    last: bool,
+    starts: array.array,
+    ends: array.array,
+) -> int:
     """Appends the blocks of some lines; returns the number of lines that are done.
 
     The first line starts at `first`; a block that might go on behind the lines is left to the

@@ -54,10 +54,12 @@ class Corpus:
 
     def line_ends(self) -> np.ndarray:
         """Behind each `</s>`, int64 [l]."""
-        return np.concatenate([
-            np.flatnonzero(self.tokens[first : first + CHUNK] == EOS) + first + 1
-            for first in range(0, len(self.tokens) + 1, CHUNK)
-        ])  # fmt: skip
+        return np.concatenate(
+            [
+                np.flatnonzero(self.tokens[first : first + CHUNK] == EOS) + first + 1
+                for first in range(0, len(self.tokens) + 1, CHUNK)
+            ]
+        )
 
 
 class Flat:
@@ -135,10 +137,14 @@ def tokenize(
         held += ids_t.astype(dtype).tobytes()
         lines += len(chunk)
     return Corpus(
-        np.frombuffer(held, dtype), starts_of(np.array(border_ends, np.int64)), flat.names,
-        flat.labels, class_names, tokenizer.breaks,
+        np.frombuffer(held, dtype),
+        starts_of(np.array(border_ends, np.int64)),
+        flat.names,
+        flat.labels,
+        class_names,
+        tokenizer.breaks,
         corpus_fingerprint(tokenizer, digest.hexdigest()),
-    )  # fmt: skip
+    )
 
 
 def chunks(lines: Iterable[str]) -> Iterator[list[str]]:

@@ -43,9 +43,13 @@ def _check_column(schema, column: str) -> None:
     if types.is_dictionary(kind):
         kind = kind.value_type
     checks = (
-        types.is_string, types.is_large_string, types.is_string_view, types.is_binary,
-        types.is_large_binary, types.is_binary_view,
-    )  # fmt: skip
+        types.is_string,
+        types.is_large_string,
+        types.is_string_view,
+        types.is_binary,
+        types.is_large_binary,
+        types.is_binary_view,
+    )
     if not any(check(kind) for check in checks):
         raise BadRecord(f"column {column!r} holds {kind}, not text")
 

@@ -21,8 +21,12 @@ from d2v_jax.data.text.tokenizer import Breaks, Tokenizer
 RECORD = 8192  # ids
 NEEDED = ("tokenizer", "tokenizer_fingerprint", "dtype", "arrays")  # in prepared.json
 STARTS, LINE_ENDS, NAMES, NAME_ENDS, LABELS = (
-    "starts.npy", "line_ends.npy", "names.npy", "name_ends.npy", "labels.npy",
-)  # fmt: skip
+    "starts.npy",
+    "line_ends.npy",
+    "names.npy",
+    "name_ends.npy",
+    "labels.npy",
+)
 
 
 class Ids:
@@ -113,10 +117,16 @@ def _opened(source: str, index: dict[str, Any], breaks: Breaks) -> Stored:
         ids = Ids(paths, [shard["tokens"] for shard in index["shards"]], np.dtype(index["dtype"]))
         arrays = {name: _on_disk(root / name) for name in index["arrays"]}
         return Stored(
-            ids, arrays[STARTS], Names(arrays[NAMES], arrays[NAME_ENDS]), arrays.get(LABELS),
-            tuple(index["class_names"]) if index.get("class_names") else None, breaks,
-            index["fingerprint"], source, arrays[LINE_ENDS],
-        )  # fmt: skip
+            ids,
+            arrays[STARTS],
+            Names(arrays[NAMES], arrays[NAME_ENDS]),
+            arrays.get(LABELS),
+            tuple(index["class_names"]) if index.get("class_names") else None,
+            breaks,
+            index["fingerprint"],
+            source,
+            arrays[LINE_ENDS],
+        )
     except (RuntimeError, ValueError, OSError, EOFError, KeyError, TypeError) as error:
         raise broken(source, index, f"{type(error).__name__}: {error}") from error
 

@@ -70,8 +70,9 @@ class Faults:
         if self._missing and self._missing == self.records + self._bad_files:
             raise self._no_column()
         for bad, count, what in (
-            (self._bad_files, self.files, "files"), (self._bad_records, self.records, "records"),
-        ):  # fmt: skip
+            (self._bad_files, self.files, "files"),
+            (self._bad_records, self.records, "records"),
+        ):
             if bad > max_share * count:
                 name, reason = next(iter(self.reasons.items()))
                 raise UserError(

@@ -53,8 +53,9 @@ def _task(checkpoint: Mapping[str, Any]) -> Section:
 
 
 def _text(head: Mapping[str, Any], width: int) -> tuple[str, list[Rule]]:
-    names = sorted({key.removeprefix(CLASSES).split(".")[0] for key in head
-                    if key.startswith(CLASSES)})  # fmt: skip
+    names = sorted(
+        {key.removeprefix(CLASSES).split(".")[0] for key in head if key.startswith(CLASSES)}
+    )
     if len(names) != 1:
         found = ", ".join(map(printable, names)) or "none"
         raise UserError(f"has {len(names)} classification heads ({found}); one can be read")

@@ -185,10 +185,13 @@ def layout(config: Mapping[str, Any]) -> Layout:
         *v2_rules.patches(config, "patch_embed.proj"),
         keymap.leaf("prefix/tokens", "cls_token", one, keymap.first),
         keymap.leaf(
-            "mask/embedding", "mask_token", one, lambda array: array[0, 0],
+            "mask/embedding",
+            "mask_token",
+            one,
+            lambda array: array[0, 0],
             lambda array: array[None, None],
         ),
-    ]  # fmt: skip
+    ]
     if bias == "relative":
         rules.append(keymap.leaf("positions/relative/table", SHARED, table))
     for i in range(trunk["depth"]):
@@ -208,7 +211,9 @@ def block(ours: str, theirs: str, width: int, mlp: int) -> list[Rule]:
     return [
         *keymap.norm(f"{ours}/norm1", f"{theirs}.norm1", width),
         keymap.leaf(
-            f"{attention}/qkv/kernel", f"{theirs}.attn.qkv.weight", (3 * width, width),
+            f"{attention}/qkv/kernel",
+            f"{theirs}.attn.qkv.weight",
+            (3 * width, width),
             keymap.out_in,
         ),
         keymap.leaf(f"{attention}/q_bias", f"{theirs}.attn.q_bias", (width,)),
@@ -219,4 +224,4 @@ def block(ours: str, theirs: str, width: int, mlp: int) -> list[Rule]:
         *keymap.linear(f"{ours}/mlp/fc1", f"{theirs}.mlp.fc1", width, mlp),
         *keymap.linear(f"{ours}/mlp/fc2", f"{theirs}.mlp.fc2", mlp, width),
         keymap.leaf(f"{ours}/gamma2", f"{theirs}.gamma_2", (width,)),
-    ]  # fmt: skip
+    ]

@@ -113,9 +113,12 @@ def _convert(original: Original, config: dict[str, Any], checkpoint: Mapping[str
     teacher, copies = None, {}
     if original.teacher is not None:
         both, report = keymap.convert(
-            names.teacher_names(original.teacher), [*names.teacher, *names.copies],
-            names.teacher_constants, "the teacher", original.teacher_prefix,
-        )  # fmt: skip
+            names.teacher_names(original.teacher),
+            [*names.teacher, *names.copies],
+            names.teacher_constants,
+            "the teacher",
+            original.teacher_prefix,
+        )
         copied = {rule.ours.split("/")[0] for rule in names.copies}
         teacher = {part: tree for part, tree in both.items() if part not in copied}
         copies = {part: tree for part, tree in both.items() if part in copied}
@@ -124,9 +127,7 @@ def _convert(original: Original, config: dict[str, Any], checkpoint: Mapping[str
         rows += _rows("copy", [row for row in report if is_copy(row)])
     head, report = finetuned.read(original, config["trunk"]["width"], checkpoint)
     rows += _rows("head", report)
-    return Imported(
-        original.system, config, student, teacher, copies, head, rows, names
-    )  # fmt: skip
+    return Imported(original.system, config, student, teacher, copies, head, rows, names)
 
 
 def _without_pretraining(
@@ -136,10 +137,11 @@ def _without_pretraining(
     if system == "v1_text":  # a fresh head of fairseq's RoBERTa, of no use to anybody
         flat = {k: v for k, v in flat.items() if not k.startswith("encoder.lm_head.")}
     there = {
-        part: any(key in flat for rule in names.student if _part(rule) == part
-                  for key in rule.theirs)
+        part: any(
+            key in flat for rule in names.student if _part(rule) == part for key in rule.theirs
+        )
         for part in PRETRAINING
-    }  # fmt: skip
+    }
     kept = [rule for rule in names.student if there.get(_part(rule), True)]
     return dataclasses.replace(names, student=kept), flat
 

@@ -81,9 +81,7 @@ def _system(body: Mapping[str, Any]) -> str:
     return found[0]
 
 
-def _head_kind(
-    head: Mapping[str, Any], system: str, checkpoint: Mapping[str, Any]
-) -> str | None:  # fmt: skip
+def _head_kind(head: Mapping[str, Any], system: str, checkpoint: Mapping[str, Any]) -> str | None:
     if not head:
         return None
     kinds = {"audio": "ctc", "image": "image_classes", "text": "text_classes"}

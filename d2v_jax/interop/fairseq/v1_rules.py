@@ -41,9 +41,7 @@ def text(config: Mapping[str, Any]) -> Layout:
         *v2_rules.projection("encoder.regression_head", widths, numbered=True),
     ]
     inside = _parts(student, ("frontend", "trunk"), SENTENCE)
-    return _layout(
-        student, inside, config, text_names, lambda flat: rename(flat, _sentence_name)
-    )  # fmt: skip
+    return _layout(student, inside, config, text_names, lambda flat: rename(flat, _sentence_name))
 
 
 def text_names(flat: Mapping[str, Any]) -> dict[str, Any]:

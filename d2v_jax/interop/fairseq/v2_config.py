@@ -119,10 +119,12 @@ def _audio(fields: dict[str, Any], encoder: Section) -> None:
     )
     alibi = encoder.flag("use_alibi_encoder")
     if alibi:
-        encoder.only({
-            "learned_alibi_scale_per_head": True,
-            "num_alibi_heads": fields["trunk"]["heads"],
-        })  # fmt: skip
+        encoder.only(
+            {
+                "learned_alibi_scale_per_head": True,
+                "num_alibi_heads": fields["trunk"]["heads"],
+            }
+        )
     fields["positions"] |= {
         "bias": "alibi" if alibi else "none",
         "conv_layers": layers,

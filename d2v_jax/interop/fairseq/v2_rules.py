@@ -37,9 +37,13 @@ def layout(config: Mapping[str, Any]) -> Layout:
     # A teacher of blocks alone is saved without what stands in front of their numbers.
     bare = [keymap.renamed(rule, _bare) for rule in teacher]
     return Layout(
-        student, bare, constants, [], modernize,
+        student,
+        bare,
+        constants,
+        [],
+        modernize,
         lambda flat: rename(modernize(flat), _bare),
-    )  # fmt: skip
+    )
 
 
 def block(ours: str, theirs: str, width: int, mlp: int) -> list[Rule]:
@@ -73,10 +77,13 @@ def conv_positions(config: Mapping[str, Any], theirs: str, start: int) -> list[R
         rule
         for i in range(place["conv_layers"])
         for rule in keymap.conv(
-            f"positions/conv_{i:02d}", f"{theirs}.{i + start}.0", width // place["conv_groups"],
-            width, (place["conv_kernel"],),
+            f"positions/conv_{i:02d}",
+            f"{theirs}.{i + start}.0",
+            width // place["conv_groups"],
+            width,
+            (place["conv_kernel"],),
         )
-    ]  # fmt: skip
+    ]
 
 
 def text_frontend(config: Mapping[str, Any], theirs: str) -> list[Rule]:
@@ -103,18 +110,19 @@ def _audio(config: Mapping[str, Any], encoder: str) -> list[Rule]:
     rules = [
         *wave_convs(config, f"{encoder}.local_encoder"),
         *keymap.norm("frontend/norm", f"{encoder}.project_features.1", channels),
-        *keymap.linear(
-            "frontend/proj", f"{encoder}.project_features.2", channels, trunk["width"]
-        ),
+        *keymap.linear("frontend/proj", f"{encoder}.project_features.2", channels, trunk["width"]),
         *conv_positions(config, f"{encoder}.relative_positional_encoder", start=1),
-    ]  # fmt: skip
+    ]
     if config["positions"]["bias"] == "alibi":
         rules.append(
             keymap.leaf(
-                "positions/alibi_scale", f"{encoder}.alibi_scale", (1, 1, trunk["heads"], 1, 1),
-                np.ravel, lambda array: array[None, None, :, None, None],
+                "positions/alibi_scale",
+                f"{encoder}.alibi_scale",
+                (1, 1, trunk["heads"], 1, 1),
+                np.ravel,
+                lambda array: array[None, None, :, None, None],
             )
-        )  # fmt: skip
+        )
     return rules
 
 
@@ -146,9 +154,12 @@ def _decoder(config: Mapping[str, Any], encoder: str) -> list[Rule]:
     rules, channels = [], width
     for i in range(cfg["layers"]):
         rules += keymap.conv(
-            f"decoder/conv_{i:02d}", f"{encoder}.decoder.blocks.{i}.0", channels // cfg["groups"],
-            cfg["width"], window,
-        )  # fmt: skip
+            f"decoder/conv_{i:02d}",
+            f"{encoder}.decoder.blocks.{i}.0",
+            channels // cfg["groups"],
+            cfg["width"],
+            window,
+        )
         channels = cfg["width"]
     return rules + projection(f"{encoder}.decoder.proj", (channels, *cfg["hidden"], width))
 
@@ -160,10 +171,12 @@ def projection(theirs: str, widths: tuple[int, ...], numbered: bool = False) -> 
         rule
         for i, (width_in, width_out) in enumerate(itertools.pairwise(widths))
         for rule in keymap.linear(
-            f"decoder/proj_{i:02d}", f"{theirs}.{2 * i}" if numbered else theirs,
-            width_in, width_out,
+            f"decoder/proj_{i:02d}",
+            f"{theirs}.{2 * i}" if numbered else theirs,
+            width_in,
+            width_out,
         )
-    ]  # fmt: skip
+    ]
 
 
 def hidden(trunk: Mapping[str, Any]) -> int:

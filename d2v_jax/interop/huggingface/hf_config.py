@@ -165,9 +165,7 @@ def _image(config: dict[str, Any], hf: Section, preprocessor: Mapping[str, Any] 
     mean, std = _pixels(preprocessor, size, channels)
     scale = float(hf.number("layer_scale_init_value", 0, 1e9, 0.1))
     config["data"] |= {"image_size": size, "channels": channels}
-    config["frontend"] |= {
-        "patch_size": patch, "normalize": "dataset", "mean": mean, "std": std
-    }  # fmt: skip
+    config["frontend"] |= {"patch_size": patch, "normalize": "dataset", "mean": mean, "std": std}
     bias = "relative" if shared else "relative_per_block" if each else "none"
     config["positions"] |= {"bias": bias, "zero_padding": "never"}
     config["trunk"] |= {
@@ -197,8 +195,9 @@ def _pixels(
     if size is not None and sides != {image_size}:
         log.warning(
             "preprocessor_config.json prepares images of another size than image_size=%d of "
-            "config.json, which is used", image_size,
-        )  # fmt: skip
+            "config.json, which is used",
+            image_size,
+        )
     return tuple(
         _numbers(section, name, (PREPROCESSED,) * channels) for name in ("image_mean", "image_std")
     )

@@ -21,22 +21,37 @@ CLASSES = {
 # What an encoder of theirs is in our fields; `trunk.output_norm` of images has two values.
 FIXED = {
     "v1_audio": {
-        "modality": "audio", "positions.add": "conv", "positions.bias": "none",
-        "positions.zero_padding": "input", "trunk.block": "post_norm", "trunk.input_norm": True,
-        "trunk.output_norm": False, "trunk.prenet_depth": 0, "trunk.prefix_tokens": 0,
+        "modality": "audio",
+        "positions.add": "conv",
+        "positions.bias": "none",
+        "positions.zero_padding": "input",
+        "trunk.block": "post_norm",
+        "trunk.input_norm": True,
+        "trunk.output_norm": False,
+        "trunk.prenet_depth": 0,
+        "trunk.prefix_tokens": 0,
     },
     "v1_image": {
-        "modality": "image", "frontend.normalize": "dataset", "positions.add": "none",
-        "trunk.block": "pre_norm", "trunk.input_norm": False, "trunk.prenet_depth": 0,
+        "modality": "image",
+        "frontend.normalize": "dataset",
+        "positions.add": "none",
+        "trunk.block": "pre_norm",
+        "trunk.input_norm": False,
+        "trunk.prenet_depth": 0,
         "trunk.prefix_tokens": 1,
     },
     "v1_text": {
-        "modality": "text", "frontend.positions": "learned", "positions.add": "none",
+        "modality": "text",
+        "frontend.positions": "learned",
+        "positions.add": "none",
         "positions.bias": "none",
-        "trunk.block": "post_norm", "trunk.input_norm": False, "trunk.output_norm": False,
-        "trunk.prenet_depth": 0, "trunk.prefix_tokens": 0,
+        "trunk.block": "post_norm",
+        "trunk.input_norm": False,
+        "trunk.output_norm": False,
+        "trunk.prenet_depth": 0,
+        "trunk.prefix_tokens": 0,
     },
-}  # fmt: skip
+}
 BIASES = ("relative", "relative_per_block", "none")
 SPECAUGMENT = 0.05  # their default share; any other than 0 makes their model keep the embedding
 

@@ -30,10 +30,15 @@ CLASSES = {
     },
 }
 REFUSED = (
-    "ForSequenceClassification", "ForAudioFrameClassification", "ForXVector", "ForCausalLM",
-    "ForMultipleChoice", "ForTokenClassification", "ForQuestionAnswering",
+    "ForSequenceClassification",
+    "ForAudioFrameClassification",
+    "ForXVector",
+    "ForCausalLM",
+    "ForMultipleChoice",
+    "ForTokenClassification",
+    "ForQuestionAnswering",
     "ForSemanticSegmentation",
-)  # fmt: skip
+)
 SET_ASIDE = "(set aside)"
 
 log = logging.getLogger("d2v")
@@ -127,10 +132,13 @@ def _import(
         aside = aside + [key for key in flat if key.startswith(f"{prefix}pooler.")]
     flat = {key: value for key, value in flat.items() if key not in aside}
     rules = hf_rules.encoder(
-        system, config, prefix, _has_mask(system, hf, flat, prefix),
+        system,
+        config,
+        prefix,
+        _has_mask(system, hf, flat, prefix),
         system == "v1_image" and hf.number("layer_scale_init_value", 0, 1e9, 0.1) > 0,
         hf.integer("type_vocab_size", 1, 2**16, 2) if system == "v1_text" else 0,
-    )  # fmt: skip
+    )
     head, top = (None, []) if kind == "none" else _head(kind, hf, config, prefix, labels)
     tree, report = keymap.convert(
         flat,
@@ -172,8 +180,10 @@ def _has_mask(system: str, hf: Section, flat: Mapping[str, Any], prefix: str) ->
         return False
     if system == "v1_image":
         return hf.flag("use_mask_token") or f"{prefix}embeddings.mask_token" in flat
-    masked = [hf.number(f"mask_{axis}_prob", 0, 1, default)
-              for axis, default in (("time", 0.05), ("feature", 0.0))]  # fmt: skip
+    masked = [
+        hf.number(f"mask_{axis}_prob", 0, 1, default)
+        for axis, default in (("time", 0.05), ("feature", 0.0))
+    ]
     return max(masked) > 0 or f"{prefix}masked_spec_embed" in flat
 
 

@@ -85,9 +85,12 @@ def _audio(config: Mapping[str, Any], mask: bool) -> list[Rule]:
     rules += keymap.linear("frontend/proj", "feature_projection.projection", channels, width)
     for i in range(places["conv_layers"]):
         rules += keymap.conv(
-            f"positions/conv_{i:02d}", f"encoder.pos_conv_embed.layers.{i}.conv",
-            width // places["conv_groups"], width, (places["conv_kernel"],),
-        )  # fmt: skip
+            f"positions/conv_{i:02d}",
+            f"encoder.pos_conv_embed.layers.{i}.conv",
+            width // places["conv_groups"],
+            width,
+            (places["conv_kernel"],),
+        )
     if mask:
         rules.append(keymap.leaf("mask/embedding", "masked_spec_embed", (width,)))
     rules += keymap.norm("prenet/norm", "encoder.layer_norm", width)
@@ -98,10 +101,15 @@ def _audio(config: Mapping[str, Any], mask: bool) -> list[Rule]:
             *keymap.joined(f"{ours}/attention/qkv", qkv, width, width),
             *keymap.linear(f"{ours}/attention/out", f"{theirs}.attention.out_proj", width, width),
             *keymap.norm(f"{ours}/norm1", f"{theirs}.layer_norm", width),
-            *_mlp(ours, f"{theirs}.feed_forward.intermediate_dense",
-                  f"{theirs}.feed_forward.output_dense", width, mlp),
+            *_mlp(
+                ours,
+                f"{theirs}.feed_forward.intermediate_dense",
+                f"{theirs}.feed_forward.output_dense",
+                width,
+                mlp,
+            ),
             *keymap.norm(f"{ours}/norm2", f"{theirs}.final_layer_norm", width),
-        ]  # fmt: skip
+        ]
     return rules
 
 
@@ -112,13 +120,15 @@ def _text(config: Mapping[str, Any], types: int) -> list[Rule]:
     table = "embeddings.{}_embeddings.weight"
     rules = [
         Rule(
-            "frontend/tokens/embedding", (table.format("word"), table.format("token_type")),
-            ((frontend["vocab_size"], width), (types, width)), _with_type,
+            "frontend/tokens/embedding",
+            (table.format("word"), table.format("token_type")),
+            ((frontend["vocab_size"], width), (types, width)),
+            _with_type,
             functools.partial(_without_type, types=types),
         ),
         keymap.leaf("frontend/positions/embedding", table.format("position"), (places, width)),
         *keymap.norm("frontend/norm", "embeddings.LayerNorm", width),
-    ]  # fmt: skip
+    ]
     for i in range(trunk["depth"]):
         ours, theirs = f"trunk/block_{i:02d}", f"encoder.layer.{i}"
         qkv = [f"{theirs}.attention.self.{name}" for name in ("query", "key", "value")]
@@ -149,10 +159,15 @@ def _image(config: Mapping[str, Any], mask: bool, scaled: bool) -> list[Rule]:
     table = "relative_position_bias.relative_position_bias_table"
     offsets = ((2 * (data["image_size"] // patch) - 1) ** 2 + 3, trunk["heads"])
     rules = [
-        *keymap.conv("frontend/patch", "embeddings.patch_embeddings.projection",
-                     data["channels"], width, (patch, patch)),
+        *keymap.conv(
+            "frontend/patch",
+            "embeddings.patch_embeddings.projection",
+            data["channels"],
+            width,
+            (patch, patch),
+        ),
         keymap.leaf("prefix/tokens", "embeddings.cls_token", (1, 1, width), keymap.first),
-    ]  # fmt: skip
+    ]
     if mask:
         rules.append(
             keymap.leaf("mask/embedding", "embeddings.mask_token", (1, 1, width), _inner, _outer)
@@ -164,16 +179,22 @@ def _image(config: Mapping[str, Any], mask: bool, scaled: bool) -> list[Rule]:
         attention = f"{theirs}.attention.attention"
         qkv = tuple(f"{attention}.{name}.weight" for name in ("query", "key", "value"))
         rules += [
-            Rule(f"{ours}/attention/qkv/kernel", qkv, ((width, width),) * 3,
-                 keymap.side_by_side, functools.partial(keymap.apart, parts=3)),
+            Rule(
+                f"{ours}/attention/qkv/kernel",
+                qkv,
+                ((width, width),) * 3,
+                keymap.side_by_side,
+                functools.partial(keymap.apart, parts=3),
+            ),
             keymap.leaf(f"{ours}/attention/q_bias", f"{attention}.query.bias", (width,)),
             keymap.leaf(f"{ours}/attention/v_bias", f"{attention}.value.bias", (width,)),
-            *keymap.linear(f"{ours}/attention/out", f"{theirs}.attention.output.dense",
-                           width, width),
+            *keymap.linear(
+                f"{ours}/attention/out", f"{theirs}.attention.output.dense", width, width
+            ),
             *keymap.norm(f"{ours}/norm1", f"{theirs}.layernorm_before", width),
             *_mlp(ours, f"{theirs}.intermediate.dense", f"{theirs}.output.dense", width, mlp),
             *keymap.norm(f"{ours}/norm2", f"{theirs}.layernorm_after", width),
-        ]  # fmt: skip
+        ]
         for gamma, key in (("gamma1", "lambda_1"), ("gamma2", "lambda_2")):
             if scaled:
                 rules.append(keymap.leaf(f"{ours}/{gamma}", f"{theirs}.{key}", (width,)))

@@ -89,9 +89,7 @@ def _write_vocabulary(path: pathlib.Path, head: Mapping[str, Any]) -> None:
         raise UserError(
             f"the head has {len(head['params']['out']['bias'])} outputs, but {len(labels)} labels"
         )
-    hf_files.write_json(
-        path / "vocab.json", {name: i for i, name in enumerate(labels) if name}
-    )  # fmt: skip
+    hf_files.write_json(path / "vocab.json", {name: i for i, name in enumerate(labels) if name})
     special = {"bos_token": "<s>", "eos_token": "</s>", "word_delimiter_token": "|"}
     known = {role: name if name in labels else None for role, name in special.items()}
     hf_files.write_json(

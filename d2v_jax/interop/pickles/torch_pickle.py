@@ -30,9 +30,19 @@ LEGACY_PROTOCOL = 1001
 # What damaged or hostile bytes raise below. The standard library's errors mean nothing to the
 # person who holds the file.
 _BROKEN = (
-    ArithmeticError, AttributeError, EOFError, LookupError, MemoryError, NotImplementedError,
-    OSError, RecursionError, TypeError, ValueError, struct.error, zipfile.BadZipFile,
-)  # fmt: skip
+    ArithmeticError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    MemoryError,
+    NotImplementedError,
+    OSError,
+    RecursionError,
+    TypeError,
+    ValueError,
+    struct.error,
+    zipfile.BadZipFile,
+)
 
 
 def read(path: str | os.PathLike) -> dict[str, Any]:

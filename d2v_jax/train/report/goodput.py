@@ -59,8 +59,9 @@ class Goodput:
 
 def device_memory_peak() -> int | None:
     """The most bytes in use so far on the fullest local device; None where that is not counted."""
-    peaks = [(device.memory_stats() or {}).get("peak_bytes_in_use")
-             for device in jax.local_devices()]  # fmt: skip
+    peaks = [
+        (device.memory_stats() or {}).get("peak_bytes_in_use") for device in jax.local_devices()
+    ]
     known = [peak for peak in peaks if peak is not None]
     return max(known) if known else None
 

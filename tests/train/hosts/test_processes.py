@@ -16,22 +16,36 @@ from d2v_jax.train.hosts.errors import LOST
 from d2v_jax.train.pretrain import STOPPED
 
 RECIPE = [
-    "--config", "quickstart_image:smoke", "--config.train.steps=20",
-    "--config.train.checkpoint_every=5", "--config.mask.views=1", "--config.trunk.depth=1",
-    "--config.targets.blocks=(0,)", "--config.decoder.layers=1",
-]  # fmt: skip
+    "--config",
+    "quickstart_image:smoke",
+    "--config.train.steps=20",
+    "--config.train.checkpoint_every=5",
+    "--config.mask.views=1",
+    "--config.trunk.depth=1",
+    "--config.targets.blocks=(0,)",
+    "--config.decoder.layers=1",
+]
 PATIENCE_S = 3600  # in which even a slow machine ends a run; only a hang takes it
 CACHE = tempfile.TemporaryDirectory(prefix="d2v-test-cache-")
 
 
 def start(workdir: pathlib.Path, devices: int, *more: str) -> subprocess.Popen:
     env = os.environ | {
-        "JAX_PLATFORMS": "cpu", "JAX_NUM_CPU_DEVICES": str(devices),
+        "JAX_PLATFORMS": "cpu",
+        "JAX_NUM_CPU_DEVICES": str(devices),
         "JAX_COMPILATION_CACHE_DIR": CACHE.name,
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-    }  # fmt: skip
-    command = [sys.executable, "-m", "d2v_jax.cli", "pretrain", *RECIPE,
-               "--workdir", str(workdir), *more]  # fmt: skip
+    }
+    command = [
+        sys.executable,
+        "-m",
+        "d2v_jax.cli",
+        "pretrain",
+        *RECIPE,
+        "--workdir",
+        str(workdir),
+        *more,
+    ]
     return subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True)
 
 
