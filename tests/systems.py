@@ -25,13 +25,6 @@ def smoke(name: str) -> Config:
     return recipes.resolve(recipes.load(f"{name}:smoke"))
 
 
-def with_sections(config: Config, **sections) -> Config:
-    """`config` with other records in sections of its objective."""
-    cfg = dataclasses.replace(config.objective.cfg, **sections)
-    objective = dataclasses.replace(config.objective, cfg=cfg)
-    return dataclasses.replace(config, objective=objective)
-
-
 @functools.cache
 def small(name: str, noise: bool = False) -> Config:
     """A smoke recipe that compiles sooner: fewer layers, shorter examples, no dropout unless
@@ -54,8 +47,8 @@ def small(name: str, noise: bool = False) -> Config:
         if config.modality == "text":
             frontend = dataclasses.replace(frontend, dropout=0.0)
         model = dataclasses.replace(model, trunk=trunk, decoder=decoder, frontend=frontend)
-    objective = dataclasses.replace(config.objective, cfg=model)
-    return dataclasses.replace(config, data=data, objective=objective)
+    sections = {name: getattr(model, name) for name in vars(model)}
+    return dataclasses.replace(config.with_sections(**sections), data=data)
 
 
 def batch(config: Config, size: int, seed: int = 0, pad: int = 0) -> dict[str, np.ndarray]:

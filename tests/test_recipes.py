@@ -5,7 +5,6 @@ import pathlib
 
 import jax
 import pytest
-import systems
 
 from d2v_jax.common import trees
 from d2v_jax.common.checks import ConfigError
@@ -100,10 +99,7 @@ def test_a_budget_sees_the_same_data(name):
     # One device takes a batch in parts; eight share each batch evenly.
     for size in small.data.batch_sizes(small.train.batch_size):
         assert size % small.train.micro_batches == size % 8 == 0
-    assert (
-        small.objective
-        == systems.with_sections(whole, teacher=small.objective.cfg.teacher).objective
-    )
+    assert small.objective == whole.with_sections(teacher=small.objective.cfg.teacher).objective
     assert small.data == whole.data
 
 

@@ -210,8 +210,6 @@ def of(loaded: reading.Loaded, padding: str = "independent") -> Encoder:
             "no features to take; d2v inspect shows what it holds"
         )
     if padding == "independent" and objective.encoder.positions.add == "conv":
-        positions = dataclasses.replace(objective.cfg.positions, zero_padding="each_layer")
-        cfg = dataclasses.replace(objective.cfg, positions=positions)
-        objective = dataclasses.replace(objective, cfg=cfg)
-        recipe = dataclasses.replace(recipe, objective=objective)
+        positions = dataclasses.replace(objective.encoder.positions, zero_padding="each_layer")
+        recipe = recipe.with_sections(positions=positions)
     return Encoder(recipe, loaded.params, loaded.carried, loaded.head, loaded.step)

@@ -22,8 +22,7 @@ def test_matrix_products_are_what_the_compiler_counts(name):
     fields = ["--config.train.batch_size=2", "--config.train.micro_batches=1"]
     whole = recipes.resolve(recipes.load(name, fields))
     cfg = whole.objective.cfg
-    small = systems.with_sections(
-        whole,
+    small = whole.with_sections(
         trunk=dataclasses.replace(cfg.trunk, depth=2, remat="none"),
         targets=dataclasses.replace(cfg.targets, blocks=(0, 1)),
     )

@@ -48,7 +48,7 @@ def run(resolved, devices, steps=10, pad=0, spec="data:-1"):
     trunk = dataclasses.replace(cfg.trunk, remat="none", scan=False)
     mask = dataclasses.replace(cfg.mask, micro_views=1)
     alike = dataclasses.replace(
-        systems.with_sections(resolved, trunk=trunk, mask=mask),
+        resolved.with_sections(trunk=trunk, mask=mask),
         train=dataclasses.replace(resolved.train, micro_batches=1),
     )
     current = jax.device_put(start(alike), shardings)
@@ -91,7 +91,7 @@ def test_devices_and_parts_of_a_batch_do_not_matter(name):
     trunk = dataclasses.replace(cfg.trunk, remat=REMAT.get(name, "none"), scan=name in SCAN)
     mask = dataclasses.replace(cfg.mask, micro_views=1 + (name in VIEWS))
     split = dataclasses.replace(
-        systems.with_sections(whole, trunk=trunk, mask=mask),
+        whole.with_sections(trunk=trunk, mask=mask),
         train=dataclasses.replace(whole.train, micro_batches=1 + (name in PARTS)),
     )
     eight = run(split, 8, 3, pad, MESHES.get(name, "data:-1"))
@@ -113,7 +113,7 @@ def test_teacher_follows_after_the_update(tiny):
     # A steep ramp, so that the decay of the step before or after would show.
     follow = tiny.objective.cfg.teacher
     follow = dataclasses.replace(follow, decay_start=0.5, decay_end=0.9, decay_steps=4)
-    tiny = systems.with_sections(tiny, teacher=follow)
+    tiny = tiny.with_sections(teacher=follow)
     before = start(tiny)
     after = run(tiny, 1, steps=2)[1]
     # The first update has rate 0, so only the second moves the student, and the teacher moves
@@ -137,7 +137,7 @@ def test_batch_must_divide_among_devices():
 
 def test_bfloat16_stays_close(tiny):
     trunk = dataclasses.replace(tiny.objective.cfg.trunk, dtype="bfloat16")
-    half = systems.with_sections(tiny, trunk=trunk)
+    half = tiny.with_sections(trunk=trunk)
     a, b = run(tiny, 1, steps=2)[0], run(half, 1, steps=2)[0]
     np.testing.assert_allclose(a[0]["loss"], b[0]["loss"], rtol=0.02)
     assert a[0]["loss"] != b[0]["loss"]

@@ -68,6 +68,12 @@ class Config:
     def frontend(self) -> Frontend:
         return self.objective.cfg.frontend
 
+    def with_sections(self, **sections: Any) -> "Config":
+        """The same with other records in sections of its objective, unchecked."""
+        cfg = dataclasses.replace(self.objective.cfg, **sections)
+        objective = dataclasses.replace(self.objective, cfg=cfg)
+        return dataclasses.replace(self, objective=objective)
+
     @property
     def items(self) -> tuple[str, str]:
         """What the trained and the carried tree are called in checkpoints."""
