@@ -76,7 +76,10 @@ class Contestant:
         if not line or "error" in answer:
             self._errors.seek(0)
             said = [text for text in self._errors.read().splitlines() if text.strip()][-3:]
-            why = answer.get("error") or "ended without an answer\n  " + "\n  ".join(said)
+            why = answer.get("error")
+            if not line:
+                code = self._process.wait()  # negative: the signal that ended it
+                why = "\n  ".join([f"ended with code {code} and without an answer", *said])
             raise Failed(f"{self.name}: {why}")
         return answer
 
