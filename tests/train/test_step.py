@@ -69,7 +69,7 @@ def assert_same_course(one, other):
             atol=1e-6,
             err_msg=name,
         )
-    for tree in ("student", "teacher"):
+    for tree in ("params", "carried"):
         a, b = (dict(trees.leaves(getattr(each[1], tree))) for each in (one, other))
         for path in a:
             np.testing.assert_allclose(a[path], b[path], rtol=1e-3, atol=1e-4, err_msg=path)

@@ -21,7 +21,7 @@ def checkpoint(case: str) -> pathlib.Path:
 def examples(one: Encoder, count: int = 5) -> list[np.ndarray]:
     """`count` random inputs of the modality, of different lengths where they can be."""
     rng = np.random.default_rng(7)
-    match one.config.modality:
+    match one.recipe.modality:
         case "image":
             shape = one.recipe.data.example_shape
             return [rng.integers(0, 256, shape, dtype=np.uint8) for _ in range(count)]

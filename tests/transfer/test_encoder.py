@@ -46,7 +46,7 @@ def test_pooled_is_the_mean_of_all_tokens(load, case):
     one = load(case)
     inputs = examples(one)
     frames = one.features(inputs, pool=None)
-    match one.config.modality:
+    match one.recipe.modality:
         case "image":
             assert frames.shape[1] == math.prod(one.config.frontend.grid)
         case "audio":
