@@ -128,9 +128,8 @@ def test_save_overwrites_nothing_else(fresh, tmp_path):
 
 
 def test_save_refuses_an_impossible_recipe(fresh, tmp_path):
-    model = fresh.config
-    model = dataclasses.replace(model, trunk=dataclasses.replace(model.trunk, depth=1))
-    recipe = dataclasses.replace(fresh.recipe, model=model)
+    trunk = dataclasses.replace(fresh.config.trunk, depth=1)
+    recipe = fresh.recipe.with_sections(trunk=trunk)
     with pytest.raises(ConfigError, match="targets.blocks"):
         dataclasses.replace(fresh, recipe=recipe).save(tmp_path / "b")
     assert not (tmp_path / "b").exists()

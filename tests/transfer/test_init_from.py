@@ -83,9 +83,9 @@ def test_starts_with_student_and_teacher(runs, begin, caplog, case):
     caplog.set_level("INFO", "d2v")
     theirs = reading.read(checkpoint(case))
     begun = begin(runs(case), checkpoint(case), MODALITY[case])
-    same(begun.student, theirs.params)
-    same({part: begun.teacher[part] for part in theirs.carried}, theirs.carried)
-    assert set(begun.teacher) == set(theirs.recipe.objective.cfg.teacher.owns)
+    same(begun.params, theirs.params)
+    same({part: begun.carried[part] for part in theirs.carried}, theirs.carried)
+    assert set(begun.carried) == set(theirs.recipe.objective.cfg.teacher.owns)
     assert int(begun.step) == 0
     [line] = [line for line in caplog.messages if line.startswith("init_from=")]
     assert f"{theirs.system} at step 0, {trees.count(theirs.params):,} parameters of" in line
@@ -127,7 +127,7 @@ def test_from_every_kind_of_folder(runs, begin, tmp_path, monkeypatch):
         same(owned, theirs.carried)
     monkeypatch.chdir(tmp_path)
     begun = begin(runs(case), "folder", "image", "--config.teacher.starts_as=student")
-    same(begun.teacher, {part: begun.student[part] for part in begun.teacher})
+    same(begun.carried, {part: begun.params[part] for part in begun.carried})
 
 
 def _recipe(tmp_path, workdir):
@@ -158,7 +158,7 @@ def test_what_hugging_face_lacks_is_new(begin, tmp_path, caplog, case):
     same({part: student[part] for part in theirs.params}, theirs.params)
     assert "decoder" in student and "head" not in student
     same(owned, {part: student[part] for part in recipe.objective.cfg.teacher.owns})
-    fresh = state.create(recipe).student
+    fresh = state.create(recipe).params
     assert set(student) == set(fresh)
     for (path, a), (_, b) in zip(
         trees.leaves(student["decoder"]), trees.leaves(fresh["decoder"]), strict=True
@@ -249,5 +249,5 @@ def test_the_first_loss_is_the_checkpoints(runs, letters, tmp_path, one_device, 
     expected = expected_loss(recipe, theirs.params, theirs.carried)
     assert loss == pytest.approx(expected, rel=1e-5)
     fresh = jax.jit(lambda: state.create(recipe))()
-    assert abs(expected_loss(recipe, fresh.student, fresh.teacher) - loss) > 1e-3 * loss
+    assert abs(expected_loss(recipe, fresh.params, fresh.carried) - loss) > 1e-3 * loss
     assert np.isfinite(loss)
