@@ -61,4 +61,4 @@ def hidden_targets(targets_btd: jax.Array, mask: Mask) -> jax.Array:
     """Each view's targets at its hidden places -> [n, u, d]."""
     batch = targets_btd.shape[0]
     ids_bmu = mask.hidden_ids_nu.reshape(batch, -1, mask.hidden_ids_nu.shape[1])
-    return masking.take(targets_btd, ids_bmu)
+    return masking.gather(targets_btd, ids_bmu)

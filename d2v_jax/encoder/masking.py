@@ -149,18 +149,11 @@ def gather(tokens_btd: jax.Array, ids_bmk: jax.Array) -> jax.Array:
     """Takes tokens by id for every view: -> [b * m, k, d]. Nothing is rounded on the way.
 
     A matrix product, whose way back is one too: accelerators are slow at adding to rows that they
-    have to look up. Numbers without a way back are taken by `take`.
+    have to look up. At default precision they would round float32 on the way.
     """
     picks = jax.nn.one_hot(ids_bmk, tokens_btd.shape[1], dtype=tokens_btd.dtype)
     taken = jnp.einsum("bmkt,btd->bmkd", picks, tokens_btd, precision=EXACTLY)
     return taken.reshape(-1, *taken.shape[2:])
-
-
-def take(x_btd: jax.Array, ids_bmk: jax.Array) -> jax.Array:
-    """The same as `gather` without a matrix product, for what has no gradient."""
-    views = ids_bmk.shape[1]
-    ids_bk1 = ids_bmk.reshape(len(x_btd), -1, 1)
-    return jnp.take_along_axis(x_btd, ids_bk1, 1).reshape(len(x_btd) * views, -1, x_btd.shape[-1])
 
 
 def scatter(x_nvd: jax.Array, ids_nv: jax.Array, tokens: int) -> jax.Array:
