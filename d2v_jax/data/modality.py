@@ -17,7 +17,6 @@ Everything here is NumPy: data never imports JAX, so that worker processes start
 """
 
 import dataclasses
-import importlib
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Self
@@ -26,6 +25,7 @@ import numpy as np
 
 from d2v_jax.common import fields
 from d2v_jax.common.checks import UserError, require
+from d2v_jax.common.outside import class_of
 from d2v_jax.data.contests.contest import Contest
 from d2v_jax.data.opened import Form, Opened
 from d2v_jax.data.records import Record, Source
@@ -46,22 +46,7 @@ def data_class(name: str) -> type["Data"]:
 
     Raises `UserError` where there is no such module, or it has no class `Data`.
     """
-    module = OURS.get(name, name)
-    try:
-        found = getattr(importlib.import_module(module), "Data", None)
-    except (ImportError, ValueError, TypeError) as error:
-        if not str(name).count("."):
-            fields.require_one_of("modality", name, tuple(OURS))
-        raise UserError(
-            f"modality={name!r}: the module cannot be imported ({error}); install it, or add its "
-            "folder to PYTHONPATH"
-        ) from error
-    if not (isinstance(found, type) and issubclass(found, Data)):
-        raise UserError(
-            f"modality={name!r}: the module has no class Data derived from "
-            "d2v_jax.data.modality.Data; give one that has, or define it there"
-        )
-    return found
+    return class_of("modality", name, OURS, "Data", Data)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

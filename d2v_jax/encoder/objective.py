@@ -1,13 +1,12 @@
 """What an objective is. The engine calls these and nothing else."""
 
-import importlib
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
 import jax
 
 from d2v_jax.common import trees
-from d2v_jax.common.checks import ConfigError
+from d2v_jax.common.outside import class_of
 from d2v_jax.common.rng import Keys
 from d2v_jax.common.trees import Tree
 from d2v_jax.encoder.sections import EncoderConfig
@@ -144,19 +143,12 @@ class Objective:
         raise NotImplementedError(part)
 
 
-OURS = ("data2vec",)
+OURS = {"data2vec": "d2v_jax.data2vec.objective"}
 
 
 def objective_class(name: str) -> type[Objective]:
     """The `Objective` of a recipe: one of ours, or of an importable module of that name.
 
-    Raises `ConfigError` where there is none.
+    Raises `UserError` where there is none.
     """
-    module = f"d2v_jax.{name}.objective" if name in OURS else name
-    try:
-        return importlib.import_module(module).Objective
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ConfigError(
-            f"objective={name!r} is neither {', '.join(OURS)} nor an importable module with an "
-            f"Objective ({error}); install it, or add its folder to PYTHONPATH"
-        ) from None
+    return class_of("objective", name, OURS, "Objective", Objective)

@@ -1,6 +1,5 @@
 """What a frontend is: one modality in, tokens out. Everything else asks for nothing more."""
 
-import importlib
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -9,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from d2v_jax.common.checks import ConfigError
+from d2v_jax.common.outside import class_of
 
 Grid = tuple[int | None, ...]
 
@@ -89,19 +89,12 @@ def grid_shape(grid: Grid, tokens: int) -> tuple[int, ...]:
     return tuple(tokens // known if side is None else side for side in grid)
 
 
-OURS = ("audio", "image", "text")
+OURS = {name: f"d2v_jax.frontends.{name}" for name in ("audio", "image", "text")}
 
 
 def frontend_class(modality: str) -> type[Frontend]:
     """The `Frontend` of a modality: one of ours, or of an importable module of that name.
 
-    Raises `ConfigError` where there is none.
+    Raises `UserError` where there is none.
     """
-    name = f"d2v_jax.frontends.{modality}" if modality in OURS else modality
-    try:
-        return importlib.import_module(name).Frontend
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ConfigError(
-            f"modality={modality!r} is neither {', '.join(OURS)} nor an importable module with a "
-            f"Frontend ({error}); install it, or add its folder to PYTHONPATH"
-        ) from None
+    return class_of("modality", modality, OURS, "Frontend", Frontend)

@@ -87,10 +87,6 @@ class Checkpoints:
             )
         return float(record[self._by])
 
-    def latest(self) -> int | None:
-        """Step of the newest complete checkpoint."""
-        return self._manager.latest_step()
-
     def restore(self, step: int, like: TrainState) -> tuple[TrainState, dict[str, Any]]:
         """Returns (state, data position); `like` holds shapes and shardings, not data."""
         target = {"step": like.step, "opt_state": like.opt_state}

@@ -2,11 +2,16 @@
 
 import json
 import shutil
+import sys
+import types
 
 import jax
 import pytest
 
 from d2v_jax.cli.main import main
+from d2v_jax.common.checks import UserError
+from d2v_jax.encoder.objective import objective_class
+from d2v_jax.frontends.frontend import frontend_class
 
 RECIPE = """
 from d2v_jax.configs import image
@@ -88,3 +93,15 @@ def test_what_it_cannot_do_is_said(trained, recipe, tmp_path, capsys):
     assert "objective='outside.nothing'" in capsys.readouterr().err
     assert main([*argv, "--config.autoencoder.width=0"]) == 2
     assert "autoencoder.width=0 must be positive" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("find", [objective_class, frontend_class])
+def test_a_class_of_another_kind_is_refused(find, monkeypatch):
+    """Before a run finds out that it lacks half of what is asked of it."""
+    module = types.ModuleType("somebodys")
+    module.Objective = module.Frontend = dict
+    monkeypatch.setitem(sys.modules, "somebodys", module)
+    with pytest.raises(UserError, match=r"='somebodys': the module has no class .* derived from"):
+        find("somebodys")
+    with pytest.raises(UserError, match=r"='audoi' is not one of|='audoi': the module cannot"):
+        find("audoi")
