@@ -28,6 +28,12 @@ def get_config() -> config_dict.ConfigDict:
     c.data = config_dict.ConfigDict()
     c.data.source = ""  # where examples come from; what each modality reads is said there
     c.data.split = "train"  # TFDS split; other sources have only "train"
+    # What is learnt of each example beside itself: "none", its "class", a "value", the "letters"
+    # that are said, its "tags". What the numbers stand for, in order; (): as the source names
+    # them. At most `per_class` examples of each; 0: all.
+    c.data.labels = "none"
+    c.data.label_names = ()
+    c.data.per_class = 0
     # Of several sources, "A + B": the share of examples from each; (): by their sizes, each to
     # the power of 1 / temperature.
     c.data.weights = ()
@@ -73,7 +79,10 @@ def get_config() -> config_dict.ConfigDict:
     c.trunk.input_dropout = 0.0  # behind the input norm; all of these act on the student alone
     c.trunk.dropout = 0.0  # of each branch
     c.trunk.attention_dropout = 0.0  # of attention weights
+    c.trunk.activation_dropout = 0.0  # of the MLP's units
     c.trunk.drop_path = 0.0  # of whole branches per example, rising linearly to this (§1.11)
+    # Where it rises: "trunk", or "both" prenet and trunk (fine-tuned images of 2.0, §12.3).
+    c.trunk.drop_path_ramp = "trunk"
     c.trunk.layer_drop = 0.0  # of whole blocks per step
     # What is computed again on the way back, to save memory: "none", "blocks" (all but their
     # inputs), "cheap" (all but the results of matrix products).
@@ -156,7 +165,26 @@ def get_config() -> config_dict.ConfigDict:
     # "all": every parameter decays, as in the original runs (T19). "matrices": not biases,
     # norms, scales and prefix tokens.
     c.optimizer.decays = "all"
+    # Below 1: each block learns so many times as fast as the one above it (REFERENCE §12.2), and
+    # with `decay_before` what lies below the first block slower still.
+    c.optimizer.layer_decay = 1.0
+    c.optimizer.decay_before = False
+    c.optimizer.same_end = False  # slower ones end at end_share * peak too, not at a part of it
+    # Factors of the learning rate, and updates in which parameters stand still (-1: always), by
+    # patterns of their paths as d2v inspect lists them, as in (("head/*", 10.0),). The first
+    # pattern that matches holds.
+    c.optimizer.rates = ()
+    c.optimizer.frozen = ()
     c.optimizer.clip = 0.0  # global gradient norm; 0: none
+
+    c.eval = config_dict.ConfigDict()
+    # Steps between evaluations, written into metrics.jsonl as eval/...; 0: none. Of pretraining:
+    # probes of frozen features.
+    c.eval.every = 0
+    c.eval.source = ""  # as data.source; "": the same
+    c.eval.split = ""  # as data.split; "": what is called test or validation there
+    c.eval.examples = 2_000  # at most; 0: all
+    c.eval.metrics = ()  # such as ("accuracy", "f1"); (): what is usual for the labels
 
     c.train = config_dict.ConfigDict()
     c.train.steps = 400_000  # updates

@@ -20,6 +20,10 @@ def get_config(arg: str = "") -> config_dict.ConfigDict:
     c.data.flip = 0.5  # probability of a horizontal flip
     # "exact": antialiased bicubic, as the original; "fast": 2x faster, not antialiased.
     c.data.resize = "exact"
+    # Of labelled pictures: operations of RandAugment for each, and their strength of 10 (§12.2).
+    c.data.operations = 0
+    c.data.strength = 9.0
+    c.data.central_crop = 0.875  # side of the crop for tests, in shorter sides of the picture
     c.data.jitter = 0.0  # strength of random brightness, contrast and saturation (§6.7)
 
     c.frontend.patch_size = 16  # pixels along one side of a patch

@@ -13,8 +13,8 @@ from d2v_jax.encoder import masking
 from d2v_jax.encoder.network import Encoded, Network, Tokens
 from d2v_jax.frontends.frontend import Inputs
 from d2v_jax.interop.huggingface import hf_read
+from d2v_jax.supervised import heads
 from d2v_jax.train.recipe import resolve as configs
-from d2v_jax.transfer import heads
 
 IGNORED = -100  # a label that is none
 

@@ -8,8 +8,9 @@ import math
 import numpy as np
 import pytest
 
+from d2v_jax.common import letters
 from d2v_jax.common.checks import UserError
-from d2v_jax.decoding import beam, letters, ngram
+from d2v_jax.decoding import beam, ngram
 from d2v_jax.decoding.greedy import greedy, log_probability, log_softmax
 
 SMALL = letters.Letters(("<pad>", "A", "B", "|"))

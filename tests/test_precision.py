@@ -16,9 +16,10 @@ import systems
 
 from d2v_jax.frontends.frontend import Inputs
 from d2v_jax.measure.plan import abstract_batch
+from d2v_jax.supervised import heads
 from d2v_jax.train import state, step
 from d2v_jax.train.recipe import resolve as recipes
-from d2v_jax.transfer import encoder, heads
+from d2v_jax.transfer import encoder
 
 FOLDER = pathlib.Path(__file__).parents[1] / "configs"
 RECIPES = sorted(p.stem for p in FOLDER.glob("*_*.py") if not p.stem.startswith("_"))

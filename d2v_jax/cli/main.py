@@ -6,13 +6,17 @@ import logging
 import os
 import sys
 
-from d2v_jax.cli import bench, data, encoders, runs
+from d2v_jax.cli import bench, data, encoders, runs, supervised
 from d2v_jax.common.checks import UserError
 
 log = logging.getLogger("d2v")
 
 # Troubles of the machine, not of the program: full or read-only disks, missing permissions.
 OUTSIDE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
+
+
+# Tasks whose other words set fields of a recipe.
+WITH_FIELDS = ("pretrain", "finetune", "data", "bench")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -22,7 +26,7 @@ def main(argv: list[str] | None = None) -> int:
     logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax narrates every file it opens
     parser = _parser()
     args, rest = parser.parse_known_args(argv)
-    if rest and not (args.task in ("pretrain", "data", "bench") or getattr(args, "plan", False)):
+    if rest and not (args.task in WITH_FIELDS or getattr(args, "plan", False)):
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     try:
         code = args.run(args, rest)
@@ -64,7 +68,7 @@ def _parser() -> argparse.ArgumentParser:
         return sub
 
     # Each task imports what it needs itself: `d2v --help` should not wait for JAX.
-    for family in (runs, encoders, bench, data):
+    for family in (runs, supervised, encoders, bench, data):
         family.add(task)
     return parser
 

@@ -4,6 +4,7 @@ import argparse
 import logging
 import pathlib
 from collections.abc import Callable
+from typing import Any
 
 from d2v_jax.cli.shared import CHECKPOINT, resolved
 from d2v_jax.common.checks import UserError
@@ -26,6 +27,33 @@ def add(task: Task) -> None:
         help="recipe: a file, the name of a shipped one, as in "
         "v2_image_base or quickstart_image:smoke, or a run folder",
     )
+    add_run(sub)
+
+    sub = task(
+        "inspect",
+        _inspect,
+        "the parameter tree and the resolved recipe of a checkpoint; "
+        "or, before a run, the memory that a recipe will need",
+    )
+    sub.add_argument(
+        "checkpoint",
+        type=pathlib.Path,
+        metavar="RUN",
+        help=f"{CHECKPOINT}; with --plan a recipe or a run folder",
+    )
+    sub.add_argument(
+        "--plan",
+        action="store_true",
+        help="compile the step and say what it needs "
+        "on each device; fields are set with --config.section.field=value",
+    )
+    sub.add_argument(
+        "--devices", type=int, metavar="N", help="plan for so many, pretended on the CPU"
+    )
+
+
+def add_run(sub: argparse.ArgumentParser) -> None:
+    """The options of all commands that train."""
     sub.add_argument("--workdir", required=True, type=pathlib.Path, help="the run folder")
     group = sub.add_argument_group(
         "several processes, each with the same command",
@@ -51,37 +79,11 @@ def add(task: Task) -> None:
         help="seconds in which all must have come; default %(default)g",
     )
 
-    sub = task(
-        "inspect",
-        _inspect,
-        "the parameter tree and the resolved recipe of a checkpoint; "
-        "or, before a run, the memory that a recipe will need",
-    )
-    sub.add_argument(
-        "checkpoint",
-        type=pathlib.Path,
-        metavar="RUN",
-        help=f"{CHECKPOINT}; with --plan a recipe or a run folder",
-    )
-    sub.add_argument(
-        "--plan",
-        action="store_true",
-        help="compile the step and say what it needs "
-        "on each device; fields are set with --config.section.field=value",
-    )
-    sub.add_argument(
-        "--devices", type=int, metavar="N", help="plan for so many, pretended on the CPU"
-    )
-
 
 def _pretrain(args: argparse.Namespace, overrides: list[str]) -> int:
     from d2v_jax.train import run
-    from d2v_jax.train.hosts import launch
-    from d2v_jax.train.machine import allocator, compile_cache
-    from d2v_jax.train.pretrain import pretrain
     from d2v_jax.transfer import reading
 
-    compile_cache.enable()
     if args.config:
         recipe = resolved(args.config, overrides)
     elif (args.workdir / run.FILE).exists() and not overrides:
@@ -93,6 +95,17 @@ def _pretrain(args: argparse.Namespace, overrides: list[str]) -> int:
             f"{args.workdir} holds no run to continue; name a recipe with --config, such as "
             "--config quickstart_image"
         )
+    return train(args, recipe, reading.start_from)
+
+
+def train(args: argparse.Namespace, recipe: Any, start: Any, evaluate: Any = None) -> int:
+    """Begins or continues the run in `args.workdir`, alone or with other processes."""
+    from d2v_jax.train import run
+    from d2v_jax.train.hosts import launch
+    from d2v_jax.train.machine import allocator, compile_cache
+    from d2v_jax.train.pretrain import pretrain
+
+    compile_cache.enable()
     if "://" in str(args.workdir) or str(args.workdir).startswith("gs:"):
         raise UserError(
             f"--workdir {args.workdir}: buckets are not written to directly; mount it (gcsfuse) "
@@ -104,7 +117,7 @@ def _pretrain(args: argparse.Namespace, overrides: list[str]) -> int:
         facts = run.facts(recipe)
         peers = launch.join(place, facts, args.start_timeout)
     allocator.keep_freed_memory()  # asks for the devices, so not before `join`
-    code = pretrain(recipe, args.workdir, reading.start_from, peers)
+    code = pretrain(recipe, args.workdir, start, peers, evaluate)
     if peers:
         peers.close()
     return code

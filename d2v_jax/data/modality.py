@@ -27,6 +27,7 @@ from d2v_jax.common import fields
 from d2v_jax.common.checks import UserError, require
 from d2v_jax.common.outside import class_of
 from d2v_jax.data.contests.contest import Contest
+from d2v_jax.data.labelled.labels import KINDS, LABELS, Labelled
 from d2v_jax.data.opened import Form, Opened
 from d2v_jax.data.records import Record, Source
 from d2v_jax.data.requests import Batch, Named, equal_rows
@@ -59,6 +60,7 @@ class Data:
 
     Attributes:
         dtype: of "inputs" as they travel to the device.
+        shaping: fields without which a trained model is not what it was, such as a picture's size.
         nouns: examples, in messages: "images". Of a folder, `files` of `noun`: "sound file".
         single_file: whether `inputs_of` takes a file for a folder.
         suffixes, builtin: names of files and built-in sources of this modality.
@@ -68,6 +70,7 @@ class Data:
     """
 
     dtype = np.float32
+    shaping = ()
     noun, nouns, files = "file", "examples", "files"
     single_file = False
     suffixes = builtin = ()
@@ -78,6 +81,9 @@ class Data:
 
     source: str = fields.anything()
     split: str = fields.anything()
+    labels: str = fields.one_of(*KINDS)
+    label_names: tuple[str, ...] = fields.anything()
+    per_class: int = fields.not_negative()
     weights: tuple[float, ...] = fields.anything()
     temperature: float = fields.positive()
     threads: int = fields.positive(free=True)
@@ -108,8 +114,10 @@ class Data:
 
     def form(self, example_shape: tuple[int, ...], size: int) -> dict[str, Form]:
         """What a batch of `size` examples consists of: "inputs", "example_id" and more."""
+        label = LABELS[self.labels](self)
         return {
             "inputs": Form((size, *example_shape), self.dtype),
+            **({"labels": Form((size, *label.shape), label.dtype)} if label else {}),
             "example_id": Form((size,), np.int32),
         }
 
@@ -192,6 +200,27 @@ class Data:
         """Fields to change for `d2v data` jobs without a recipe; `given` are set by hand."""
         del cls, job, given
         return {}
+
+    # Labels of training, where `labels` says so
+
+    def labelled_source(self) -> Source:
+        """The records of the only source, those of `split`, with labels that count `label_names`.
+
+        Without names they count those of the source. Raises `UserError` where it has none.
+        """
+        raise self._has_no("labels to learn", "labelled_source")
+
+    def test_splits(self, source: str) -> tuple[str, ...]:
+        """What is called a test in `source`, the best first; () where nothing is."""
+        del source
+        return ()
+
+    def in_order(self) -> Iterator[Labelled]:
+        """Its readable examples once, as `cut_inputs` takes them, in a crop that is no draw.
+
+        Those that cannot be read are left out, with a warning each and their number at the end.
+        """
+        raise self._has_no("examples to evaluate on", "in_order")
 
     # People's own inputs, for features
 

@@ -86,12 +86,15 @@ class Subset:
 
 
 class Concatenated:
-    """The records of several sources, one source behind the other; their labels are dropped."""
+    """The records of several sources, one source behind the other.
 
-    class_names = None
+    Labels are dropped, unless they count the same `class_names` in all of them.
+    """
 
     def __init__(self, sources: Sequence[Source]):
         self.sources = sources
+        names = {source.class_names for source in sources}
+        self.class_names = names.pop() if len(names) == 1 else None
         self._ends = np.cumsum([len(source) for source in sources])
         self.faults = {
             name: reason
@@ -106,7 +109,8 @@ class Concatenated:
     def read(self, index: int) -> Record:
         number = int(np.searchsorted(self._ends, index, side="right"))
         first = int(self._ends[number - 1]) if number else 0
-        return dataclasses.replace(self.sources[number].read(index - first), label=None)
+        record = self.sources[number].read(index - first)
+        return record if self.class_names else dataclasses.replace(record, label=None)
 
 
 def fingerprint_of(parts: Iterable[object]) -> str:

@@ -1,6 +1,9 @@
 """What `data.source` may say: the rules that the names of all modalities' sources follow."""
 
 import difflib
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from d2v_jax.common.checks import UserError
 
@@ -21,12 +24,39 @@ def named(source: str, known: str) -> str:
     return source
 
 
-def only_train(source: str, split: str) -> None:
-    """Raises `UserError` for a split of a source that has none."""
-    if split != "train":
+class Part(NamedTuple):
+    """Of a split the records whose share (`labelled.chosen.share`) lies in [low, high)."""
+
+    split: str
+    low: float = 0.0
+    high: float = 1.0
+
+    @property
+    def whole(self) -> bool:
+        return (self.low, self.high) == (0.0, 1.0)
+
+
+PART = re.compile(r"(\w+)\[(?:(\d{1,3})%)?:(?:(\d{1,3})%)?\]")
+
+
+def part_of(split: str) -> Part:
+    """ "train[:70%]" -> Part("train", 0, .7), of sources other than TFDS's."""
+    found = PART.fullmatch(split)
+    if not found:
+        return Part(split)
+    low, high = int(found[2] or 0) / 100, int(found[3] or 100) / 100
+    if not low < high <= 1:
+        raise UserError(f"data.split={split!r} is an empty part; write it as in train[:70%]")
+    return Part(found[1], low, high)
+
+
+def only_train(source: str, split: str, known: Sequence[str] = ("train",)) -> None:
+    """Raises `UserError` for a split that a source does not have."""
+    if split not in known:
         raise UserError(
-            f"data.split={split!r}: only tfds:NAME sources have splits; leave it 'train' "
-            f"for {source!r}"
+            f"data.split={split!r}: {source!r} has the split {' and '.join(known)}, and only "
+            "tfds:NAME sources have others; labelled examples can be parted: train[:70%], "
+            "train[70%:]"
         )
 
 

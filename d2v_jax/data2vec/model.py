@@ -1,11 +1,10 @@
 """The student: an encoder with a decoder on top. v1 and v2, all modalities."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 
-from d2v_jax.common.rng import Keys, keys
+from d2v_jax.common.rng import Keys
 from d2v_jax.common.trees import Tree
 from d2v_jax.data2vec.decoder import Decoder, fill
 from d2v_jax.encoder.masking import Mask
@@ -47,14 +46,6 @@ class Model(EncoderModel):
     """Pure functions over a parameter tree: the student's, or the teacher's overlay."""
 
     network = Student
-
-    def init(self, key: jax.Array, example_shape: tuple[int, ...]) -> dict[str, Any]:
-        """Fresh student parameters, float32 (REFERENCE §5.2, §6.2, §7.2, §8.5)."""
-        random = keys(key, jnp.zeros(1))
-        inputs = Inputs(jnp.zeros((1, *example_shape), self.cfg.frontend.dtype))
-        mask = self.draw_mask(random, self.token_count(example_shape))
-        params = self.network(self.cfg).init(key, inputs, mask, random, method="everything")
-        return params["params"]
 
     def predict(self, params: Tree, tokens: Tokens, mask: Mask, random: Keys) -> Predictions:
         """The student's half: hide, encode, decode the hidden. `random` has a key per view."""

@@ -79,6 +79,7 @@ class Data2VecConfig:
 def check(cfg: Data2VecConfig, example_shapes: tuple[tuple[int, ...], ...]) -> None:
     """Raises `ConfigError` for combinations that cannot work."""
     encoder.check(cfg, example_shapes)
+    require_one_of("mask.hide", cfg.mask.hide, ("remove", "replace", "input"))
     _check_decoder(cfg)
     _check_targets(cfg)
     _check_teacher(cfg)

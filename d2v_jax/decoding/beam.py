@@ -11,8 +11,8 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from d2v_jax.common.letters import Letters, NotInVocabulary
 from d2v_jax.decoding.greedy import greedy, log_probability, log_softmax
-from d2v_jax.decoding.letters import Letters, NotInVocabulary
 from d2v_jax.decoding.ngram import Context, NGrams
 
 NEVER = -math.inf

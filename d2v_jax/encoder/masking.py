@@ -15,6 +15,8 @@ from d2v_jax.encoder import samplers
 # Kinds that hide the same number of tokens from every view, as "remove" needs.
 EXACT = ("blocks", "inverse_blocks", "random")
 KINDS = (*EXACT, "spans", "clipped_spans", "beit")
+# What becomes of hidden tokens; the last two only of labelled examples.
+HIDES = ("remove", "replace", "input", "noise", "none")
 GRIDS = ("inverse_blocks", "beit")  # kinds that draw on a grid
 EXACTLY = jax.lax.Precision.HIGHEST  # numbers are moved, not rounded
 
@@ -23,7 +25,7 @@ EXACTLY = jax.lax.Precision.HIGHEST  # numbers are moved, not rounded
 class MaskConfig:
     """Fields: configs/base.py."""
 
-    hide: str = one_of("remove", "replace", "input")
+    hide: str = one_of(*HIDES)
     kind: str = one_of(*KINDS)
     share: float = anything()
     adjust: float = anything()

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 
-from d2v_jax.common.rng import Keys
+from d2v_jax.common.rng import Keys, keys
 from d2v_jax.common.trees import Tree
 from d2v_jax.encoder import masking
 from d2v_jax.encoder.masking import Mask
@@ -22,6 +22,20 @@ class EncoderModel:
 
     cfg: EncoderConfig
     network: ClassVar[type[Network]] = Network
+
+    def init(self, key: jax.Array, example_shape: tuple[int, ...]) -> dict[str, Any]:
+        """Fresh parameters, float32 (REFERENCE §5.2, §6.2, §7.2, §8.5)."""
+        random = keys(key, jnp.zeros(1))
+        inputs = Inputs(jnp.zeros((1, *example_shape), self.cfg.frontend.dtype))
+        mask = self.example_mask(random, example_shape)
+        params = self.network(self.cfg).init(key, inputs, mask, random, method="everything")
+        return params["params"]
+
+    def example_mask(self, random: Keys, example_shape: tuple[int, ...]) -> Mask | None:
+        """What `init` hides, so that what stands for it gets its parameters."""
+        if self.cfg.mask.hide == "none":
+            return None
+        return self.draw_mask(random, self.token_count(example_shape))
 
     def token_count(self, example_shape: tuple[int, ...]) -> int:
         """T, tokens of one example of this shape: (samples,), (y, x, c), (ids,) ..."""
@@ -53,6 +67,10 @@ class EncoderModel:
     def tokens(self, params: Tree, inputs: Inputs, random: Keys | None = None) -> Tokens:
         """The frontend. `random`, a key per example, switches its dropout on."""
         return self._apply(params, inputs, random, method="tokens")
+
+    def encode(self, params: Tree, tokens: Tokens, random: Keys | None) -> Encoded:
+        """Every stage of the encoder, of all tokens. `random`, a key each, switches dropout on."""
+        return self._apply(params, tokens, None, random, method="encode")
 
     def contextualize(self, params: Tree, tokens: Tokens, mask: Mask | None = None) -> Encoded:
         """Every stage of the encoder, without dropout; of all tokens, or as a mask leaves them."""

@@ -1,6 +1,6 @@
 """The encoder's parameters and how they are applied: frontend, positions, prefix, prenet, trunk."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -9,10 +9,10 @@ import jax.numpy as jnp
 from d2v_jax.common.rng import Keys
 from d2v_jax.encoder import masking, parts
 from d2v_jax.encoder.masking import Mask
-from d2v_jax.encoder.sections import EncoderConfig
+from d2v_jax.encoder.sections import EncoderConfig, TrunkConfig
 from d2v_jax.frontends.frontend import Inputs
 from d2v_jax.nn.block import BlockSpec
-from d2v_jax.nn.trunk import Stack, Trunk
+from d2v_jax.nn.trunk import Stack, Trunk, ramp
 
 
 class Tokens(NamedTuple):
@@ -33,6 +33,20 @@ class Encoded(NamedTuple):
     def out(self) -> jax.Array:
         """The encoder's output [n, p + t, d]."""
         return self.trunk.out
+
+
+def drop_paths(trunk: TrunkConfig) -> tuple[tuple[float, float], tuple[float, float]]:
+    """The first and last rate of drop path in the prenet, and those in the trunk.
+
+    "trunk": from 0 to `drop_path` in the trunk. "both": the first entries of that ramp belong to
+    the prenet, and the trunk goes on behind them in as many steps as it has blocks (REFERENCE
+    §12.3).
+    """
+    most, prenet = trunk.drop_path, trunk.prenet_depth
+    if trunk.drop_path_ramp == "trunk" or not prenet:
+        return (0.0, 0.0), (0.0, most)
+    steps = ramp(0.0, most, trunk.depth)
+    return (steps[0], steps[prenet - 1]), (steps[prenet], steps[-1])
 
 
 class Network(nn.Module):
@@ -57,22 +71,25 @@ class Network(nn.Module):
             dtype=trunk.dtype,
             dropout=trunk.dropout,
             attention_dropout=trunk.attention_dropout,
+            activation_dropout=trunk.activation_dropout,
             layer_scale=trunk.layer_scale,
             init=trunk.init,
             relative_grid=grid if cfg.positions.bias == "relative_per_block" else None,
         )
+        prenet_path, trunk_path = drop_paths(trunk)
         self.prenet = Trunk(
             spec,
             trunk.prenet_depth,
             norm="input" if trunk.input_norm else "none",
             input_dropout=trunk.input_dropout,
+            drop_path=prenet_path,
             remat=trunk.remat,
         )
         self.trunk = Trunk(
             spec,
             trunk.depth,
             norm="output" if trunk.output_norm else "none",
-            drop_path=trunk.drop_path,
+            drop_path=trunk_path,
             layer_drop=trunk.layer_drop,
             remat=trunk.remat,
             scan=trunk.scan,
@@ -81,6 +98,10 @@ class Network(nn.Module):
     def tokens(self, inputs: Inputs, random: Keys | None) -> Tokens:
         padding_bt = self.cfg.frontend.padding(inputs)
         return Tokens(self.frontend(inputs.values, random), padding_bt)
+
+    def everything(self, inputs: Inputs, mask: Mask | None, random: Keys) -> Any:
+        """Touches every parameter, for initialisation."""
+        return self.encode(self.tokens(inputs, random), mask, random)
 
     def encode(self, tokens: Tokens, mask: Mask | None, random: Keys | None) -> Encoded:
         """All tokens, or those a mask leaves, one row per view."""

@@ -47,6 +47,8 @@ class Objective:
     optional: ClassVar[tuple[str, ...]] = ()
     # Parts of a step that `without` can leave out, to see what they cost.
     parts: ClassVar[tuple[str, ...]] = ()
+    # Whether the trained tree has a "head" on the encoder, for answers beside features.
+    own_head: ClassVar[bool] = False
     # Element-wise operations per parameter of the carried tree, in one update.
     carried_operations: ClassVar[float] = 0.0
 
@@ -106,6 +108,22 @@ class Objective:
     def check(self, example_shapes: tuple[tuple[int, ...], ...]) -> None:
         """Raises `ConfigError` for sections that cannot work together."""
 
+    def begin(
+        self, params: Tree, carried: Tree | None, head: Mapping[str, Any] | None
+    ) -> tuple[dict[str, Any], list[str]]:
+        """-> (what of a checkpoint's trees a new run trains on, what to say of it).
+
+        `carried` and `head` are None where it has none.
+        """
+        del carried
+        return dict(params), [f"its {head['kind']} head is left behind"] if head else []
+
+    def head(self, params: Tree) -> dict[str, Any]:
+        """What is trained on top of the encoder, as {"kind", "params", ...} (`supervised.heads`);
+        only of an objective with its `own_head`.
+        """
+        raise NotImplementedError
+
     def adopt(self, params: Tree, carried: Tree | None) -> tuple[dict[str, Any], str]:
         """-> (what a new run carries that starts from a checkpoint's trees, what to say of it).
 
@@ -143,7 +161,11 @@ class Objective:
         raise NotImplementedError(part)
 
 
-OURS = {"data2vec": "d2v_jax.data2vec.objective"}
+SUPERVISED = ("ctc", "classify", "regress", "tag")
+OURS = {
+    "data2vec": "d2v_jax.data2vec.objective",
+    **{name: f"d2v_jax.supervised.{name}" for name in SUPERVISED},
+}
 
 
 def objective_class(name: str) -> type[Objective]:

@@ -46,7 +46,9 @@ class TrunkConfig:
     input_dropout: float = below_one()
     dropout: float = below_one()
     attention_dropout: float = below_one()
+    activation_dropout: float = below_one()
     drop_path: float = below_one()
+    drop_path_ramp: str = one_of("trunk", "both")
     layer_drop: float = below_one()
     remat: str = one_of(*REMAT, free=True)
     scan: bool = anything(free=True)
@@ -77,6 +79,11 @@ def check(cfg: EncoderConfig, example_shapes: tuple[tuple[int, ...], ...]) -> No
 def _check_trunk(cfg: EncoderConfig) -> None:
     trunk, positions, grid = cfg.trunk, cfg.positions, cfg.frontend.grid
     require_multiple("trunk.width", trunk.width, "trunk.heads", trunk.heads)
+    require(
+        trunk.drop_path_ramp == "trunk" or trunk.prenet_depth < trunk.depth,
+        f"trunk.drop_path_ramp={trunk.drop_path_ramp!r} needs trunk.prenet_depth="
+        f"{trunk.prenet_depth} below trunk.depth={trunk.depth}",
+    )
     relative = positions.bias.startswith("relative")
     require(
         not relative or (len(grid) == 2 and None not in grid),
@@ -105,6 +112,8 @@ def _check_trunk(cfg: EncoderConfig) -> None:
 
 def _check_masks(cfg: EncoderConfig, example_shapes: tuple[tuple[int, ...], ...]) -> None:
     mask, frontend = cfg.mask, cfg.frontend
+    if mask.hide == "none":
+        return
     require(0 < mask.share < 1, f"mask.share={mask.share} must lie between 0 and 1")
     require(
         mask.hide != "remove" or mask.kind in masking.EXACT,

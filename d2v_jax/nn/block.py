@@ -35,6 +35,7 @@ class BlockSpec:
     dtype: str
     dropout: float = 0.0
     attention_dropout: float = 0.0
+    activation_dropout: float = 0.0  # of the MLP's units
     layer_scale: float = 1.0  # initial factor of each branch, "pre_norm" only
     init: str = "bert"
     relative_grid: tuple[int, int] | None = None  # a relative position table of each block's own
@@ -47,13 +48,15 @@ class Mlp(nn.Module):
     dtype: str
     kernel_init: initializers.Initializer
     out_init: initializers.Initializer
+    dropout: float = 0.0  # of the units
 
     @nn.compact
-    def __call__(self, x_ntd: jax.Array) -> jax.Array:
+    def __call__(self, x_ntd: jax.Array, keys: Keys | None = None) -> jax.Array:
         dense = lambda features, init, name: Dense(
             features, dtype=self.dtype, kernel_init=init, name=name
         )
         x_ntf = gelu(dense(self.hidden, self.kernel_init, "fc1")(x_ntd))
+        x_ntf = dropout(x_ntf, self.dropout, keys)
         return dense(x_ntd.shape[-1], self.out_init, "fc2")(x_ntf)
 
 
@@ -91,11 +94,12 @@ class Block(nn.Module):
             out_init,
             name="attention",
         )
-        mlp = Mlp(spec.hidden, spec.dtype, init, out_init, name="mlp")
+        mlp = Mlp(spec.hidden, spec.dtype, init, out_init, spec.activation_dropout, name="mlp")
         norm1, norm2 = (
             LayerNorm(spec.norm_eps, spec.dtype, name=name) for name in ("norm1", "norm2")
         )
         mix = lambda x: attention(x, bias_nhtt, padding_nt, keys_of("attention"))
+        feed = lambda x: mlp(x, keys_of("activation"))
 
         def regularized(branch_ntd: jax.Array, name: str) -> jax.Array:
             branch_ntd = dropout(branch_ntd, spec.dropout, keys_of(f"{name} dropout"))
@@ -103,14 +107,14 @@ class Block(nn.Module):
 
         if spec.block == "post_norm":
             x_ntd = norm1(x_ntd + regularized(mix(x_ntd), "mix"))
-            ffn_ntd = mlp(x_ntd)
+            ffn_ntd = feed(x_ntd)
             return Layer(ffn_ntd, norm2(x_ntd + regularized(ffn_ntd, "ffn")))
         gamma1, gamma2 = (
             self.param(name, nn.initializers.constant(spec.layer_scale), x_ntd.shape[-1:])
             for name in ("gamma1", "gamma2")
         )
         x_ntd = x_ntd + regularized(mix(norm1(x_ntd)) * gamma1.astype(x_ntd.dtype), "mix")
-        ffn_ntd = regularized(mlp(norm2(x_ntd)) * gamma2.astype(x_ntd.dtype), "ffn")
+        ffn_ntd = regularized(feed(norm2(x_ntd)) * gamma2.astype(x_ntd.dtype), "ffn")
         return Layer(ffn_ntd, x_ntd + ffn_ntd)
 
 

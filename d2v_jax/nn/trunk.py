@@ -27,6 +27,11 @@ REMAT = {
 }
 
 
+def ramp(first: float, last: float, count: int) -> list[float]:
+    """`count` numbers, evenly spaced; a single one is the first."""
+    return [first + (last - first) * i / max(count - 1, 1) for i in range(count)]
+
+
 class Stack(NamedTuple):
     """What a trunk did to its input."""
 
@@ -39,7 +44,8 @@ class Trunk(nn.Module):
     """x_ntd -> Stack. Parameters: block_00, block_01, ..., and `norm`.
 
     `norm` says where an affine layer norm stands: "input", "output" or "none". `input_dropout`
-    acts behind an input norm; drop path rises linearly from 0 to `drop_path` over the blocks.
+    acts behind an input norm; drop path rises linearly over the blocks, from the first to the
+    second of `drop_path`.
     `remat` is a name of `REMAT`. With `scan` one block is compiled and run `depth` times, on
     parameters stacked as it runs: the tree stays as it is, and so do all numbers.
     """
@@ -48,7 +54,7 @@ class Trunk(nn.Module):
     depth: int
     norm: str = "none"
     input_dropout: float = 0.0
-    drop_path: float = 0.0
+    drop_path: tuple[float, float] = (0.0, 0.0)
     layer_drop: float = 0.0
     remat: str = "none"
     scan: bool = False
@@ -65,7 +71,7 @@ class Trunk(nn.Module):
         normed = lambda x: LayerNorm(self.spec.norm_eps, self.spec.dtype, name="norm")(x)
         if self.norm == "input":
             x_ntd = dropout(normed(x_ntd), self.input_dropout, keys_of("input"))
-        path_rates = [self.drop_path * i / max(self.depth - 1, 1) for i in range(self.depth)]
+        path_rates = ramp(*self.drop_path, self.depth)
         draws = [(keys_of(f"block {i}"), keys_of(f"skip {i}")) for i in range(self.depth)]
         scan = self.scan and self.depth > 1 and not self.is_initializing()
         run = self._scanned if scan else self._one_by_one
@@ -99,7 +105,7 @@ class Trunk(nn.Module):
 
         def body(x_ntd, each):
             params, path_rate, (keys, skip) = each
-            path_rate = path_rate if self.drop_path else 0.0
+            path_rate = path_rate if any(self.drop_path) else 0.0
             layer = block.apply({"params": params}, x_ntd, bias_nhtt, padding_nt, keys, path_rate)
             layer = skipped(layer, x_ntd, self.layer_drop, skip)
             return layer.out, layer

@@ -72,6 +72,10 @@ class Clock:
     until: int
     log_every: int
     checkpoint_every: int
+    eval_every: int = 0  # 0: never
+
+    def eval_due(self, step: int) -> bool:
+        return self.eval_every > 0 and (step % self.eval_every == 0 or step == self.until)
 
     def log_due(self, step: int) -> bool:
         return step % self.log_every == 0 or step == self.until
@@ -92,24 +96,31 @@ def fit(
     stop: StopRequest,
     guard: "Guard",
     began: Callable[[int], None] = lambda step: None,
+    evaluate: Callable[[TrainState], metric.Record] = lambda state: {},
 ) -> TrainState:
     """Runs steps `start` + 1 to `clock.until`; `step` counts completed updates.
 
     A step's metrics are fetched while the device works on the next one, so nothing here waits
     for the device except a full queue. Ends early, saved, when a stop is requested, or when
-    `guard` has seen enough. `began(step)` is called before each step.
+    `guard` has seen enough. `began(step)` is called before each step, and `evaluate` where the
+    clock says so; what it finds joins the step's record.
     """
     late, metrics = None, {}
     pace = Pace()
 
-    def settle(step: int, metrics: dict[str, Any], rates: metric.Record | None) -> None:
+    def settle(
+        step: int,
+        metrics: dict[str, Any],
+        rates: metric.Record | None,
+        evaluated: metric.Record | None = None,
+    ) -> None:
         guard.look(step, int(metrics["bad_leaf"][0]))
         if "stop" in metrics and int(metrics["stop"][0]):
             stop.agree()
         if rates:
             told = {name: pair for name, pair in metrics.items() if name not in CONTROL}
             means = metric.finalize(jax.device_get(told))
-            record({"step": step, "loss": means.pop("loss"), **means, **rates})
+            record({"step": step, "loss": means.pop("loss"), **means, **rates, **(evaluated or {})})
 
     for step in range(start + 1, clock.until + 1):
         began(step)
@@ -120,10 +131,14 @@ def fit(
             pace = Pace()
         if late:
             late()
-        rates = None
-        if clock.log_due(step):
-            rates, pace = pace.rates(), Pace()
-        late = functools.partial(settle, step, metrics, rates)
+        rates = evaluated = None
+        if clock.log_due(step) or clock.eval_due(step):
+            rates = pace.rates()
+        if clock.eval_due(step):
+            evaluated = evaluate(state)
+        if rates:
+            pace = Pace()
+        late = functools.partial(settle, step, metrics, rates, evaluated)
         ending = stop.ending or guard.full
         if ending or clock.checkpoint_due(step):
             late()  # a checkpoint never runs ahead of the history

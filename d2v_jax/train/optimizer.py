@@ -8,9 +8,8 @@ import optax
 
 from d2v_jax.common import schedules, trees
 from d2v_jax.common.trees import Tree
+from d2v_jax.train import groups
 from d2v_jax.train.recipe.records import Config, OptimizerConfig
-
-NEVER_MATRICES = ("bias", "scale", "q_bias", "v_bias", "gamma1", "gamma2", "alibi_scale", "tokens")
 
 
 class AdamState(NamedTuple):
@@ -46,33 +45,46 @@ def scale_by_fairseq_adam(b1: float, b2: float, eps: float) -> optax.GradientTra
 ADAM = {"fairseq": scale_by_fairseq_adam, "torch": optax.scale_by_adam}
 
 
-def decay_mask(params: Tree, decays: str) -> Tree:
-    """True where weight decay applies: everywhere, or not on biases, norms, scales and prefix
-    tokens (REFERENCE §4.2, T19)."""
-    decayed = lambda path: decays == "all" or path.rsplit("/", 1)[-1] not in NEVER_MATRICES
-    return trees.map_with_path(lambda path, _: decayed(path), params)
-
-
-def learning_rate(config: Config) -> schedules.Schedule:
-    """The rate of update n, counted from 0."""
+def learning_rate(config: Config, factor: float = 1.0) -> schedules.Schedule:
+    """The rate of update n, counted from 0, of parameters that learn `factor` times as fast."""
     opt = config.optimizer
+    end = opt.end_share / factor if opt.same_end else opt.end_share
     return schedules.warmup_hold_decay(
-        opt.learning_rate,
+        opt.learning_rate * factor,
         warmup_steps=opt.warmup_steps,
         hold_steps=opt.hold_steps,
         steps=config.train.steps,
         shape=opt.schedule,
         start=opt.start_share,
-        end=opt.end_share,
+        end=end,
     )
 
 
 def make_optimizer(config: Config) -> optax.GradientTransformation:
-    """Clip by global norm, Adam, decay, times minus the learning rate."""
+    """Clip by global norm, Adam, decay, times minus each group's learning rate."""
     opt: OptimizerConfig = config.optimizer
     return optax.chain(
         optax.clip_by_global_norm(opt.clip) if opt.clip else optax.identity(),
         ADAM[opt.adam](opt.b1, opt.b2, opt.eps),
-        optax.add_decayed_weights(opt.weight_decay, lambda p: decay_mask(p, opt.decays)),
-        optax.scale_by_learning_rate(learning_rate(config)),
+        optax.add_decayed_weights(opt.weight_decay, lambda p: groups.decay_mask(opt, p)),
+        scale_by_rates(config),
     )
+
+
+def scale_by_rates(config: Config) -> optax.GradientTransformation:
+    """Times minus the learning rate of each parameter's group."""
+    opt = config.optimizer
+
+    def init(params: Tree) -> optax.ScaleByScheduleState:
+        del params
+        return optax.ScaleByScheduleState(jnp.zeros((), jnp.int32))
+
+    def update(updates: Tree, state: optax.ScaleByScheduleState, params: Tree = None):
+        del params
+        found = groups.groups(opt, updates)
+        factors = {one.rate for one in found.values()}
+        rates = {factor: learning_rate(config, factor)(state.count) for factor in factors}
+        scaled = trees.map_with_path(lambda path, u: -rates[found[path].rate] * u, updates)
+        return scaled, optax.ScaleByScheduleState(optax.safe_increment(state.count))
+
+    return optax.GradientTransformation(init, update)

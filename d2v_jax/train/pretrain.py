@@ -35,13 +35,22 @@ DATA_S = 3600  # in which all processes must have opened their data
 Start = Callable[[Config], tuple[Tree, Tree]]
 
 
+# Evaluates what was trained so far: (trained tree, carried tree) -> what to record.
+Evaluate = Callable[[Tree, Tree], metrics.Record]
+
+
 def pretrain(
-    config: Config, workdir: pathlib.Path, read_start: Start, peers: Peers | None = None
+    config: Config,
+    workdir: pathlib.Path,
+    read_start: Start,
+    peers: Peers | None = None,
+    evaluate: Evaluate | None = None,
 ) -> int:
     """Trains until `train.steps`, from wherever `workdir` stands. Returns the exit code.
 
     `read_start` is called when `init_from` names a checkpoint and the run is new. `peers` are the
-    other processes of this run, if there are any; they share `workdir`.
+    other processes of this run, if there are any; they share `workdir`. `evaluate` is called every
+    `eval.every` steps with trees of NumPy arrays, in process 0.
     """
     spent = Goodput(workdir)
     mesh = meshes.make_mesh(config.mesh)
@@ -99,7 +108,9 @@ def pretrain(
             if peers:
                 peers.watch()
             stream = Stream(batches, itertools.chain([first], batches), quarantine.path)
-            return _train(config, workdir, stream, mesh, checkpoints, current, start, spent)
+            return _train(
+                config, workdir, stream, mesh, checkpoints, current, start, spent, evaluate
+            )
         finally:
             checkpoints.close()
 
@@ -146,7 +157,7 @@ def _initial_state(config, mesh, shapes, checkpoints, fingerprint, latest, first
     return current
 
 
-def _train(config, workdir, stream, mesh, checkpoints, current, start, spent) -> int:
+def _train(config, workdir, stream, mesh, checkpoints, current, start, spent, evaluate) -> int:
     index, together = jax.process_index(), jax.process_count() > 1
     history = metrics.History(workdir, start) if index == 0 else None
     watch = metrics.Watch(config.objective, config.optimizer.warmup_steps)
@@ -168,6 +179,11 @@ def _train(config, workdir, stream, mesh, checkpoints, current, start, spent) ->
             progress.show(one)
             watch.look(one)
 
+    def evaluated(state_now: state.TrainState) -> metrics.Record:
+        with spent.timed("evaluation"):
+            params, carried = meshes.on_host((state_now.params, state_now.carried))
+            return evaluate(params, carried) if index == 0 else {}
+
     with loop.StopRequest(3600 * config.train.stop_after, together) as stop:
 
         def save(state_now: state.TrainState) -> None:
@@ -184,13 +200,17 @@ def _train(config, workdir, stream, mesh, checkpoints, current, start, spent) ->
             _on_devices(stream.batches, mesh, stop if together else None),
             start=start,
             clock=loop.Clock(
-                config.train.steps, config.train.log_every, config.train.checkpoint_every
+                config.train.steps,
+                config.train.log_every,
+                config.train.checkpoint_every,
+                config.eval.every if evaluate else 0,
             ),
             record=record,
             save=save,
             stop=stop,
             guard=guard,
             began=profile.before,
+            evaluate=evaluated,
         )
         profile.end()
         with spent.timed("checkpoint"):

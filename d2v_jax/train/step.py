@@ -11,6 +11,7 @@ from jax.sharding import Mesh
 from d2v_jax.common import rng, trees
 from d2v_jax.common.trees import Tree
 from d2v_jax.encoder.objective import Batch, Metrics
+from d2v_jax.train import groups
 from d2v_jax.train.machine import mesh as meshes
 from d2v_jax.train.optimizer import learning_rate, make_optimizer
 from d2v_jax.train.recipe.records import Config
@@ -30,6 +31,7 @@ def make_train_step(
     moves, and `bad_leaf` counts where (`trees.leaves`, the loss behind them).
     """
     objective, optimizer, rate = config.objective, make_optimizer(config), learning_rate(config)
+    still = groups.holder(config.optimizer)
     single = lambda value: (value, jnp.float32(1))
 
     def draw(batch: Batch, step: jax.Array):
@@ -40,7 +42,8 @@ def make_train_step(
         drawn, random = draw(batch, state.step)
         whole = whole or objective.counts(drawn)
         carried = gather(state.carried)
-        return objective.loss(gather(params), carried, drawn, random, whole, state.step)
+        params = gather(groups.unlearned(config.optimizer, params))
+        return objective.loss(params, carried, drawn, random, whole, state.step)
 
     differentiate = jax.value_and_grad(loss, has_aux=True)
 
@@ -56,10 +59,11 @@ def make_train_step(
             (total, metrics), grads = differentiate(state.params, state, batch, None)
         else:
             (total, metrics), grads = in_micro_batches(state, batch)
+        grads = still(grads, state.step)
         norm, bad_leaf = finite_norm(grads, total)
         with jax.named_scope("update"):
             updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
-            params = optax.apply_updates(state.params, updates)
+            params = optax.apply_updates(state.params, still(updates, state.step))
             carried, followed = objective.after(state.carried, params, state.step + 1)
         new = TrainState(state.step + 1, params, carried, opt_state)
         held = state.replace(step=state.step + 1)

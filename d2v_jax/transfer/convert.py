@@ -58,7 +58,7 @@ def _write(loaded: Loaded, out: pathlib.Path, to: str, origin: str) -> list[str]
             _write_run(loaded, out, origin)
         case "safetensors":
             content = {"recipe": fields, "step": loaded.step, "origin": f"converted from {origin}"}
-            safetensors_io.save(out, loaded.params, loaded.carried, loaded.head, content)
+            safetensors_io.save(out, loaded.params, loaded.carried, loaded.beside, content)
         case _:
             return hf_write.write_hf(out, loaded.system, fields, loaded.params, loaded.head)
     return []
@@ -78,9 +78,9 @@ def _write_run(loaded: Loaded, out: pathlib.Path, origin: str) -> None:
     if carried is None and not missing:
         carried, words = recipe.objective.adopt(params, None)
         log.warning("the checkpoint holds no %s: %s", recipe.objective.carried_name, words)
-    if loaded.head is not None:
-        params["head"] = loaded.head["params"]
-    run.write_config(out, recipe, f"converted from {origin}", loaded.head, missing)
+    if loaded.beside is not None:
+        params["head"] = loaded.beside["params"]
+    run.write_config(out, recipe, f"converted from {origin}", loaded.beside, missing)
     # Without all parts nothing can be trained, so there is no optimiser to begin with.
     adam = {} if missing else optimizer.make_optimizer(recipe).init(loaded.params)
     if missing:

@@ -20,9 +20,10 @@ from d2v_jax.encoder.sections import EncoderConfig
 from d2v_jax.frontends.frontend import Inputs
 from d2v_jax.interop.huggingface import hf_files
 from d2v_jax.interop.ours import safetensors_io
+from d2v_jax.supervised import heads
 from d2v_jax.train.recipe import resolve as configs
 from d2v_jax.train.recipe.records import Config
-from d2v_jax.transfer import batches, heads, reading
+from d2v_jax.transfer import batches, reading
 
 PADDING = ("independent", "original")
 
@@ -78,7 +79,8 @@ class Encoder:
         fields = configs.to_fields(self.recipe)
         configs.resolve(fields)  # surgery may have made it impossible
         content = {"recipe": fields, "step": self.step, "origin": "saved from Python"}
-        safetensors_io.save(path, self.params, self.teacher, self.head, content)
+        beside = None if self.recipe.objective.own_head else self.head
+        safetensors_io.save(path, self.params, self.teacher, beside, content)
 
     def features(
         self,

@@ -48,6 +48,11 @@ class Loaded:
     def system(self) -> str:
         return self.recipe.system
 
+    @property
+    def beside(self) -> dict[str, Any] | None:
+        """The head, where it is no part of `params`."""
+        return None if self.recipe.objective.own_head else self.head
+
 
 def read(path: str | pathlib.Path) -> Loaded:
     """Reads a run folder, a folder of ours or of Hugging Face, a fairseq .pt or a .pth.
@@ -83,7 +88,7 @@ def _read(path: pathlib.Path) -> Loaded:
         saved = safetensors_io.load(path)
         recipe = _resolve(path, saved.config.get("recipe"))
         step = saved.config.get("step", 0)
-        return Loaded(recipe, saved.student, saved.teacher, saved.head, step, [])
+        return with_head(Loaded(recipe, saved.student, saved.teacher, saved.head, step, []))
     return _with_tokenizer(_imported(hf_read.read_hf(path)), path)
 
 
@@ -128,6 +133,9 @@ def _run(path: pathlib.Path) -> Loaded:
     recipe = _resolve(path, run.read_recipe(path))
     head = run.read_head(path)
     step, params, carried = checkpoint.load_trees(path, recipe.items)
+    if recipe.objective.own_head:
+        loaded = with_head(Loaded(recipe, params, carried or None, None, step, []))
+        return _with_tokenizer(loaded, path / run.TOKENIZER)
     if (head is None) != ("head" not in params):
         raise UserError(
             f"{path}: only one of {run.FILE} and {checkpoint.FOLDER}/{step} has a head; they are "
@@ -137,6 +145,15 @@ def _run(path: pathlib.Path) -> Loaded:
         head["params"] = params.pop("head")
     loaded = Loaded(recipe, params, carried or None, head, step, [])
     return _with_tokenizer(loaded, path / run.TOKENIZER)
+
+
+def with_head(loaded: Loaded) -> Loaded:
+    """The same, whose `head` is part of what was trained, if an objective trains one."""
+    objective = loaded.recipe.objective
+    if not objective.own_head:
+        return loaded
+    head = {**objective.head(loaded.params), "labels": loaded.recipe.data.label_names}
+    return dataclasses.replace(loaded, head=head)
 
 
 def _imported(imported: reader.Imported) -> Loaded:
@@ -191,20 +208,23 @@ def _require_whole(path: pathlib.Path, loaded: Loaded) -> None:
             )
 
 
-def start_from(config: Config) -> tuple[dict[str, Any], dict[str, Any]]:
+def start_from(
+    config: Config, loaded: Loaded | None = None
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """What is trained and carried in a new run of `config` from its `init_from`, float32 NumPy.
 
-    Raises `UserError` listing every path that does not fit. What only pretraining needs may be
-    missing and starts anew; a missing teacher starts as the student. Says what was done.
+    `loaded`: what was read of it, if it was. What the objective calls optional may be missing and
+    starts anew. Says what was done. Raises `UserError` listing every path that does not fit.
     """
-    loaded = read(config.init_from)
+    loaded = loaded or read(config.init_from)
     where = f"init_from={config.init_from!r}"
     if loaded.recipe.modality != config.modality:
         raise UserError(
             f"{where} holds a model of {loaded.recipe.modality}, but the recipe is of "
             f"{config.modality}; use a recipe of its modality"
         )
-    shapes, params = shapes_of(config), dict(loaded.params)
+    shapes = shapes_of(config)
+    params, said = config.objective.begin(loaded.params, loaded.carried, loaded.head)
     optional = config.objective.optional
     anew = [part for part in optional if part in shapes and part not in params]
     if anew:
@@ -213,9 +233,8 @@ def start_from(config: Config) -> tuple[dict[str, Any], dict[str, Any]]:
         params |= {part: jax.device_get(fresh[part]) for part in anew}
     _require_fit(where, config.init_from, params, shapes)
     carried, words = config.objective.adopt(params, loaded.carried)
-    said = [words] if words else []
+    said += [words] if words else []
     said += [f"new: {', '.join(anew)}"] if anew else []
-    said += [f"its {loaded.head['kind']} head is left behind"] if loaded.head else []
     log.info(
         "%s: %s at step %d, %s parameters of %s; %s",
         where,

@@ -9,7 +9,7 @@ import optax
 import systems
 
 from d2v_jax.common import trees
-from d2v_jax.train import optimizer, state
+from d2v_jax.train import groups, optimizer, state
 from d2v_jax.train.recipe import resolve
 
 
@@ -57,9 +57,12 @@ def test_decay_groups():
     for name in systems.NAMES:
         small = systems.smoke(name)
         shapes = jax.eval_shape(lambda small=small: state.create(small)).params
-        everything = dict(trees.leaves(optimizer.decay_mask(shapes, "all")))
+        mask = lambda which, of=small.optimizer, shapes=shapes: groups.decay_mask(
+            dataclasses.replace(of, decays=which), shapes
+        )
+        everything = dict(trees.leaves(mask("all")))
         assert all(everything.values())
-        for path, on in trees.leaves(optimizer.decay_mask(shapes, "matrices")):
+        for path, on in trees.leaves(mask("matrices")):
             (decayed if on else spared).add(path.split("/")[-1])
     assert decayed == {"kernel", "embedding", "table"}
     assert spared == {

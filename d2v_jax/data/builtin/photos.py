@@ -32,6 +32,7 @@ NAMES = (
     "rocket",
 )
 RECORDS = len(NAMES) * 4096
+TESTS = len(NAMES) * 128
 # Side of a pretraining window, in sides of the final image: leaves the random crop room to
 # choose a place and a magnification, and is still cheap to resize.
 WINDOW = 1.5
@@ -65,29 +66,47 @@ def _left(photo_yx: np.ndarray) -> int:
 
 
 class PhotoWindows:
-    """Square windows of the photos' left parts; record i shows photo i % 16."""
+    """Square windows of the photos' left parts; record i shows photo i % 16.
+
+    Of the split "test" they lie in the right parts, and are as large as an image.
+    """
 
     class_names = NAMES
 
-    def __init__(self, image_size: int):
+    def __init__(self, image_size: int, split: str = "train"):
         self._photos = load()
-        self._side = round(WINDOW * image_size)
+        self._test = split == "test"
+        self._side = image_size if self._test else round(WINDOW * image_size)
+        self._count = TESTS if self._test else RECORDS
         shapes = [photo.shape for photo in self._photos]
-        self.fingerprint = fingerprint_of(("builtin:photos", RECORDS, self._side, *shapes))
+        test = ("test",) if self._test else ()
+        self.fingerprint = fingerprint_of(
+            ("builtin:photos", *test, self._count, self._side, *shapes)
+        )
 
     def __len__(self) -> int:
-        return RECORDS
+        return self._count
+
+    def name(self, index: int) -> str:
+        """That of record `index`."""
+        which = "test window" if self._test else "window"
+        return f"builtin:photos {NAMES[self.label(index)]} {which} {index}"
+
+    def label(self, index: int) -> int:
+        """Which photo it is."""
+        return index % len(NAMES)
 
     def read(self, index: int) -> Record:
-        label = index % len(NAMES)
+        label = self.label(index)
         photo_yx = self._photos[label]
-        height, width = photo_yx.shape[0], _left(photo_yx)
+        edge = _left(photo_yx)
+        part_yx = photo_yx[:, edge:] if self._test else photo_yx[:, :edge]
+        height, width = part_yx.shape
         side = min(self._side, height, width)
-        rng = np.random.Generator(np.random.Philox(key=index))
+        rng = np.random.Generator(np.random.Philox(key=[index, 1] if self._test else index))
         y = int(rng.integers(height - side + 1))
         x = int(rng.integers(width - side + 1))
-        window_yx = photo_yx[y : y + side, x : x + side]
-        return Record(window_yx, label, f"builtin:photos {NAMES[label]} window {index}")
+        return Record(part_yx[y : y + side, x : x + side], label, self.name(index))
 
 
 def probe_set(split: str, image_size: int, count: int, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -13,21 +13,26 @@ from d2v_jax.common.checks import require
 from d2v_jax.data import modality
 from d2v_jax.data.contests.contest import Contest
 from d2v_jax.data.image import inputs, opening, pictures
+from d2v_jax.data.labelled import chosen, in_order, labels
 from d2v_jax.data.opened import Opened, joined
 from d2v_jax.data.records import Record, Source
 from d2v_jax.data.requests import Batch, Named, equal_rows
-from d2v_jax.data.sources import PHOTOS
+from d2v_jax.data.sources import PHOTOS, Part, part_of
+from d2v_jax.data.stores import idx, tfds_source
 from d2v_jax.data.stores.shards import RECORDS
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ImageData(modality.Data):
     """Crops of `image_size` pixels a side, 1 (grey) or 3 `channels`: `crop_scale` is the share of
-    the area, `crop_ratio` width / height, `jitter` the strength of random colours.
+    the area, `crop_ratio` width / height, `jitter` the strength of random colours. Labelled ones
+    are changed by so many random `operations` of a `strength`. For tests the central crop has
+    `central_crop` of the shorter side.
     """
 
     modality = "image"
     dtype = np.uint8
+    shaping = ("image_size", "channels")
     noun, nouns, files = pictures.IMAGES.noun, "images", "images"
     suffixes, builtin = pictures.IMAGES.suffixes, (PHOTOS,)
     examples = 4_000
@@ -40,6 +45,9 @@ class ImageData(modality.Data):
     flip: float = fields.share()
     jitter: float = fields.not_negative()
     resize: str = fields.one_of("exact", "fast")
+    operations: int = fields.not_negative()
+    strength: float = fields.not_negative()
+    central_crop: float = fields.share()
 
     @property
     def example_shape(self) -> tuple[int, ...]:
@@ -61,6 +69,10 @@ class ImageData(modality.Data):
         require(
             0 < ratio[0] <= ratio[1],
             f"data.crop_ratio={ratio} must be two ascending positive ratios",
+        )
+        require(
+            self.central_crop > 0,
+            f"data.central_crop={self.central_crop} must be above 0",
         )
         require(
             self.channels in (1, 3),
@@ -93,7 +105,40 @@ class ImageData(modality.Data):
             self.resize,
         )
         cut = functools.partial(pictures.example, how=self)
-        return joined([one.records() for one in self.each()], cut, follows, self.image_size)
+        if self.labels == "none":
+            sources = [one.records() for one in self.each()]
+            return joined(sources, cut, follows, self.image_size)
+        cut = labels.WithLabel(cut, labels.LABELS[self.labels](self))
+        follows += (self.operations, self.strength, self.per_class)
+        sources = [one.labelled_source() for one in self.each()]
+        return joined(sources, cut, follows, self.image_size)
+
+    def labelled_source(self) -> Source:
+        part = part_of(self.split)
+        if self.source.startswith(tfds_source.PREFIX):  # which has its own parts
+            part = Part(self.split)
+        source = self.records(part.split)
+        if source.class_names is None:
+            raise labels.unlabelled(self.source, self.labelled.removeprefix("--source "))
+        chosen_ones = chosen.few(chosen.in_part(source, part, self.source), self.per_class, 0)
+        return chosen.Renumbered(chosen_ones, self.label_names or source.class_names)
+
+    def test_splits(self, source: str) -> tuple[str, ...]:
+        if source.startswith(tfds_source.PREFIX):
+            known = tfds_source.splits(source)
+            return tuple(name for name in ("validation", "test") if name in known)
+        own = source == PHOTOS or "test" in idx.splits(source)
+        return ("test",) if own else ()
+
+    def in_order(self) -> Iterator[labels.Labelled]:
+        """Cut centrally."""
+        crop = functools.partial(
+            pictures.central,
+            size=self.image_size,
+            channels=self.channels,
+            share=self.central_crop,
+        )
+        return in_order.read(self.labelled_source(), lambda record: crop(record.data))
 
     def records(self, split: str | None = None) -> Source:
         """The pictures of the only source, of the recipe's `split` or another."""

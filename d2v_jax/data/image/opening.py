@@ -4,7 +4,7 @@ from d2v_jax.data.builtin.photos import PhotoWindows
 from d2v_jax.data.image.pictures import IMAGES
 from d2v_jax.data.records import Source
 from d2v_jax.data.sources import BUILTIN_PREFIX, PHOTOS, check_builtin, named, only_train
-from d2v_jax.data.stores import shards, tfds_source
+from d2v_jax.data.stores import idx, shards, tfds_source
 from d2v_jax.data.stores.folder import Folder
 from d2v_jax.data.stores.prepared import Prepared, looks_prepared
 
@@ -14,10 +14,12 @@ def open_images(source: str, split: str, image_size: int) -> Source:
     name = named(source, IMAGES.sources)
     if name.startswith(tfds_source.PREFIX):
         return tfds_source.Tfds(name, split)
-    only_train(source, split)
+    if idx.looks_idx(name):
+        return idx.Idx(name, split)
+    only_train(source, split, ("train", "test") if name == PHOTOS else ("train",))
     if name.startswith(BUILTIN_PREFIX):
         check_builtin(name, PHOTOS)
-        return PhotoWindows(image_size)
+        return PhotoWindows(image_size, split)
     if looks_prepared(name):
         return Prepared(name, "image", "image")
     if shards.looks_like_shards(name):

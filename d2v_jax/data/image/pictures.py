@@ -8,7 +8,7 @@ import kornia_rs
 import numpy as np
 from PIL import Image, ImageEnhance, UnidentifiedImageError
 
-from d2v_jax.data.image import jpeg
+from d2v_jax.data.image import jpeg, operations
 from d2v_jax.data.records import BadRecord, Example, Record
 from d2v_jax.data.stores.folder import Kind
 
@@ -16,14 +16,14 @@ IMAGES = Kind(
     "image",
     (".jpg", ".jpeg", ".png", ".webp"),
     "a folder of images, tfds:NAME, a pattern of *.array_record files, a folder that d2v data "
-    "prepare wrote, or builtin:photos",
+    "prepare wrote, a folder of idx files as MNIST has them, or builtin:photos",
     shards=True,
 )
 # Also what files named .jpg often are. Others stay out: some of Pillow's readers start programs.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
 MODES = {1: "L", 3: "RGB"}  # by channels
 ATTEMPTS = 10  # of the random crop, before it falls back to the centre
-RESIZE_PER_CROP = 256 / 224  # shorter side before a central crop, in sides of the crop
+CENTRAL = 224 / 256  # side of a central crop, in shorter sides of the picture
 
 
 class Crops(Protocol):
@@ -36,6 +36,8 @@ class Crops(Protocol):
     flip: float
     jitter: float
     resize: str
+    operations: int
+    strength: float
 
 
 def decode(image: bytes | np.ndarray, channels: int) -> Image.Image:
@@ -183,7 +185,10 @@ def _mirrored(image_yxc: np.ndarray) -> np.ndarray:
 def example(record: Record, rng: np.random.Generator, size: int, how: Crops) -> Example:
     """`augment` as the loader wants it; `size` is `how.image_size`."""
     del size
-    return {"inputs": augment(record, how, rng)}
+    image_yxc = augment(record, how, rng)
+    if how.operations:
+        image_yxc = operations.changed(image_yxc, how.operations, how.strength, rng)
+    return {"inputs": image_yxc}
 
 
 def jitter(picture: Image.Image, strength: float, rng: np.random.Generator) -> Image.Image:
@@ -199,13 +204,15 @@ def jitter(picture: Image.Image, strength: float, rng: np.random.Generator) -> I
     return picture
 
 
-def central(image: bytes | np.ndarray, size: int, channels: int) -> np.ndarray:
-    """The crop for evaluation: shorter side to size * 256 / 224, then the centre.
+def central(
+    image: bytes | np.ndarray, size: int, channels: int, share: float = CENTRAL
+) -> np.ndarray:
+    """The crop for evaluation: shorter side to size / `share`, then the centre.
 
     Returns uint8 [y, x, c], y = x = `size`. Raises `BadRecord` as `decode` does.
     """
     picture = decode(image, channels)
-    short = round(size * RESIZE_PER_CROP)
+    short = round(size / share)
     factor = short / min(picture.size)
     if max(picture.size) * factor > 64 * short:  # a hair-thin strip would fill the memory
         raise BadRecord(f"sides of {picture.width} x {picture.height} pixels are too unequal")

@@ -1,13 +1,13 @@
 """What features are asked: examples with labels, and how an encoder is made to answer."""
 
 import dataclasses
-import hashlib
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from d2v_jax.common.checks import UserError, require
+from d2v_jax.data.labelled.chosen import share
 from d2v_jax.data.records import Record
 
 TRAIN_SHARE = 0.7  # of the records of a source that has no test split of its own
@@ -37,12 +37,6 @@ class Exam:
 def require_split(split: str) -> None:
     """Raises `ConfigError` unless it is one of the two."""
     require(split in ("train", "test"), f"split={split!r}: must be 'train' or 'test'")
-
-
-def share(name: str) -> float:
-    """A number in [0, 1) that follows from the name alone, on every machine."""
-    digest = hashlib.sha256(name.encode(errors="surrogateescape")).digest()
-    return int.from_bytes(digest[:6], "big") / 2**48
 
 
 def of_folder(

@@ -11,7 +11,8 @@ from d2v_jax.common.checks import UserError
 from d2v_jax.data.builtin.photos import NAMES, probe_set
 from d2v_jax.data.image.pictures import central
 from d2v_jax.data.labelled import baselines
-from d2v_jax.data.labelled.exams import TRAIN_SHARE, Encode, Exam, Pair, Task, require_split, share
+from d2v_jax.data.labelled.chosen import share
+from d2v_jax.data.labelled.exams import TRAIN_SHARE, Encode, Exam, Pair, Task, require_split
 from d2v_jax.data.records import BadRecord, Source
 from d2v_jax.data.sources import PHOTOS
 from d2v_jax.data.stores import tfds_source
@@ -29,6 +30,7 @@ class Images(Protocol):
     source: str
     image_size: int
     channels: int
+    central_crop: float
 
     def records(self, split: str) -> Source:
         """The records of `source` in a split of it."""
@@ -124,7 +126,7 @@ def _read(source: Source, order: np.ndarray, count: int, data: Images) -> Labell
             if record.label is None:
                 unlabelled += 1
                 continue
-            image = central(record.data, data.image_size, data.channels)
+            image = central(record.data, data.image_size, data.channels, data.central_crop)
         except BadRecord as bad:
             skipped += 1
             log.warning("skipped %s: %s", bad.name or name, bad.reason)

@@ -14,7 +14,8 @@ from d2v_jax.data.audio.inputs import shortest
 from d2v_jax.data.audio.waves import RATE, decode, standardise, utterance
 from d2v_jax.data.builtin.tones import Script
 from d2v_jax.data.labelled import baselines
-from d2v_jax.data.labelled.exams import TRAIN_SHARE, Encode, Exam, Pair, Task, require_split, share
+from d2v_jax.data.labelled.chosen import share
+from d2v_jax.data.labelled.exams import TRAIN_SHARE, Encode, Exam, Pair, Task, require_split
 from d2v_jax.data.records import BadRecord, Source, Subset
 
 log = logging.getLogger("d2v")

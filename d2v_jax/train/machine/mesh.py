@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from d2v_jax.common.checks import require
@@ -119,6 +120,13 @@ def check_batch(sizes: Sequence[int], micro_batches: int, mesh: Mesh) -> None:
         f"divided among {devices} devices; use --config.train.micro_batches="
         f"{math.gcd(common // devices, micro_batches)} or another divisor of {common // devices}",
     )
+
+
+def on_host(tree: Any) -> Any:
+    """Whole NumPy arrays, in every process; all of them must call it."""
+    if jax.process_count() == 1:
+        return jax.device_get(tree)
+    return multihost_utils.process_allgather(tree, tiled=True)
 
 
 def put(batch: dict[str, np.ndarray], sharding: NamedSharding) -> dict[str, jax.Array]:

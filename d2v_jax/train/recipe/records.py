@@ -26,6 +26,11 @@ class OptimizerConfig:
     eps: float = not_negative()
     weight_decay: float = not_negative()
     decays: str = one_of("all", "matrices")
+    layer_decay: float = positive()
+    decay_before: bool = anything()
+    same_end: bool = anything()
+    rates: tuple[tuple[str, float], ...] = anything()
+    frozen: tuple[tuple[str, int], ...] = anything()
     clip: float = not_negative()
 
 
@@ -44,6 +49,15 @@ class TrainConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class EvalConfig:
+    every: int = not_negative(free=True)
+    source: str = anything(free=True)
+    split: str = anything(free=True)
+    examples: int = not_negative(free=True)
+    metrics: tuple[str, ...] = anything(free=True)
+
+
+@dataclasses.dataclass(frozen=True)
 class Config:
     """What a run does. `modality` and `objective_name` are what the recipe calls the two."""
 
@@ -57,6 +71,7 @@ class Config:
     data: Data
     objective: Objective
     optimizer: OptimizerConfig
+    eval: EvalConfig
     train: TrainConfig
 
     @property
@@ -100,4 +115,5 @@ def sections_of(config: Config) -> dict[str, Any]:
     """The records of a recipe by the names of its sections."""
     cfg = config.objective.cfg
     own = {field.name: getattr(cfg, field.name) for field in dataclasses.fields(cfg)}
-    return {"data": config.data, **own, "optimizer": config.optimizer, "train": config.train}
+    engine = {name: getattr(config, name) for name in ("optimizer", "eval", "train")}
+    return {"data": config.data, **own, **engine}

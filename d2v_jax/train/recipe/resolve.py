@@ -20,7 +20,13 @@ from d2v_jax.encoder.objective import Objective, objective_class
 from d2v_jax.frontends import frontend
 from d2v_jax.frontends.frontend import frontend_class
 from d2v_jax.train.recipe import checks
-from d2v_jax.train.recipe.records import Config, OptimizerConfig, TrainConfig, sections_of
+from d2v_jax.train.recipe.records import (
+    Config,
+    EvalConfig,
+    OptimizerConfig,
+    TrainConfig,
+    sections_of,
+)
 
 
 def load(spec: str, overrides: Sequence[str] = ()) -> config_dict.ConfigDict:
@@ -106,6 +112,8 @@ SCALARS = {
     "profile": str,
     "init_from": str,
 }
+# Sections that the engine reads, whatever is learnt.
+ENGINE = {"optimizer": OptimizerConfig, "eval": EvalConfig, "train": TrainConfig}
 # Fields of older runs and where they are today.
 MOVED = {"init_teacher": "teacher.starts_as", "train.micro_views": "mask.micro_views"}
 
@@ -127,7 +135,7 @@ def resolve(recipe: Mapping[str, Any] | config_dict.ConfigDict) -> Config:
     sections = {name: _build(kind, fields[name], name) for name, kind in kinds.items()}
     scalars = {name: _value(kind, fields[name], name) for name, kind in SCALARS.items()}
     scalars["objective_name"] = scalars.pop("objective")
-    own = {name: sections.pop(name) for name in ("data", "optimizer", "train")}
+    own = {name: sections.pop(name) for name in ("data", *ENGINE)}
     config = Config(**scalars, **own, objective=objective(objective.sections(**sections)))
     checks.check(config)
     return config
@@ -135,7 +143,7 @@ def resolve(recipe: Mapping[str, Any] | config_dict.ConfigDict) -> Config:
 
 def _sections(objective: type[Objective], modality: str) -> dict[str, type]:
     """The record of each section of a recipe; the modality brings those of data and frontend."""
-    kinds = {"data": data_class(modality), "optimizer": OptimizerConfig, "train": TrainConfig}
+    kinds = {"data": data_class(modality), **ENGINE}
     kinds |= typing.get_type_hints(objective.sections)
     return kinds | {"frontend": frontend_class(modality)}
 
@@ -156,8 +164,20 @@ def completed(fields: Mapping[str, Any]) -> dict[str, Any]:
     ours = fields.get("modality") in frontend.OURS and fields["objective"] in objectives.OURS
     if not ours:
         return fields
-    base = importlib.import_module(f"d2v_jax.configs.{fields['modality']}").get_config().to_dict()
-    return _merged(base, fields)
+    base = importlib.import_module(f"d2v_jax.configs.{fields['modality']}")
+    if fields["objective"] in objectives.SUPERVISED:
+        supervised = importlib.import_module("d2v_jax.configs.supervised")
+        return _merged(_as_objective(base, supervised, fields["objective"]), fields)
+    return _merged(base.get_config().to_dict(), fields)
+
+
+def _as_objective(
+    modality: types.ModuleType, supervised: types.ModuleType, objective: str
+) -> dict[str, Any]:
+    """The base of recipes with labels, with the encoder of its modality's base."""
+    whole = modality.get_config().to_dict()
+    base = supervised.get_config(modality).to_dict()
+    return base | {name: whole[name] for name in supervised.OF_THE_CHECKPOINT}
 
 
 def _moved(fields: Mapping[str, Any]) -> dict[str, Any]:

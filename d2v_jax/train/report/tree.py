@@ -9,22 +9,27 @@ import numpy as np
 from d2v_jax.common import trees
 from d2v_jax.common.trees import Tree
 from d2v_jax.encoder.objective import Fact
-from d2v_jax.train.optimizer import decay_mask
+from d2v_jax.train.groups import groups
 from d2v_jax.train.recipe.records import Config
 from d2v_jax.train.recipe.resolve import to_fields
 
-HEADS = ("path", "shape", "dtype", "owned by", "decay")
+HEADS = ("path", "shape", "dtype", "owned by", "decay", "rate", "still")
 
 
 def rows(config: Config, params: Tree, carried: Tree | None) -> list[tuple[str, ...]]:
-    """(path, shape, dtype, who else holds it or "-", "decay" or "-") of every parameter."""
-    decays = dict(trees.leaves(decay_mask(params, config.optimizer.decays)))
+    """Path, shape, dtype, who else holds it, and the optimiser's group of every parameter.
+
+    That is "decay" or "-", the factor of the learning rate, and how long it stands still.
+    """
+    found = groups(config.optimizer, params)
     held = {path for path, _ in trees.leaves(carried or {})}
     return [
         (
             *_leaf(path, leaf),
             config.objective.carried_name if path in held else "-",
-            "decay" if decays[path] else "-",
+            "decay" if found[path].decays else "-",
+            f"{found[path].rate:.4g}",
+            found[path].words,
         )
         for path, leaf in trees.leaves(params)
     ]
@@ -44,7 +49,7 @@ def report(
     """The table, the counts and the resolved recipe, as text. Trees may hold shapes alone."""
     table = [HEADS, *rows(config, params, carried)]
     on_top = {"head": head["params"]} if head else {}
-    table += [(*_leaf(path, leaf), "-", "-") for path, leaf in trees.leaves(on_top)]
+    table += [(*_leaf(path, leaf), "-", "-", "-", "-") for path, leaf in trees.leaves(on_top)]
     facts = list(config.objective.facts(params, carried))
     if head:
         said = [f"{name}={_brief(value)}" for name, value in head.items() if name != "params"]

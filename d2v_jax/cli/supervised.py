@@ -1,0 +1,82 @@
+"""`d2v finetune`, `d2v evaluate` and `d2v results`: encoders with labels."""
+
+import argparse
+import pathlib
+from collections.abc import Callable
+
+from d2v_jax.cli import runs
+from d2v_jax.common.checks import UserError
+
+Task = Callable[..., argparse.ArgumentParser]
+
+
+def add(task: Task) -> None:
+    """The sub-commands."""
+    sub = task(
+        "finetune",
+        _finetune,
+        "train an encoder and a head on labelled examples; "
+        "recipe fields are set with --config.section.field=value",
+    )
+    sub.add_argument(
+        "--config",
+        help="recipe: a file, the name of a shipped one, as in finetune_image, or a run folder; "
+        "the encoder is that of --config.init_from=CHECKPOINT",
+    )
+    runs.add_run(sub)
+
+    sub = task("evaluate", _evaluate, "how good a fine-tuned model is on examples it never saw")
+    sub.add_argument("checkpoint", type=pathlib.Path, metavar="RUN", help="of d2v finetune")
+    sub.add_argument("--source", help="as data.source; default: eval.source of the recipe")
+    sub.add_argument("--split", help="as data.split; default: the test or validation split")
+    sub.add_argument("--examples", type=int, default=0, metavar="N", help="at most; default: all")
+    sub.add_argument(
+        "--metrics", metavar="A,B", help="accuracy, top5, f1, matthews, pearson, spearman, mAP"
+    )
+
+    sub = task("results", _results, "the results of several runs side by side")
+    sub.add_argument("runs", type=pathlib.Path, nargs="+", metavar="RUN")
+    sub.add_argument("--out", type=pathlib.Path, metavar="DIR", help="results.png and results.html")
+
+
+def _finetune(args: argparse.Namespace, overrides: list[str]) -> int:
+    from d2v_jax.train import run
+    from d2v_jax.transfer import evaluation, finetune, reading
+
+    if args.config:
+        config, loaded = finetune.recipe(args.config, overrides)
+        start = lambda config: reading.start_from(config, loaded)
+    elif (args.workdir / run.FILE).exists() and not overrides:
+        config, start = run.read_config(args.workdir), reading.start_from
+    else:
+        raise UserError(
+            "name a recipe with --config, such as --config finetune_image, and an encoder with "
+            "--config.init_from=CHECKPOINT"
+        )
+    evaluate = evaluation.online(config) if config.eval.every else None
+    return runs.train(args, config, start, evaluate)
+
+
+def _evaluate(args: argparse.Namespace, _: list[str]) -> int:
+    from d2v_jax.train.machine import compile_cache
+    from d2v_jax.transfer import evaluation
+
+    compile_cache.enable()
+    if args.examples < 0:
+        raise UserError(f"--examples {args.examples}: must not be negative")
+    print(
+        evaluation.evaluate_run(
+            args.checkpoint, args.source, args.split, args.examples, args.metrics
+        )
+    )
+    return 0
+
+
+def _results(args: argparse.Namespace, _: list[str]) -> int:
+    from d2v_jax.transfer import results, results_plot
+
+    found = results.read(args.runs)
+    print(results.table(found))
+    if args.out:
+        print(results_plot.draw(found, args.out))
+    return 0
