@@ -18,6 +18,10 @@ def get_config(arg: str = "") -> config_dict.ConfigDict:
     # Lengths of crops, in samples: each utterance is cut to the longest that it can fill. A batch
     # has one length, and as many as batch_size * samples hold (§16). (): `samples` alone.
     c.data.buckets = ()
+    # Of "letters": the most that an utterance may have. "exact": transcripts hold nothing but what
+    # there is an output for; "spoken": punctuation is left out.
+    c.data.most_letters = 600
+    c.data.spelling = "exact"
     c.data.min_samples = 32_000  # utterances shorter than this are never used
 
     # Width, kernel and stride of each convolution of the waveform encoder (§1.1).

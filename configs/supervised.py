@@ -63,5 +63,10 @@ def variant(c: config_dict.ConfigDict, arg: str) -> config_dict.ConfigDict:
         c.train.steps, c.train.batch_size, c.train.micro_batches = 30, 8, 1
         c.train.log_every, c.train.checkpoint_every = 1, 10
         c.optimizer.warmup_steps, c.optimizer.hold_steps = 3, 0
+        c.augment.channel_block = 8
+        c.eval.every, c.eval.examples = 10, 40
+        c.optimizer.frozen = tuple((name, min(steps, 10)) for name, steps in c.optimizer.frozen)
+        if "buckets" in c.data:
+            c.data.buckets = (80_000, 200_000)
         return c
     return base.variant(c, arg, None)

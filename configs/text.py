@@ -24,6 +24,14 @@ def get_config(arg: str = "") -> config_dict.ConfigDict:
     # "contiguous": blocks ignore the borders of documents; "documents": whole sentences of one
     # document, padded.
     c.data.blocks = "contiguous"
+    # Of labelled texts, a .tsv or .csv file: the columns of a text or of a pair, and of the label,
+    # by name, or by number from 0 where the file has no line of names.
+    c.data.columns = ("text",)
+    c.data.label_column = "label"
+    # Lengths that they are padded to, up to data.tokens, and the most tokens in a batch. ():
+    # data.tokens alone.
+    c.data.buckets = ()
+    c.data.most_tokens = 4_400
 
     c.frontend.vocab_size = 50_265  # with specials: 0 `<s>`, 1 `<pad>`, 2 `</s>`, 3 `<unk>`
     # "learned": a table, added to the ids' embedding; "none": positions.bias must tell.

@@ -5,6 +5,7 @@ import pathlib
 from collections.abc import Callable
 
 from d2v_jax.cli import runs
+from d2v_jax.cli.shared import CHECKPOINT
 from d2v_jax.common.checks import UserError
 
 Task = Callable[..., argparse.ArgumentParser]
@@ -25,14 +26,32 @@ def add(task: Task) -> None:
     )
     runs.add_run(sub)
 
-    sub = task("evaluate", _evaluate, "how good a fine-tuned model is on examples it never saw")
-    sub.add_argument("checkpoint", type=pathlib.Path, metavar="RUN", help="of d2v finetune")
+    sub = task("evaluate", _evaluate, "how good a model with a head is on examples it never saw")
+    sub.add_argument(
+        "what",
+        choices=("asr", "classes", "values", "tags"),
+        metavar="TASK",
+        help="asr: speech to text; classes, values or tags of anything",
+    )
+    sub.add_argument("checkpoint", type=pathlib.Path, metavar="RUN", help=CHECKPOINT)
     sub.add_argument("--source", help="as data.source; default: eval.source of the recipe")
     sub.add_argument("--split", help="as data.split; default: the test or validation split")
     sub.add_argument("--examples", type=int, default=0, metavar="N", help="at most; default: all")
     sub.add_argument(
         "--metrics", metavar="A,B", help="accuracy, top5, f1, matthews, pearson, spearman, mAP"
     )
+    add_search(sub)
+
+    sub = task(
+        "transcribe",
+        _transcribe,
+        "what is said in recordings, with the time of each word, by a model with a CTC head",
+    )
+    sub.add_argument("checkpoint", type=pathlib.Path, metavar="RUN", help=CHECKPOINT)
+    sub.add_argument("inputs", nargs="+", metavar="INPUT", help="folders, sound files, manifests")
+    sub.add_argument("--out", type=pathlib.Path, metavar="FILE", help="default: the screen")
+    sub.add_argument("--format", choices=("txt", "jsonl", "srt"), default="txt")
+    add_search(sub)
 
     sub = task("results", _results, "the results of several runs side by side")
     sub.add_argument("runs", type=pathlib.Path, nargs="+", metavar="RUN")
@@ -57,6 +76,25 @@ def _finetune(args: argparse.Namespace, overrides: list[str]) -> int:
     return runs.train(args, config, start, evaluate)
 
 
+def add_search(sub: argparse.ArgumentParser) -> None:
+    """How letters become words."""
+    group = sub.add_argument_group("how letters become words; default: the likeliest of each frame")
+    group.add_argument("--beam", type=int, metavar="N", help="labellings kept after each frame")
+    group.add_argument("--lm", type=pathlib.Path, metavar="ARPA", help="a model of words")
+    group.add_argument("--lm-weight", type=float, default=2.0, metavar="W")
+    group.add_argument("--word-bonus", type=float, default=-1.0, metavar="B")
+    group.add_argument("--words", type=pathlib.Path, metavar="FILE", help="all that may be said")
+    group.add_argument("--letters", type=pathlib.Path, metavar="FILE", help="what outputs mean")
+
+
+def _search(args: argparse.Namespace):
+    from d2v_jax.transfer import recognition
+
+    return recognition.SearchOptions(
+        args.beam, args.lm, args.lm_weight, args.word_bonus, args.words, args.letters
+    )
+
+
 def _evaluate(args: argparse.Namespace, _: list[str]) -> int:
     from d2v_jax.train.machine import compile_cache
     from d2v_jax.transfer import evaluation
@@ -64,11 +102,19 @@ def _evaluate(args: argparse.Namespace, _: list[str]) -> int:
     compile_cache.enable()
     if args.examples < 0:
         raise UserError(f"--examples {args.examples}: must not be negative")
-    print(
-        evaluation.evaluate_run(
-            args.checkpoint, args.source, args.split, args.examples, args.metrics
-        )
-    )
+    metrics = tuple(args.metrics.split(",")) if args.metrics else ()
+    asked = evaluation.Asked(args.what, args.source, args.split, args.examples, metrics)
+    print(evaluation.evaluate_run(args.checkpoint, asked, _search(args)))
+    return 0
+
+
+def _transcribe(args: argparse.Namespace, _: list[str]) -> int:
+    from d2v_jax.train.machine import compile_cache
+    from d2v_jax.transfer import transcribe
+
+    compile_cache.enable()
+    said = transcribe.write(args.checkpoint, args.inputs, args.out, args.format, _search(args))
+    print(said, end="")
     return 0
 
 

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import pathlib
 import re
+import unicodedata
 from collections.abc import Sequence
 
 from d2v_jax.common.checks import UserError
@@ -24,6 +25,7 @@ class Letters:
 
     symbols: tuple[str, ...]
     blank: int = 0
+    spelling: str = "exact"
 
     def __post_init__(self) -> None:
         if not 0 <= self.blank < len(self.symbols):
@@ -42,6 +44,7 @@ class Letters:
 
         Raises `NotInVocabulary` for other characters, and for a transcript without any.
         """
+        text = spelt(text, self.spelling)
         known = {symbol: i for i, symbol in enumerate(self.symbols) if i != self.blank}
         words = text.split()
         if not words:
@@ -62,6 +65,18 @@ class Letters:
         shown = (self.symbols[i] for i in ids if i != self.blank)
         text = "".join(one for one in shown if not SPECIAL.fullmatch(one))
         return " ".join(text.replace(BETWEEN_WORDS, " ").split())
+
+
+# "exact": transcripts as they are; "spoken": punctuation is left out, which nobody says.
+SPELLINGS = ("exact", "spoken")
+
+
+def spelt(text: str, spelling: str) -> str:
+    """`text` as a model of this spelling learns it, less case."""
+    if spelling == "exact":
+        return " ".join(text.split())
+    kept = (c if c == "'" or not unicodedata.category(c).startswith("P") else " " for c in text)
+    return " ".join("".join(kept).split())
 
 
 def read(path: str | pathlib.Path) -> Letters:

@@ -81,6 +81,10 @@ class Subset:
     def __len__(self) -> int:
         return len(self.indices)
 
+    def name(self, index: int) -> str:
+        """That of record `index`, of a `source` that knows it."""
+        return self.source.name(int(self.indices[index]))
+
     def read(self, index: int) -> Record:
         return self.source.read(int(self.indices[index]))
 

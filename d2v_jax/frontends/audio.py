@@ -35,10 +35,14 @@ class AudioFrontend(frontend.Frontend):
     def prepare(self, batch: Mapping[str, jax.Array]) -> Inputs:
         """int16 crops with `offset` and `scale` [b] -> wave_bs float32.
 
-        Offset and scale standardise the whole utterance a crop comes from (REFERENCE §5.7).
+        Offset and scale standardise the whole utterance a crop comes from (REFERENCE §5.7). What
+        is padded says how long it is: `length` [b].
         """
         centred_bs = batch["inputs"].astype(jnp.float32) - batch["offset"][:, None]
-        return Inputs(centred_bs * batch["scale"][:, None])
+        wave_bs, lengths_b = centred_bs * batch["scale"][:, None], batch.get("length")
+        if lengths_b is not None:
+            wave_bs = jnp.where(jnp.arange(wave_bs.shape[1]) < lengths_b[:, None], wave_bs, 0)
+        return Inputs(wave_bs, lengths_b)
 
     def token_count(self, example_shape: tuple[int, ...]) -> int:
         """Frames of a wave of this many samples."""

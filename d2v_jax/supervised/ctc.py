@@ -38,6 +38,6 @@ def ctc_losses(
         padding_bt.astype(jnp.float32),
         jnp.where(nothing_bl, blank, labels_bl),
         nothing_bl.astype(jnp.float32),
-        blank,
+        blank_id=blank,
     )
     return jnp.where(possible_b, losses_b, 0), possible_b

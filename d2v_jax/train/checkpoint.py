@@ -15,6 +15,7 @@ from d2v_jax.common.checks import UserError
 from d2v_jax.train.state import TrainState
 
 FOLDER = "checkpoints"
+WORST = 1e30  # of a metric that is not known yet
 
 
 class Checkpoints:
@@ -34,13 +35,13 @@ class Checkpoints:
         """
         self._items = items
         self.folder = workdir.absolute() / FOLDER
-        self._by = by.removeprefix("-")
+        self._by, self._highest = by.removeprefix("-"), by.startswith("-")
         policies = [preservation_policy.LatestN(keep)]
         if best:
             policies.append(
                 preservation_policy.BestN(
                     get_metric_fn=lambda metrics: metrics["value"],
-                    reverse=not by.startswith("-"),
+                    reverse=not self._highest,
                     n=best,
                 )
             )
@@ -80,6 +81,8 @@ class Checkpoints:
         return {name: tree for name, tree in both if tree}
 
     def _value(self, record: Mapping[str, Any]) -> float:
+        if self._by not in record and self._by.startswith("eval/"):  # not evaluated yet
+            return -WORST if self._highest else WORST
         if self._by not in record:
             raise UserError(
                 f"train.best_metric={self._by!r} is not in the records of this run; there are "

@@ -1,9 +1,10 @@
-"""What a fine-tuned model makes of examples it has not learnt from, as numbers with intervals."""
+"""What a model with a head makes of examples it has not learnt from, as numbers with intervals."""
 
 import dataclasses
 import itertools
 import logging
 import pathlib
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -14,12 +15,17 @@ from d2v_jax.common.trees import Tree
 from d2v_jax.data.labelled.labels import Labelled
 from d2v_jax.data.progress import logged
 from d2v_jax.train.recipe.records import Config
-from d2v_jax.transfer import encoder, finetune, reading, results, scores
+from d2v_jax.transfer import encoder, finetune, reading, recognition, results, scores
 from d2v_jax.transfer.encoder import Encoder
+from d2v_jax.transfer.recognition import Reader
 
 log = logging.getLogger("d2v")
 
+GREEDY = recognition.SearchOptions()
 AT_ONCE = 1024  # examples read before they are encoded
+WORST = 10  # utterances shown
+# What is asked, and which labels of the data answer it.
+TASKS = {"asr": "letters", "classes": "class", "values": "value", "tags": "tags"}
 
 
 class Answers(NamedTuple):
@@ -43,17 +49,74 @@ def answers(model: Encoder, examples: Iterator[Labelled], most: int = 0) -> Answ
     return found
 
 
-def measured(config: Config, found: Answers, with_intervals: bool = False) -> dict[str, Any]:
-    """Each measure of the recipe's labels; with intervals [low, high] as "NAME interval"."""
+class Measured(NamedTuple):
+    """Numbers by name, each with [low, high] or None, and lines that say more."""
+
+    numbers: dict[str, float]
+    intervals: dict[str, tuple[float, float]]
+    lines: list[str]
+
+
+def measured(
+    config: Config, found: Answers, reader: Reader | None = None, whole: bool = False
+) -> Measured:
+    """The measures of the recipe's labels; with intervals and more to read where `whole`.
+
+    `reader`: of letters.
+    """
+    if config.data.labels == "letters":
+        return _heard(found, reader, whole)
     logits_nc = np.stack(found.logits)
     labels = np.stack([np.asarray(label) for label in found.labels])
-    numbers: dict[str, Any] = {}
-    chosen = config.eval.metrics or scores.OF_LABELS[config.data.labels]
-    for name, measure in scores.named(chosen).items():
-        numbers[name] = measure(logits_nc, labels)
-        if with_intervals:
-            numbers[f"{name} interval"] = scores.interval(measure, (logits_nc, labels))
-    return numbers
+    chosen = scores.named(config.eval.metrics or scores.OF_LABELS[config.data.labels])
+    numbers = {name: measure(logits_nc, labels) for name, measure in chosen.items()}
+    intervals = {}
+    if whole:
+        columns = (logits_nc, labels)
+        intervals = {name: scores.interval(one, columns) for name, one in chosen.items()}
+    return Measured(numbers, intervals, [])
+
+
+def _heard(found: Answers, reader: Reader, whole: bool) -> Measured:
+    heard = [reader.text(logits_tc) for logits_tc in found.logits]
+    errors = [recognition.errors(said, text) for said, text in zip(found.labels, heard)]
+    numbers, intervals = {}, {}
+    for name, columns_of in recognition.MEASURES.items():
+        columns = columns_of(errors)
+        numbers[name] = recognition.rate(*columns)
+        if whole:
+            intervals[name] = scores.interval(recognition.rate, columns)
+    lines = []
+    if whole:
+        lines = [*_speakers(found.names, errors), "", *_worst(found, heard, errors)]
+    return Measured(numbers, intervals, lines)
+
+
+def _speakers(names: list[str], errors: list[recognition.Errors]) -> list[str]:
+    """Word error rates by the folder that recordings lie in, as LibriSpeech has its speakers."""
+    groups: dict[str, list[recognition.Errors]] = defaultdict(list)
+    for name, one in zip(names, errors):
+        groups[name.split("/")[0] if "/" in name else "-"].append(one)
+    if len(groups) < 2:
+        return []
+    lines = ["speaker            utterances  words    wer"]
+    for speaker, ones in sorted(groups.items()):
+        wrong, words = recognition.MEASURES["wer"](ones)
+        rate = recognition.rate(wrong, words)
+        lines.append(f"{speaker:18} {len(ones):10,} {words.sum():6,}  {rate:.4f}")
+    return lines
+
+
+def _worst(found: Answers, heard: list[str], errors: list[recognition.Errors]) -> list[str]:
+    order = sorted(range(len(errors)), key=lambda i: -errors[i].word_errors)[:WORST]
+    lines = ["the utterances with the most wrong words"]
+    for i in order:
+        lines += [
+            f"{found.names[i]}: {errors[i].word_errors} of {errors[i].words}",
+            f"    said   {found.labels[i]}",
+            f"    heard  {heard[i]}",
+        ]
+    return lines
 
 
 def online(config: Config) -> Callable[[Tree, Tree], dict[str, float]]:
@@ -70,41 +133,88 @@ def online(config: Config) -> Callable[[Tree, Tree], dict[str, float]]:
     )
     if not examples:
         raise UserError(f"{tested.data.source!r}: there is no readable example to test on")
-    log.info("evaluating on %d examples of %s", len(examples), tested.data.source)
+    log.info(
+        "evaluating on %d examples of %s %s",
+        len(examples),
+        tested.data.source,
+        tested.data.split,
+    )
 
     def evaluate(params: Tree, carried: Tree) -> dict[str, float]:
-        model = _model(tested, params, 0)
-        found = measured(tested, answers(model, iter(examples)))
-        return {f"eval/{name}": value for name, value in found.items()}
+        del carried
+        model = encoder.of(
+            reading.with_head(reading.Loaded(tested, dict(params), None, None, 0, []))
+        )
+        reader = GREEDY.reader(model.head) if _letters(tested) else None
+        found = measured(tested, answers(model, iter(examples)), reader)
+        return {f"eval/{name}": value for name, value in found.numbers.items()}
 
     return evaluate
 
 
-def _model(config: Config, params: Tree, step: int) -> Encoder:
-    loaded = reading.Loaded(config, dict(params), None, None, step, [])
-    return encoder.of(reading.with_head(loaded))
+def _letters(config: Config) -> bool:
+    return config.data.labels == "letters"
+
+
+@dataclasses.dataclass(frozen=True)
+class Asked:
+    """What `d2v evaluate` is about; None: as the recipe says."""
+
+    task: str
+    source: str | None = None
+    split: str | None = None
+    examples: int = 0  # at most; 0: all
+    metrics: tuple[str, ...] = ()
 
 
 def evaluate_run(
-    path: pathlib.Path, source: str | None, split: str | None, examples: int, metrics: str | None
+    path: pathlib.Path, asked: Asked, search: recognition.SearchOptions = GREEDY
 ) -> str:
-    """Tests a fine-tuned model and returns a table; a run keeps the record in `results/`."""
-    loaded = reading.read(path)
-    config = loaded.recipe
-    if not config.objective.own_head:
+    """Tests a model with a head and returns tables; a run keeps the record in `results/`.
+
+    `search`: how letters become words. Raises `UserError` where the
+    checkpoint has no head for the task, or there is nothing to test on.
+    """
+    model = encoder.load(path)
+    if model.head is None:
         raise UserError(
-            f"{path} was not fine-tuned by d2v finetune, so it answers nothing that could be "
-            "tested; d2v probe tests features"
+            f"{path} has no head, so it answers nothing that could be tested; d2v finetune trains "
+            "one, and d2v probe tests features"
         )
-    wanted = {name: value for name, value in (("source", source), ("split", split)) if value}
-    if metrics:
-        wanted["metrics"] = tuple(metrics.split(","))
-    config = dataclasses.replace(config, eval=dataclasses.replace(config.eval, **wanted))
-    tested = finetune.tested(config)
-    model = _model(tested, loaded.params, loaded.step)
-    reading_on = logged(tested.data.in_order(), f"evaluating on {tested.data.source}")
-    found = answers(model, reading_on, examples)
-    numbers = measured(tested, found, with_intervals=True)
-    record = results.record(tested, loaded, config.objective_name, len(found.names), numbers)
+    tested = _tested(model, asked)
+    model = dataclasses.replace(model, recipe=dataclasses.replace(model.recipe, data=tested.data))
+    reader = None
+    if _letters(tested):
+        reader = search.reader(model.head)
+    examples = logged(tested.data.in_order(), f"evaluating on {tested.data.source}")
+    found = answers(model, examples, asked.examples)
+    one = measured(tested, found, reader, whole=True)
+    record = results.record(tested, model, asked.task, len(found.names), one)
     results.keep(path, record)
-    return results.table([record])
+    return "\n".join([results.table([record]), *(["", *one.lines] if one.lines else [])])
+
+
+def _tested(model: Encoder, asked: Asked) -> Config:
+    """The recipe whose data are those to test on, labelled as the task needs them."""
+    config, labels = model.recipe, TASKS[asked.task]
+    wanted = {name: x for name in ("source", "split", "metrics") if (x := getattr(asked, name))}
+    config = dataclasses.replace(config, eval=dataclasses.replace(config.eval, **wanted))
+    head = model.head or {}
+    if (head["kind"] == "ctc") != (labels == "letters"):
+        raise UserError(
+            f"the checkpoint has a head of kind {head['kind']!r}, which is not for "
+            f"{asked.task!r}; tasks are {', '.join(TASKS)}"
+        )
+    if config.data.labels != labels:
+        if config.data.labels != "none":
+            raise UserError(
+                f"the model was fine-tuned for {config.data.labels!r}, not for {asked.task!r}"
+            )
+        names = tuple(head.get("labels") or ())
+        config = dataclasses.replace(
+            config,
+            data=dataclasses.replace(config.data, labels=labels, label_names=names),
+            # Nothing of these was learnt from.
+            eval=dataclasses.replace(config.eval, source=config.eval.source or config.data.source),
+        )
+    return finetune.tested(config)

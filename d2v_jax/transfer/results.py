@@ -7,7 +7,7 @@ import logging
 import pathlib
 import platform
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -17,45 +17,47 @@ from d2v_jax.common.files import write_whole
 from d2v_jax.train import checkpoint
 from d2v_jax.train.recipe.records import Config
 from d2v_jax.train.recipe.resolve import to_fields
-from d2v_jax.transfer.reading import Loaded
 
 log = logging.getLogger("d2v")
+
+
+class Encoder(Protocol):
+    recipe: Config
+    params: trees.Tree
+    step: int
+
+
+class Measured(Protocol):
+    numbers: dict[str, float]
+    intervals: dict[str, tuple[float, float]]
+
 
 FOLDER = "results"
 FORMAT = "d2v_jax.result.1"
 PACKAGES = ("jax", "flax", "numpy", "scikit-learn", "scipy", "jiwer")
-INTERVAL = " interval"
 
 
 def record(
-    config: Config, loaded: Loaded, task: str, examples: int, numbers: dict[str, Any]
+    config: Config, model: Encoder, task: str, examples: int, found: Measured
 ) -> dict[str, Any]:
-    """What one evaluation found, and all it depends on. `numbers`: NAME, and "NAME interval"."""
-    data = config.data
+    """What one evaluation found, and all it depends on. `config`: whose data were tested on."""
+    data, learnt = config.data, model.recipe
     return {
         "format": FORMAT,
         "task": task,
-        "model": config.recipe,
-        "step": loaded.step,
-        "checkpoint": weights_hash(loaded.params),
+        "model": learnt.recipe,
+        "step": model.step,
+        "checkpoint": weights_hash(model.params),
         "source": data.source,
         "split": data.split,
         "data": data.labelled_source().fingerprint,
-        "learnt": {
-            "source": loaded.recipe.data.source,
-            "split": loaded.recipe.data.split,
-            "per_class": loaded.recipe.data.per_class,
-        },
+        "learnt": {name: getattr(learnt.data, name) for name in ("source", "split", "per_class")},
         "examples": examples,
-        "seed": config.seed,
-        "numbers": {name: x for name, x in numbers.items() if not name.endswith(INTERVAL)},
-        "intervals": {
-            name.removesuffix(INTERVAL): list(x)
-            for name, x in numbers.items()
-            if name.endswith(INTERVAL)
-        },
+        "seed": learnt.seed,
+        "numbers": found.numbers,
+        "intervals": {name: list(pair) for name, pair in found.intervals.items()},
         "versions": {"python": platform.python_version(), **_versions()},
-        "recipe": to_fields(loaded.recipe),
+        "recipe": to_fields(learnt),
     }
 
 

@@ -7,17 +7,20 @@ from typing import Any
 
 import numpy as np
 
-from d2v_jax.common import fields
+from d2v_jax.common import fields, letters
 from d2v_jax.common.checks import require
 from d2v_jax.data import modality
-from d2v_jax.data.audio import inputs, opening, waves
+from d2v_jax.data.audio import inputs, opening, recordings, waves
 from d2v_jax.data.audio.manifest import SUFFIX
 from d2v_jax.data.audio.recordings import SOUNDS, long_enough
 from d2v_jax.data.audio.remembered import Remembered
 from d2v_jax.data.contests.contest import Contest
+from d2v_jax.data.labelled import chosen, in_order, labels
 from d2v_jax.data.opened import Form, Opened, joined
-from d2v_jax.data.records import Record, Source
+from d2v_jax.data.records import BadRecord, Record, Source
 from d2v_jax.data.requests import Batch, Named
+from d2v_jax.data.sources import SPEECH, Part, part_of
+from d2v_jax.data.stores import tfds_source
 
 NOISE_STD = 3_000  # of int16 samples
 
@@ -37,6 +40,8 @@ class AudioData(modality.Data):
 
     samples: int = fields.positive()
     min_samples: int = fields.not_negative()
+    most_letters: int = fields.positive()
+    spelling: str = fields.one_of(*letters.SPELLINGS)
     buckets: tuple[int, ...] = fields.anything()
 
     @property
@@ -59,8 +64,10 @@ class AudioData(modality.Data):
     def form(self, example_shape: tuple[int, ...], size: int) -> dict[str, Form]:
         """ "inputs" int16 [b, s], "offset" and "scale" float32 [b], "example_id"."""
         own = super().form(example_shape, size)
-        floats = {name: Form((size,), np.float32) for name in ("offset", "scale")}
-        return {"inputs": own["inputs"], **floats, "example_id": own["example_id"]}
+        more = {name: Form((size,), np.float32) for name in ("offset", "scale")}
+        if self.labels != "none":
+            more["length"] = Form((size,), np.int32)
+        return {"inputs": own.pop("inputs"), **more, **own}
 
     def noise(
         self, example_shape: tuple[int, ...], size: int, frontend: Any, seed: int = 0
@@ -68,6 +75,8 @@ class AudioData(modality.Data):
         """Samples of standard deviation 1 once scaled."""
         batch = super().noise(example_shape, size, frontend, seed)
         batch["scale"] += 1 / NOISE_STD
+        if "length" in batch:
+            batch["length"] += example_shape[0]
         return batch
 
     def random_inputs(
@@ -97,6 +106,8 @@ class AudioData(modality.Data):
         )
 
     def open(self) -> Opened:
+        if self.labels != "none":
+            return self._open_labelled()
         sources = [one.records() for one in self.each()]
         lengths = np.concatenate([source.lengths for source in sources])
         buckets = opening.buckets_of(lengths, self._crops())
@@ -107,6 +118,62 @@ class AudioData(modality.Data):
             self.samples,
             buckets,
         )
+
+    def _open_labelled(self) -> Opened:
+        """Whole recordings, each padded to the shortest bucket that holds it."""
+        sources = [one.labelled_source() for one in self.each()]
+        lengths = np.concatenate([source.lengths for source in sources])
+        cut = labels.WithLabel(waves.whole, labels.LABELS[self.labels](self))
+        follows = ("labelled audio", self.labels, self.label_names, self.samples, self.buckets)
+        follows += (self.most_letters, self.spelling, self.per_class)
+        return joined(
+            [Remembered(source) for source in sources],
+            cut,
+            follows,
+            self.samples,
+            opening.padded_buckets(lengths, self._crops()),
+        )
+
+    def labelled_source(self) -> Source:
+        """The recordings that fit into the longest bucket; their classes are as sources have them.
+
+        Raises `UserError` where there is no transcript, or no class, as `labels` needs it.
+        """
+        part = part_of(self.split)
+        if self.source.startswith(tfds_source.PREFIX):  # which has its own parts
+            part = Part(self.split)
+        found = opening.open_audio(self.source, part.split)
+        found = chosen.in_part(found, part, self.source)
+        longest = max(self._crops())
+        fitting = recordings.no_longer(found, self.source, self.min_samples, longest)
+        if self.labels != "class":
+            return fitting
+        if found.class_names is None:
+            raise labels.unlabelled(self.source, "a folder with one sub-folder per class")
+        few = chosen.few(fitting, self.per_class, 0)
+        return chosen.Renumbered(few, self.label_names or found.class_names)
+
+    def test_splits(self, source: str) -> tuple[str, ...]:
+        if source == SPEECH:
+            return ("test",)
+        if source.startswith(tfds_source.PREFIX):
+            known = tfds_source.splits(source)
+            return tuple(name for name in ("validation", "test") if name in known)
+        return ()
+
+    def in_order(self) -> Iterator[labels.Labelled]:
+        """Whole, standardised; of "letters" with the transcript, spelt as it is learnt."""
+        source = self.labelled_source()
+        standard = lambda record: waves.standardise(waves.decode(record.data))
+        if self.labels == "letters":
+            return in_order.read(source, standard, self._spoken)
+        of = labels.LABELS[self.labels](self).of
+        return in_order.read(source, standard, of)
+
+    def _spoken(self, record: Record) -> str:
+        if record.text is None:
+            raise BadRecord("has no transcript", record.name)
+        return letters.spelt(record.text, self.spelling)
 
     def records(self, least: int | None = None) -> Source:
         """The recordings of the only source that are long enough; of `least` samples or more."""

@@ -21,6 +21,7 @@ log = logging.getLogger("d2v")
 
 SUFFIX = ".tsv"
 LABELS = (".wrd", ".txt", ".ltr", ".phn")  # words, text, letters, phones; the first that exists
+LETTERS = ".ltr"
 PROBED = 20  # files, of which one must be there
 
 
@@ -64,6 +65,14 @@ class Manifest:
         """That of record `index`, without reading the file."""
         return self.names[index]
 
+    def text(self, index: int) -> str | None:
+        """The transcript of record `index`."""
+        return None if self._texts is None else self._texts[index]
+
+    def label(self, index: int) -> int | None:
+        """The class of record `index`, without reading the file."""
+        return None if self._labels is None else int(self._labels[index])
+
     def read(self, index: int) -> Record:
         name = self.names[index]
         data = file_bytes(self.root, name)
@@ -72,8 +81,7 @@ class Manifest:
             raise BadRecord(
                 f"{frames} samples, but {self.path.name} lists {self._frames[index]}", name
             )
-        label = None if self._labels is None else int(self._labels[index])
-        return Record(data, label, name, None if self._texts is None else self._texts[index])
+        return Record(data, self.label(index), name, self.text(index))
 
     def _first_rate(self) -> int:
         """Samples per second of the first file that says so, 16 kHz where none does."""
@@ -174,5 +182,7 @@ def _labels(path: pathlib.Path, rows: int) -> list[str] | None:
                 f"{beside} has {len(lines)} lines for the {rows} files of {path.name}; it needs "
                 "one line for each, in the same order. Write it again, or move it away"
             )
+        if suffix == LETTERS:  # "H E | I S |"
+            lines = [line.replace(" ", "").replace("|", " ") for line in lines]
         return [line.strip() for line in lines]
     return None

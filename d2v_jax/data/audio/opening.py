@@ -7,13 +7,15 @@ import numpy as np
 from d2v_jax.data.audio import manifest
 from d2v_jax.data.audio.recordings import SOUNDS, Sounds, Timed
 from d2v_jax.data.audio.tfds_audio import TfdsAudio
+from d2v_jax.data.builtin.speech import SPLITS as SPEECH_SPLITS
 from d2v_jax.data.builtin.speech import open_speech
 from d2v_jax.data.builtin.tones import Tones
 from d2v_jax.data.sources import BUILTIN_PREFIX, SPEECH, TONES, check_builtin, named, only_train
 from d2v_jax.data.stores import tfds_source
 from d2v_jax.data.stores.prepared import Prepared, looks_prepared
 
-BUILTIN: dict[str, Callable[[], Timed]] = {SPEECH: open_speech, TONES: Tones}
+BUILTIN: dict[str, Callable[[str], Timed]] = {SPEECH: open_speech, TONES: lambda split: Tones()}
+SPLITS = {SPEECH: SPEECH_SPLITS}  # of those that have more than "train"
 
 
 def open_audio(source: str, split: str) -> Timed:
@@ -21,15 +23,24 @@ def open_audio(source: str, split: str) -> Timed:
     name = named(source, SOUNDS.sources)
     if name.startswith(tfds_source.PREFIX):
         return TfdsAudio(name, split)
-    only_train(source, split)
+    only_train(source, split, SPLITS.get(name, ("train",)))
     if name.startswith(BUILTIN_PREFIX):
         check_builtin(name, *BUILTIN)
-        return BUILTIN[name]()
+        return BUILTIN[name](split)
     if name.lower().endswith(manifest.SUFFIX):
         return manifest.Manifest(name)
     if looks_prepared(name):
         return Prepared(name, "audio", "audio", has_lengths=True)
     return Sounds(name)
+
+
+def padded_buckets(
+    lengths_n: np.ndarray, edges: tuple[int, ...]
+) -> tuple[tuple[int, np.ndarray], ...]:
+    """Each record in the shortest bucket that holds it; unknown ones in the longest."""
+    number_n = np.searchsorted(edges, np.where(lengths_n < 0, edges[-1], lengths_n))
+    number_n = np.minimum(number_n, len(edges) - 1)
+    return tuple((edge, np.flatnonzero(number_n == i)) for i, edge in enumerate(edges))
 
 
 def buckets_of(lengths_n: np.ndarray, edges: tuple[int, ...]) -> tuple[tuple[int, np.ndarray], ...]:

@@ -118,6 +118,36 @@ def long_enough(source: Timed, name: str, crop: int, shortest: int, bucketed: bo
     return Subset(source, np.flatnonzero(keep), short)
 
 
+def no_longer(source: Timed, name: str, least: int, most: int) -> Source:
+    """The recordings of `least` to `most` samples; those of unknown length stay.
+
+    Those left out are counted in the log and are faults. Raises `UserError` when none is left.
+    """
+    known = source.lengths != UNKNOWN
+    keep = ~known | ((source.lengths >= least) & (source.lengths <= most))
+    if keep.all():
+        return source
+    if not keep.any():
+        raise UserError(
+            f"none of the {len(source)} recordings of {name!r} is {least / RATE:.2f} to "
+            f"{most / RATE:.2f} s long; raise data.buckets or data.samples, or lower "
+            "data.min_samples"
+        )
+    strange = {
+        source.name(index): f"{source.lengths[index]} samples, not {least} to {most}"
+        for index in np.flatnonzero(~keep).tolist()
+    }
+    log.warning(
+        "%d of %d recordings of %s are left out: not %.2f to %.2f s long",
+        len(strange),
+        len(source),
+        name,
+        least / RATE,
+        most / RATE,
+    )
+    return Subset(source, np.flatnonzero(keep), strange)
+
+
 def _fault(source: Source) -> str:
     try:
         decode(source.read(0).data)

@@ -159,6 +159,26 @@ def random_crop(record: Record, rng: np.random.Generator, samples: int) -> Examp
     return {"inputs": inputs_s, "offset": standard[0], "scale": standard[1]}
 
 
+def whole(record: Record, rng: np.random.Generator, samples: int) -> Example:
+    """inputs int16 [s], s = `samples`, zero behind the recording's end; its "length".
+
+    Raises `BadRecord` where it is longer, or no sound.
+    """
+    del rng
+    wave_s = decode(record.data)
+    if len(wave_s) > samples:
+        raise BadRecord(f"{len(wave_s)} samples, more than its header promises")
+    found = utterance(wave_s)
+    inputs_s = np.zeros(samples, np.int16)
+    inputs_s[: len(wave_s)] = found.samples
+    return {
+        "inputs": inputs_s,
+        "offset": found.offset,
+        "scale": found.scale,
+        "length": np.int32(len(wave_s)),
+    }
+
+
 def _stored_crop(data: bytes, rng: np.random.Generator, samples: int) -> np.ndarray | None:
     """int16 [s] of a sound file; None, with nothing drawn, where only the whole gives it."""
     with _opened(data) as file:

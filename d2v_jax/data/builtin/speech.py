@@ -26,9 +26,12 @@ from d2v_jax.data.audio.manifest import Manifest
 from d2v_jax.data.audio.waves import FULL, RATE
 from d2v_jax.data.builtin import espeak, pydocs
 from d2v_jax.data.progress import logged
+from d2v_jax.data.records import Source, Subset
 
 log = logging.getLogger("d2v")
 
+SPLITS = ("train", "learn", "test")
+HELD_OUT = 4  # every so many-th voice is for tests
 VERSION = 1  # raised whenever an utterance sounds different
 ACCENTS = ("en", "en-us", "en-gb-scotland", "en-029")  # the first is British
 SPEAKERS = ("m1", "m2", "m3", "m5", "m7", "f1", "f2", "f4")
@@ -43,10 +46,11 @@ SENTENCE_END = re.compile(r"(?<=[.!?]) +(?=[A-Z])")
 SENTENCE = re.compile(r"[A-Z][A-Za-z]*(?:[,;:]?[ -][A-Za-z]+(?:'[a-z]{1,2})?)*\.")
 
 
-def open_speech() -> Manifest:
+def open_speech(split: str = "train") -> Source:
     """The recordings; the first time they are made, which takes about a minute.
 
-    Raises `UserError` where espeak-ng is missing or the cache cannot be written.
+    "train" are all. "learn" and "test" have neither voices nor sentences in common. Raises
+    `UserError` where espeak-ng is missing or the cache cannot be written.
     """
     synthesiser = espeak.find()
     folder = cache_folder() / (
@@ -61,7 +65,22 @@ def open_speech() -> Manifest:
             f"data.source='builtin:speech': cannot write {error.filename or folder}: "
             f"{error.strerror}. Free some space there (400 MB), or set D2V_CACHE to another folder"
         ) from error
-    return Manifest(index)
+    found = Manifest(index)
+    return found if split == "train" else Subset(found, _apart(found)[split])
+
+
+def _apart(found: Manifest) -> dict[str, np.ndarray]:
+    """Numbers of the recordings: the voices of "test", less what the others say too."""
+    voice_n = [name.split("/")[0] for name in found.names]
+    held = set(VOICES[HELD_OUT - 1 :: HELD_OUT])
+    learn = np.array([voice not in held for voice in voice_n])
+    said = {one for i in np.flatnonzero(learn) for one in _sentences_of(found.text(int(i)))}
+    test = [i for i in np.flatnonzero(~learn) if said.isdisjoint(_sentences_of(found.text(int(i))))]
+    return {"learn": np.flatnonzero(learn), "test": np.array(test, np.int64)}
+
+
+def _sentences_of(text: str | None) -> list[str]:
+    return SENTENCE_END.split(text or "")
 
 
 def _gone(folder: pathlib.Path) -> bool:

@@ -71,7 +71,7 @@ class _Letters:
 
 
 def _letters(data: Any) -> Label:
-    letters = Letters(tuple(data.label_names), data.blank, data.spelling)
+    letters = Letters(tuple(data.label_names), spelling=data.spelling)
     return Label((data.most_letters,), np.int32, _Letters(letters, data.most_letters))
 
 

@@ -1,11 +1,18 @@
 """Token ids that every tokenizer shares, and rows of equal length (REFERENCE §7.1)."""
 
+import dataclasses
+
 import numpy as np
 
 from d2v_jax.data.records import Example, Record
 
 BOS, PAD, EOS, UNK = 0, 1, 2, 3  # <s>, <pad>, </s>, <unk>
 SPECIALS = 4  # ids of types begin here; <mask> is the last id of all
+
+
+def cut_off(record: Record, rng: np.random.Generator, tokens: int) -> Example:
+    """As `padded`; what is longer loses its end."""
+    return padded(dataclasses.replace(record, data=record.data[: tokens - 1]), rng, tokens)
 
 
 def padded(record: Record, rng: np.random.Generator, tokens: int) -> Example:

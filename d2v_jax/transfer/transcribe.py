@@ -1,0 +1,155 @@
+"""`d2v transcribe`: recordings to text, with the time of each word."""
+
+import json
+import logging
+import pathlib
+from collections.abc import Iterable, Iterator, Sequence
+
+import numpy as np
+
+from d2v_jax.common.checks import UserError
+from d2v_jax.common.files import written_whole
+from d2v_jax.data.audio import inputs, opening, waves
+from d2v_jax.data.audio.manifest import SUFFIX
+from d2v_jax.data.progress import logged
+from d2v_jax.data.records import BadRecord
+from d2v_jax.transfer import encoder
+from d2v_jax.transfer.recognition import SearchOptions, Word
+
+log = logging.getLogger("d2v")
+
+AT_ONCE = 32  # recordings encoded together
+
+Said = tuple[str, list[Word]]  # the name of a recording, and its words
+
+
+def write(
+    path: pathlib.Path,
+    names: Sequence[str],
+    out: pathlib.Path | None,
+    form: str,
+    search: SearchOptions,
+) -> str:
+    """Transcribes folders, sound files and manifests; returns what is to be printed.
+
+    `form` is "txt", "jsonl" or "srt". Recordings that cannot be read are named and left out.
+    Raises `UserError` where the checkpoint has no CTC head or no recording is readable.
+    """
+    model = encoder.load(path)
+    if model.head is None or model.head["kind"] != "ctc":
+        raise UserError(
+            f"{path} has no CTC head, so it cannot write down what is said; d2v finetune --config "
+            "finetune_asr trains one"
+        )
+    said = transcribed(model, search, _recordings(names, model.config.frontend.conv_layers))
+    lines = map(FORMS[form], said)
+    if out is None:
+        text = "".join(lines)
+        if not text:
+            raise UserError(f"no recording in {', '.join(names)} could be read")
+        return text
+    count = 0
+    with written_whole(out) as file:
+        for line in lines:
+            file.write(line.encode())
+            count += 1
+        if not count:
+            raise UserError(f"no recording in {', '.join(names)} could be read")
+    return f"{count} recordings transcribed, in {out}\n"
+
+
+def transcribed(
+    model: encoder.Encoder, search: SearchOptions, recordings: Iterable[tuple[str, np.ndarray]]
+) -> Iterator[Said]:
+    """The words of standardised waves, in their order."""
+    reader = search.reader(model.head)
+    held: list[tuple[str, np.ndarray]] = []
+
+    def done() -> Iterator[Said]:
+        found = model.logits([wave for _, wave in held], standardise=False)
+        for (name, wave_s), logits_tc in zip(held, found):
+            seconds = len(wave_s) / waves.RATE / max(len(logits_tc), 1)
+            yield name, reader.words(logits_tc, seconds)
+        held.clear()
+
+    for one in logged(recordings, "transcribing"):
+        held.append(one)
+        if len(held) == AT_ONCE:
+            yield from done()
+    if held:
+        yield from done()
+
+
+def _recordings(
+    names: Sequence[str], conv_layers: Sequence[tuple[int, int, int]]
+) -> Iterator[tuple[str, np.ndarray]]:
+    """(name, standardised wave) of every readable recording that is long enough."""
+    least = inputs.shortest(conv_layers)
+    for name in names:
+        path = pathlib.Path(name).expanduser()
+        if path.is_file() and path.suffix.lower() != SUFFIX:
+            found = [(name, _file(path))]
+        elif path.is_dir():
+            found = ((n, lambda wave=wave: wave) for n, wave, _ in inputs.folder_waves(path))
+        else:
+            source = opening.open_audio(name, "train")
+            found = ((source.name(i), _record(source, i)) for i in range(len(source)))
+        for shown, read in found:
+            try:
+                wave_s = read()
+            except BadRecord as bad:
+                log.warning("skipped %s: %s", shown, bad.reason)
+                continue
+            if len(wave_s) < least:
+                log.warning("skipped %s: %d samples, one frame needs %d", shown, len(wave_s), least)
+                continue
+            yield shown, wave_s
+
+
+def _file(path: pathlib.Path):
+    def read() -> np.ndarray:
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise BadRecord(error.strerror or str(error)) from None
+        return waves.standardise(waves.decode(data))
+
+    return read
+
+
+def _record(source, index: int):
+    return lambda: waves.standardise(waves.decode(source.read(index).data))
+
+
+def _txt(one: Said) -> str:
+    name, words = one
+    return f"{name}\t{' '.join(word.text for word in words)}\n"
+
+
+def _jsonl(one: Said) -> str:
+    name, words = one
+    timed = [
+        {"word": word.text, "start": round(word.start, 3), "end": round(word.end, 3)}
+        for word in words
+    ]
+    text = " ".join(word.text for word in words)
+    return json.dumps({"file": name, "text": text, "words": timed}, ensure_ascii=False) + "\n"
+
+
+def _srt(one: Said) -> str:
+    """Blocks of at most ten words; each recording's begin at 1 behind a line with its name."""
+    name, words = one
+    lines = [f"NOTE {name}\n"]
+    for number, first in enumerate(range(0, len(words), 10), 1):
+        some = words[first : first + 10]
+        text = " ".join(word.text for word in some)
+        lines.append(f"{number}\n{_clock(some[0].start)} --> {_clock(some[-1].end)}\n{text}\n")
+    return "\n".join([*lines, ""])
+
+
+def _clock(seconds: float) -> str:
+    whole, thousandths = divmod(round(1000 * seconds), 1000)
+    return f"{whole // 3600:02d}:{whole // 60 % 60:02d}:{whole % 60:02d},{thousandths:03d}"
+
+
+FORMS = {"txt": _txt, "jsonl": _jsonl, "srt": _srt}
