@@ -1,7 +1,8 @@
 """GLUE's eight tasks with the settings of the papers (REFERENCE §12.4).
 
 Papers: arXiv:2202.03555 and arXiv:2212.07525. The argument is a task, as in "rte", with the rates
-of 1.0; "rte_v2" has those of 2.0. RTE, MRPC and STS-B start from a model of MNLI where the papers do.
+of 1.0; "rte_v2" has those of 2.0. A model fine-tuned on MNLI is a checkpoint as others are: give it
+as init_from to start RTE, MRPC and STS-B from there.
 Command: d2v finetune --config finetune_glue:rte --workdir RUN --config.init_from=CHECKPOINT
     --config.data.source=RTE/train.tsv --config.eval.source=RTE/dev.tsv
 Cost: not measured; minutes to a few hours on one accelerator.

@@ -5,8 +5,8 @@ Papers: arXiv:2202.03555 and arXiv:2212.07525. The argument names one: "v1_base"
 Command: d2v finetune --config finetune_imagenet:v2_base --workdir RUN
     --config.init_from=CHECKPOINT
 Cost: not measured; 50 or 100 epochs.
-Expected: top-1 84.2 / 86.6 (1.0 base, large), 84.5 / 86.8 / 87.4 (2.0 base, large, huge 14), REFERENCE
-§13. Not yet run here.
+Expected: top-1 84.2 / 86.6 (1.0 base, large), 84.5 / 86.8 / 87.4 (2.0 base, large, huge 14), see
+REFERENCE §13. Not yet run here.
 """
 
 from typing import NamedTuple

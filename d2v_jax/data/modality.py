@@ -222,6 +222,17 @@ class Data:
         """
         raise self._has_no("examples to evaluate on", "in_order")
 
+    @classmethod
+    def of_the_encoder(
+        cls, ours: Mapping[str, Any], theirs: Mapping[str, Any], frontend: Mapping[str, Any]
+    ) -> Mapping[str, Any]:
+        """Fields of a recipe with labels that its encoder settles.
+
+        `theirs` are the `data` fields that the encoder was trained with, `frontend` its own.
+        """
+        del ours, frontend
+        return {name: theirs[name] for name in cls.shaping}
+
     # People's own inputs, for features
 
     def cut_inputs(

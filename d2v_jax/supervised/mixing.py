@@ -108,12 +108,14 @@ def waves(values: jax.Array, labels_bc: jax.Array, key: jax.Array) -> Mixed:
     )
 
 
-def channels(cfg: AugmentConfig, width: int, random: Keys) -> jax.Array | None:
-    """Which channels are nothing in all tokens [b, d], in spans (REFERENCE §12.1)."""
+def channels(cfg: AugmentConfig, width: int, neighbours: int, random: Keys) -> jax.Array | None:
+    """Which channels are nothing in all tokens [b, d], in spans trimmed as those of time are, to
+    the least among so many `neighbours` (REFERENCE §12.1).
+    """
     if cfg.channel_share == 0:
         return None
-    draw = lambda key: samplers.spans(
-        key, width, jnp.int32(width), cfg.channel_share, cfg.channel_block, clipped=False
+    draw = lambda key: samplers.even_spans(
+        key, width, jnp.int32(width), cfg.channel_share, cfg.channel_block, neighbours
     )
     return jax.vmap(draw)(random.each_n)
 

@@ -115,7 +115,9 @@ class Supervised(objective.Objective):
         if cfg.mask.hide != "none":
             tokens = model.token_count(inputs.values.shape[1:])
             mask = model.draw_mask(random.named("mask"), tokens, model.padding(inputs))
-        hidden = mixing.channels(cfg.augment, cfg.trunk.width, random.named("channels"))
+        hidden = mixing.channels(
+            cfg.augment, cfg.trunk.width, cfg.mask.neighbours, random.named("channels")
+        )
         return Drawn(inputs, labels, mask, hidden)
 
     def mixed(self, inputs: Inputs, labels: jax.Array, random: Keys) -> tuple[Inputs, jax.Array]:

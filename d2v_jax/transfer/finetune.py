@@ -56,8 +56,9 @@ def recipe(spec: str, overrides: Sequence[str]) -> tuple[Config, Loaded]:
         )
     for section in OF_THE_CHECKPOINT:
         fields[section] = {**theirs[section], **fields[section]}
-    for name in data_class(fields["modality"]).shaping:
-        fields["data"][name] = theirs["data"][name]
+    fields["data"] |= data_class(fields["modality"]).of_the_encoder(
+        fields["data"], theirs["data"], fields["frontend"]
+    )
     whole = resolve.edited(fields, overrides, spec).to_dict()
     if not whole["data"]["label_names"]:
         names = _names(whole, loaded)

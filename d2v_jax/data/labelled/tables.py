@@ -127,8 +127,9 @@ def _places(path: pathlib.Path, rows: list[list[str]], columns: Columns) -> tupl
         places = [int(name) for name in wanted]
         if max(places) >= len(rows[0]) or min(places) < -len(rows[0]):
             raise UserError(
-                f"{path}: its first row has {len(rows[0])} columns, and columns {', '.join(wanted)} "
-                "are asked for, counted from 0; correct data.columns and data.label_column"
+                f"{path}: its first row has {len(rows[0])} columns, and number "
+                f"{', '.join(wanted)} are asked for, counted from 0; correct data.columns and "
+                "data.label_column"
             )
         return 0, places
     names = [name.strip() for name in rows[0]]

@@ -134,6 +134,16 @@ class TextData(modality.Data):
         follows += (self.label_column, self.per_class, self.most_tokens)
         return joined(sources, cut, follows, self.tokens, buckets)
 
+    @classmethod
+    def of_the_encoder(
+        cls, ours: Mapping[str, Any], theirs: Mapping[str, Any], frontend: Mapping[str, Any]
+    ) -> Mapping[str, Any]:
+        """Also no more tokens than its positions."""
+        most = min(ours["tokens"], frontend["max_tokens"])
+        lengths = tuple(length for length in ours["buckets"] if length < most)
+        more = {"tokens": most, "buckets": (*lengths, most) if ours["buckets"] else ()}
+        return {**super().of_the_encoder(ours, theirs, frontend), **more}
+
     def labelled_source(self) -> Source:
         """A table of texts; of builtin:python-docs passages, whose label is their document."""
         part = part_of(self.split)
