@@ -204,10 +204,7 @@ class Data:
     # Labels of training, where `labels` says so
 
     def labelled_source(self) -> Source:
-        """The records of the only source, those of `split`, with labels that count `label_names`.
-
-        Without names they count those of the source. Raises `UserError` where it has none.
-        """
+        """Those of `split`; labels count `label_names`, or what the source has. `UserError`."""
         raise self._has_no("labels to learn", "labelled_source")
 
     def test_splits(self, source: str) -> tuple[str, ...]:
@@ -216,20 +213,14 @@ class Data:
         return ()
 
     def in_order(self) -> Iterator[Labelled]:
-        """Its readable examples once, as `cut_inputs` takes them, in a crop that is no draw.
-
-        Those that cannot be read are left out, with a warning each and their number at the end.
-        """
+        """Its readable examples once, as `cut_inputs` takes them; warns of the others."""
         raise self._has_no("examples to evaluate on", "in_order")
 
     @classmethod
     def of_the_encoder(
         cls, ours: Mapping[str, Any], theirs: Mapping[str, Any], frontend: Mapping[str, Any]
     ) -> Mapping[str, Any]:
-        """Fields of a recipe with labels that its encoder settles.
-
-        `theirs` are the `data` fields that the encoder was trained with, `frontend` its own.
-        """
+        """Fields that the encoder settles, from the `data` that it was trained with, `theirs`."""
         del ours, frontend
         return {name: theirs[name] for name in cls.shaping}
 

@@ -182,12 +182,13 @@ def evaluate_run(
             "one, and d2v probe tests features"
         )
     tested = _tested(model, asked)
-    model = dataclasses.replace(model, recipe=dataclasses.replace(model.recipe, data=tested.data))
+    recipe = dataclasses.replace(model.recipe, data=tested.data)
+    answering = dataclasses.replace(model, recipe=recipe)
     reader = None
     if _letters(tested):
         reader = search.reader(model.head)
     examples = logged(tested.data.in_order(), f"evaluating on {tested.data.source}")
-    found = answers(model, examples, asked.examples)
+    found = answers(answering, examples, asked.examples)
     one = measured(tested, found, reader, whole=True)
     record = results.record(tested, model, asked.task, len(found.names), one)
     results.keep(path, record)

@@ -1,108 +1,197 @@
-"""Labelled images for probes, named images for features."""
+"""Examples with labels: which records, what their labels mean, and what is wrong with them."""
 
-import logging
+import gzip
+import struct
 
 import numpy as np
 import pytest
-from pictures import jpeg
-from test_sources import example, write_shard
 
 from d2v_jax.common.checks import UserError
-from d2v_jax.data.builtin import photos
-from d2v_jax.data.image.inputs import folder_images
-from d2v_jax.data.image.pictures import central
-from d2v_jax.data.labelled.images import labelled_images
+from d2v_jax.common.letters import ENGLISH
+from d2v_jax.data import loader
+from d2v_jax.data.labelled import chosen
+from d2v_jax.data.sources import Part, part_of
+from d2v_jax.data.text.rows import EOS
 
 
-def test_photos(config):
-    cfg = config("builtin:photos", image_size=32, channels=1)
-    train = labelled_images(cfg, "train", 64, 0)
-    assert train.images.shape == (64, 32, 32, 1) and train.class_names == photos.NAMES
-    assert (np.bincount(train.labels) == 4).all()
-    test = labelled_images(cfg, "test", None, 0)
-    assert len(test.images) == len(test.labels) == len(test.ids) == 2048
-    colour = labelled_images(config("builtin:photos", image_size=32), "train", 64, 0)
-    assert np.array_equal(colour.images, np.repeat(train.images, 3, 3))
+def take(cfg, batch_size=4, count=3):
+    with loader.open_batches(cfg, seed=0, batch_size=batch_size) as batches:
+        return [next(batches) for _ in range(count)]
 
 
-def test_folder_is_divided_once_and_for_all(config, folder):
-    train = labelled_images(config(folder), "train", None, 0)
-    test = labelled_images(config(folder, split="train[:50%]"), "test", None, 0)
-    assert train.class_names == ("cats", "dogs")
-    assert sorted([*train.ids, *test.ids]) == list(range(20))
-    assert 10 <= len(train.ids) <= 17
-    for part in (train, test):
-        assert part.images.dtype == np.uint8 and part.labels.dtype == np.int32
-        assert np.array_equal(part.labels, part.ids >= 10)
-        for image, number in zip(part.images, part.ids):
-            assert np.array_equal(image, central(jpeg(int(number)), 16, 3))
-    # A file that joins changes nothing for the others, and the seed only their order.
-    (folder / "cats" / "zz.jpg").write_bytes(jpeg())
-    later = labelled_images(config(folder), "test", None, 1)
-    shift = {int(i) + (i >= 10) for i in test.ids}
-    assert shift == set(later.ids.tolist()) - {10}
-    few = labelled_images(config(folder), "train", 4, 1)
-    assert len(few.images) == len(few.labels) == 4
+def write_idx(path, array):
+    header = struct.pack(">BBBB", 0, 0, 8, array.ndim) + struct.pack(
+        f">{array.ndim}I", *array.shape
+    )
+    opened = gzip.open if path.suffix == ".gz" else open
+    with opened(path, "wb") as file:
+        file.write(header + array.tobytes())
 
 
-def test_tfds_uses_its_own_splits(config, toy):
-    train = labelled_images(config("tfds:toy", split="train[:50%]"), "train", None, 0)
-    test = labelled_images(config("tfds:toy"), "test", None, 0)
-    assert (len(train.ids), len(test.ids)) == (12, 6)
-    assert train.class_names == ("cat", "dog", "owl")
-    assert (np.bincount(test.labels) == 2).all()
+@pytest.fixture
+def idx(tmp_path):
+    """Twelve pictures to learn from and five to test, of three classes."""
+    rng = np.random.default_rng(0)
+    for name, count in (("train", 12), ("t10k", 5)):
+        suffix = ".gz" if name == "train" else ""
+        write_idx(
+            tmp_path / f"{name}-images-idx3-ubyte{suffix}",
+            rng.integers(0, 255, (count, 16, 16), np.uint8),
+        )
+        write_idx(
+            tmp_path / f"{name}-labels-idx1-ubyte{suffix}", np.arange(count, dtype=np.uint8) % 3
+        )
+    return tmp_path
 
 
-def test_labelled_shards(config, tmp_path):
-    records = [example(label=number % 3, image=jpeg(number)) for number in range(30)]
-    write_shard(tmp_path / "x.array_record", records)
-    parts = [labelled_images(config(tmp_path / "x.*"), part, None, 0) for part in ("train", "test")]
-    assert sorted(np.concatenate([part.ids for part in parts])) == list(range(30))
-    for part in parts:
-        assert np.array_equal(part.labels, part.ids % 3) and part.class_names == ("0", "1", "2")
+def test_parts_of_a_split():
+    assert part_of("train") == Part("train")
+    assert part_of("train[:70%]") == Part("train", 0, 0.7)
+    assert part_of("train[70%:]") == Part("train", 0.7, 1)
+    with pytest.raises(UserError, match="is an empty part"):
+        part_of("train[70%:20%]")
 
 
-def test_bad_records_are_left_out_with_a_warning(config, folder, caplog):
-    for number in range(0, 10, 2):
-        (folder / "cats" / f"{number:02d}.jpg").write_bytes(jpeg(number)[:-300])
-    with caplog.at_level(logging.WARNING, "d2v"):
-        parts = [labelled_images(config(folder), part, None, 0) for part in ("train", "test")]
-    assert sum(len(part.ids) for part in parts) == 15
-    lines = [record.getMessage() for record in caplog.records]
-    assert sum("skipped cats/0" in line and "truncated" in line for line in lines) == 5
-    assert any("unreadable records of" in line for line in lines)
+def test_labels_travel_with_pictures(config, folder):
+    cfg = config(folder, labels="class")
+    names = sorted(["cats", "dogs"])
+    for batch in take(cfg):
+        assert batch["labels"].dtype == np.int32 and batch["labels"].shape == (4,)
+        source = cfg.labelled_source()
+        for row, index in enumerate(batch["example_id"]):
+            name = source.read(int(index)).name
+            assert names[batch["labels"][row]] == name.split("/")[0]
 
 
-def test_what_has_no_labels(config, folder, tmp_path):
-    (folder / "loose.jpg").write_bytes(jpeg())
-    with pytest.raises(UserError, match=r"has no labels.*sub-folder per class"):
-        labelled_images(config(folder), "train", None, 0)
-    write_shard(tmp_path / "x.array_record", [jpeg(number) for number in range(9)])
-    with pytest.raises(UserError, match="has no labels"):
-        labelled_images(config(tmp_path / "x.array_record"), "train", None, 0)
+def test_parts_are_apart_and_classes_few(config, folder):
+    whole = config(folder, labels="class")
+    names = lambda split: {
+        one.name for one in config(folder, labels="class", split=split).in_order()
+    }
+    assert not names("train[:60%]") & names("train[60%:]")
+    assert names("train[:60%]") | names("train[60%:]") == {one.name for one in whole.in_order()}
+    few = config(folder, labels="class", per_class=3).labelled_source()
+    assert np.bincount(chosen.labels_of(few.source)).tolist() == [3, 3]
 
 
-def test_too_small_to_divide(config, folder):
-    for path in sorted(folder.rglob("*.jpg"))[1:]:
-        path.unlink()
-    sizes = set()
-    for part in ("train", "test"):
-        try:
-            sizes.add(len(labelled_images(config(folder), part, None, 0).ids))
-        except UserError as error:
-            assert "too small" in str(error)
-            sizes.add(0)
-    assert sizes == {0, 1}
-    with pytest.raises(UserError, match="'train' or 'test'"):
-        labelled_images(config(folder), "valid", None, 0)
+def test_a_model_of_other_classes(config, folder):
+    """A class that is missing is no trouble, one that the model does not know is."""
+    cfg = config(folder, labels="class", label_names=("birds", "cats", "dogs"))
+    assert {int(one.label) for one in cfg.in_order()} == {1, 2}
+    with pytest.raises(UserError, match="1 classes that the model does not know, such as 'dogs'"):
+        config(folder, labels="class", label_names=("cats",)).labelled_source()
 
 
-def test_folder_images(folder, tmp_path, caplog):
-    (folder / "cats" / "03.jpg").write_bytes(b"text")
-    with caplog.at_level(logging.WARNING, "d2v"):
-        found = dict(folder_images(folder, 16, 1))
-    assert len(found) == 19 and "cats/03.jpg" not in found
-    assert np.array_equal(found["dogs/12.jpg"], central(jpeg(12), 16, 1))
-    assert "1 of 20 files" in caplog.text and "cats/03.jpg: not a jpeg" in caplog.text
-    with pytest.raises(UserError, match="no such folder"):
-        folder_images(tmp_path / "nowhere", 16, 1)
+def test_pictures_without_classes(config, folder, tmp_path):
+    (folder / "cats" / "00.jpg").rename(folder / "alone.jpg")
+    with pytest.raises(UserError, match="has no labels; give"):
+        config(folder, labels="class").labelled_source()
+
+
+def test_idx_files(config, idx):
+    train = config(idx, labels="class", channels=1)
+    assert len(train.labelled_source()) == 12 and train.test_splits(str(idx)) == ("test",)
+    tests = list(config(idx, labels="class", channels=1, split="test").in_order())
+    assert [one.label for one in tests] == [0, 1, 2, 0, 1]
+    assert tests[0].inputs.shape == (16, 16, 1)
+    batch = take(train)[0]
+    assert batch["inputs"].shape == (4, 16, 16, 1)
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (lambda p: p.write_bytes(p.read_bytes()[:-9]), "promises 5x16x16 values and has 1271"),
+        (lambda p: p.write_bytes(b"no idx at all"), "is no idx file of bytes with 3 sides"),
+        (lambda p: p.unlink(), "has the split train"),
+    ],
+)
+def test_idx_files_that_are_damaged(config, idx, damage, words):
+    damage(idx / "t10k-images-idx3-ubyte")
+    with pytest.raises(UserError, match=words):
+        config(idx, labels="class", channels=1, split="test").labelled_source()
+
+
+def test_a_table_of_pairs(text, tmp_path):
+    table = tmp_path / "rte.tsv"
+    table.write_text(
+        "index\tsentence1\tsentence2\tlabel\n"
+        "0\tIt rains.\tIt is wet.\tentailment\n"
+        "1\ta row\twith one column less\n"
+        '2\tHe said "no.\tHe said nothing at all that day.\tnot_entailment\n'
+        "3\tA\t\tentailment\n"
+    )
+    cfg = text(
+        table, labels="class", columns=("sentence1", "sentence2"), tokens=64, buckets=(32, 64)
+    )
+    source = cfg.labelled_source()
+    assert source.class_names == ("entailment", "not_entailment") and len(source) == 2
+    assert sorted(source.faults) == ["rte.tsv:3", "rte.tsv:5"]
+    ids_t = source.read(0).data
+    ends = np.flatnonzero(ids_t == EOS)
+    assert len(ends) == 3 and ends[1] == ends[0] + 1 and ends[2] == len(ids_t) - 1
+    sizes = {batch["inputs"].shape for batch in take(cfg, 2, 8)}
+    assert sizes == {(2, 32), (1, 64)}  # no more than most_tokens=100 in a batch
+
+
+def test_a_table_of_values_without_names(text, tmp_path):
+    table = tmp_path / "sts.csv"
+    table.write_text('"one, two",2.5\nthree,0\nfour,many\n')
+    cfg = text(table, labels="value", columns=("0",), label_column="1", max_bad_share=0.9)
+    assert [one.label for one in cfg.in_order()] == [2.5, 0.0]
+    assert take(cfg, 2, 1)[0]["labels"].dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        (dict(columns=("text",)), "no column 'text'; it has a, b"),
+        (dict(columns=("0",), label_column="7"), "its first row has 2 columns, and number 0, 7"),
+    ],
+)
+def test_columns_that_are_not_there(text, tmp_path, fields, words):
+    (tmp_path / "t.tsv").write_text("a\tb\nx\ty\n")
+    with pytest.raises(UserError, match=words):
+        text(tmp_path / "t.tsv", labels="class", **fields).labelled_source()
+
+
+@pytest.fixture
+def manifest(sounds, tmp_path):
+    """The twelve sounds with transcripts; one has a sign that there is no letter for."""
+    names = sorted(str(path.relative_to(sounds)) for path in sounds.rglob("*.wav"))
+    path = tmp_path / "m.tsv"
+    path.write_text("\n".join([str(sounds), *(f"{name}\t8000" for name in names)]) + "\n")
+    lines = ["Hello, world."] * 11 + ["number 9"]
+    path.with_suffix(".txt").write_text("\n".join(lines) + "\n")
+    return path
+
+
+def test_letters_of_speech(audio, manifest):
+    cfg = audio(manifest, labels="letters", label_names=ENGLISH, buckets=(8_000, 12_000),
+                max_bad_share=0.5)  # fmt: skip
+    batch = take(cfg)[0]
+    assert batch["inputs"].shape[1] == 8_000 and batch["length"].tolist() == [8_000] * len(
+        batch["length"]
+    )
+    labels = batch["labels"][0]
+    assert labels.shape == (40,)
+    assert "".join(ENGLISH[i] for i in labels if i >= 0) == "HELLO|WORLD"
+    assert [one.label for one in cfg.in_order()][:2] == ["Hello world", "Hello world"]
+
+
+def test_padding_is_silence_and_says_so(audio, sounds):
+    cfg = audio(sounds, labels="class", buckets=(12_000,))
+    batch = take(cfg)[0]
+    assert (batch["inputs"][:, 8_000:] == 0).all() and (batch["length"] == 8_000).all()
+    assert set(batch["labels"].tolist()) <= {0, 1}
+
+
+def test_recordings_longer_than_any_bucket(audio, sounds):
+    with pytest.raises(UserError, match="none of the 12 recordings .* raise data.buckets"):
+        audio(sounds, labels="class", buckets=(4_000,)).labelled_source()
+
+
+def test_speech_without_transcripts(audio, sounds):
+    cfg = audio(sounds, labels="letters", label_names=ENGLISH, buckets=(8_000,))
+    with pytest.raises(UserError, match="has no transcript"):
+        take(cfg)

@@ -5,13 +5,18 @@ import dataclasses
 import io
 import logging
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 
 from d2v_jax.common.checks import UserError
-from d2v_jax.data.records import BadRecord, Record, fingerprint_of
+from d2v_jax.data.labelled import chosen, in_order, labels, texts
+from d2v_jax.data.opened import Opened, joined
+from d2v_jax.data.records import BadRecord, Record, Source, fingerprint_of
+from d2v_jax.data.sources import PYTHON_DOCS, only_train, part_of
 from d2v_jax.data.stores.folder import numbered
+from d2v_jax.data.text import rows
 from d2v_jax.data.text.rows import EOS
 from d2v_jax.data.text.tokenizer import Tokenizer
 
@@ -36,6 +41,76 @@ class Columns:
         return not all(name.lstrip("-").isdigit() for name in (*self.texts, self.label))
 
 
+class Texts(Protocol):
+    """What is asked of the `data` section of a recipe of texts."""
+
+    source: str
+    split: str
+    labels: str
+    label_names: tuple[str, ...]
+    per_class: int
+    columns: tuple[str, ...]
+    label_column: str
+    tokens: int
+    most_tokens: int
+
+    def each(self) -> Sequence["Texts"]: ...
+    def lengths(self) -> tuple[int, ...]: ...
+    def open_tokenizer(self) -> Tokenizer: ...
+    def records(self, blocks: str) -> Source: ...
+
+
+def opened_of(data: Texts) -> Opened:
+    """Whole texts, each padded to the shortest length that holds it, or cut to the longest."""
+    sources = [source_of(one) for one in data.each()]
+    counts_n = np.concatenate([source.lengths for source in sources]) + 1  # `<s>`
+    edges = data.lengths()
+    number_n = np.minimum(np.searchsorted(edges, counts_n), len(edges) - 1)
+    buckets = tuple((edge, np.flatnonzero(number_n == i)) for i, edge in enumerate(edges))
+    cut = labels.WithLabel(rows.cut_off, labels.LABELS[data.labels](data))
+    follows = ("labelled text", data.labels, data.label_names, edges, data.columns)
+    follows += (data.label_column, data.per_class, data.most_tokens)
+    return joined(sources, cut, follows, data.tokens, buckets)
+
+
+def source_of(data: Texts) -> Source:
+    """A table of texts; of builtin:python-docs passages, whose label is their document."""
+    part = part_of(data.split)
+    if data.source.strip() == PYTHON_DOCS:
+        found = _passages(data, part.split)
+    else:
+        only_train(data.source, part.split)
+        wanted = Columns(tuple(data.columns), data.label_column)
+        found = Table(data.source, wanted, data.open_tokenizer())
+    found = chosen.in_part(found, part, data.source)
+    if data.labels != "class":
+        return found
+    few = chosen.few(found, data.per_class, 0)
+    return chosen.Renumbered(few, data.label_names or found.class_names)
+
+
+def in_order_of(data: Texts) -> Iterator[labels.Labelled]:
+    """Examples as the model is given them: `<s>` in front, at most `data.tokens` ids."""
+
+    def ids_of(record: Record) -> np.ndarray:
+        return np.concatenate([[rows.BOS], record.data])[: data.tokens].astype(np.int32)
+
+    return in_order.read(source_of(data), ids_of, labels.LABELS[data.labels](data).of)
+
+
+def _passages(data: Any, split: str) -> Source:
+    """ "learn" and "test" of the documentation have no line in common."""
+    only_train(data.source, split, ("learn", "test"))
+    source = dataclasses.replace(data, labels="none", split="train").records("documents")
+    parts = texts.labelled_texts(source, data.source, data.tokens, len(source), 0)
+    names = [source.class_names[label] for label in np.concatenate([p.labels for p in parts])]
+    classes, numbers = numbered(names)
+    learnt = len(parts[0].labels)
+    numbers = numbers[learnt:] if split == "test" else numbers[:learnt]
+    ids = [ids_t[1:] for ids_t in parts[split == "test"].texts]
+    return Held(f"{data.source} {split}", ids, numbers, classes)
+
+
 class Table:
     """The rows of one file; broken ones are named and left out.
 
@@ -49,7 +124,7 @@ class Table:
         self.faults: dict[str, str] = {}
         rows = _rows(path)
         first, numbers = _places(path, rows, columns)
-        texts, written, names = [], [], []
+        found, written, names = [], [], []
         for number, row in enumerate(rows[first:], first + 1):
             name = f"{path.name}:{number}"
             if len(row) != len(rows[0]):
@@ -57,19 +132,19 @@ class Table:
             elif not all(row[i].strip() for i in numbers):
                 self._left_out(name, "an empty text or label")
             else:
-                texts.append([row[i].strip() for i in numbers[:-1]])
+                found.append([row[i].strip() for i in numbers[:-1]])
                 written.append(row[numbers[-1]].strip())
                 names.append(name)
         if self.faults:
             log.warning("%d rows of %s were left out", len(self.faults), path)
-        if not texts:
+        if not found:
             raise UserError(f"{path}: no row has both texts and a label; check {columns}")
         self._names, self._written = names, written
         self.class_names, self._labels = numbered(written)
-        self._ids = [_joined(tokenizer, one) for one in texts]
+        self._ids = [_joined(tokenizer, one) for one in found]
         self.lengths = np.array([len(ids_t) for ids_t in self._ids], np.int64)
         self.fingerprint = fingerprint_of(
-            ("table", tokenizer.fingerprint, *map(tuple, texts), *written)
+            ("table", tokenizer.fingerprint, *map(tuple, found), *written)
         )
 
     def _left_out(self, name: str, why: str) -> None:

@@ -78,11 +78,12 @@ def _read(path: pathlib.Path, sides: int) -> np.ndarray:
             data = file.read()
     except (OSError, EOFError) as error:
         raise UserError(f"{path}: cannot be read ({error}); fetch it again") from None
-    header = np.frombuffer(data[: 4 + 4 * sides], ">u4")
-    if len(header) != 1 + sides or header[0] != (UBYTE << 8) + sides:
+    size = 4 + 4 * sides
+    header = np.frombuffer(data[:size].ljust(size, b"\0"), ">u4")
+    if header[0] != (UBYTE << 8) + sides:
         raise UserError(f"{path}: is no idx file of bytes with {sides} sides; fetch it again")
     shape = tuple(map(int, header[1:]))
-    values = np.frombuffer(data, np.uint8, offset=4 + 4 * sides)
+    values = np.frombuffer(data, np.uint8, offset=size)
     if values.size != int(np.prod(shape)) or not values.size:
         raise UserError(
             f"{path}: promises {'x'.join(map(str, shape))} values and has {values.size}; fetch "

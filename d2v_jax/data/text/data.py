@@ -12,12 +12,13 @@ from d2v_jax.common import fields
 from d2v_jax.common.checks import UserError, require
 from d2v_jax.data import modality
 from d2v_jax.data.contests.contest import Contest
-from d2v_jax.data.labelled import chosen, in_order, labels, tables
+from d2v_jax.data.labelled import tables
+from d2v_jax.data.labelled.labels import Labelled
 from d2v_jax.data.opened import Opened, joined
 from d2v_jax.data.progress import logged
 from d2v_jax.data.records import Record, Source
 from d2v_jax.data.requests import Batch, Named
-from d2v_jax.data.sources import PYTHON_DOCS, named, only_train, part_of
+from d2v_jax.data.sources import PYTHON_DOCS, named, only_train
 from d2v_jax.data.stores.prepared import looks_prepared
 from d2v_jax.data.text import inputs, opening, rows
 from d2v_jax.data.text.blocks import Blocks
@@ -73,9 +74,10 @@ class TextData(modality.Data):
     @property
     def example_shapes(self) -> tuple[tuple[int, ...], ...]:
         """(ids,) of each length that labelled texts are padded to."""
-        return tuple((length,) for length in self._lengths())
+        return tuple((length,) for length in self.lengths())
 
-    def _lengths(self) -> tuple[int, ...]:
+    def lengths(self) -> tuple[int, ...]:
+        """What texts are padded to."""
         return self.buckets if self.labels != "none" and self.buckets else (self.tokens,)
 
     def batch_sizes(self, batch_size: int) -> tuple[int, ...]:
@@ -83,12 +85,10 @@ class TextData(modality.Data):
         if self.labels == "none":
             return (batch_size,)
         return tuple(
-            max(1, min(batch_size, self.most_tokens // length)) for length in self._lengths()
+            max(1, min(batch_size, self.most_tokens // length)) for length in self.lengths()
         )
 
-    def random_inputs(
-        self, rng: np.random.Generator, shape: tuple[int, ...], frontend: Any
-    ) -> np.ndarray:
+    def random_inputs(self, rng: np.random.Generator, shape: tuple[int, ...], frontend: Any):
         """Ids of types: neither specials nor `<mask>`."""
         return rng.integers(rows.SPECIALS, frontend.mask_id, shape, np.int32)
 
@@ -118,21 +118,9 @@ class TextData(modality.Data):
 
     def open(self) -> Opened:
         if self.labels != "none":
-            return self._open_labelled()
+            return tables.opened_of(self)
         sources = [one.records() for one in self.each()]
         return joined(sources, rows.padded, ("text", self.tokens), self.tokens)
-
-    def _open_labelled(self) -> Opened:
-        """Whole texts, each padded to the shortest length that holds it, or cut to the longest."""
-        sources = [one.labelled_source() for one in self.each()]
-        lengths = np.concatenate([source.lengths for source in sources]) + 1  # `<s>`
-        edges = self._lengths()
-        number_n = np.minimum(np.searchsorted(edges, lengths), len(edges) - 1)
-        buckets = tuple((edge, np.flatnonzero(number_n == i)) for i, edge in enumerate(edges))
-        cut = labels.WithLabel(rows.cut_off, labels.LABELS[self.labels](self))
-        follows = ("labelled text", self.labels, self.label_names, edges, self.columns)
-        follows += (self.label_column, self.per_class, self.most_tokens)
-        return joined(sources, cut, follows, self.tokens, buckets)
 
     @classmethod
     def of_the_encoder(
@@ -145,49 +133,14 @@ class TextData(modality.Data):
         return {**super().of_the_encoder(ours, theirs, frontend), **more}
 
     def labelled_source(self) -> Source:
-        """A table of texts; of builtin:python-docs passages, whose label is their document."""
-        part = part_of(self.split)
-        tokenizer = self.open_tokenizer()
-        name = named(self.source, TEXTS.sources)
-        if name == PYTHON_DOCS:
-            found = self._passages(part.split)
-        else:
-            only_train(self.source, part.split)
-            wanted = tables.Columns(tuple(self.columns), self.label_column)
-            found = tables.Table(self.source, wanted, tokenizer)
-        found = chosen.in_part(found, part, self.source)
-        if self.labels != "class":
-            return found
-        few = chosen.few(found, self.per_class, 0)
-        return chosen.Renumbered(few, self.label_names or found.class_names)
-
-    def _passages(self, split: str) -> Source:
-        """ "learn" and "test" of the documentation have no line in common."""
-        from d2v_jax.data.labelled import texts
-
-        only_train(self.source, split, ("learn", "test"))
-        source = dataclasses.replace(self, labels="none").records("documents")
-        parts = texts.labelled_texts(source, self.source, self.tokens, len(source), 0)
-        classes, _ = tables.numbered(
-            [source.class_names[label] for label in np.concatenate([p.labels for p in parts])]
-        )
-        one = parts[split == "test"]
-        place = {name: number for number, name in enumerate(classes)}
-        numbers = np.array([place[source.class_names[label]] for label in one.labels], np.int32)
-        ids = [ids_t[1:] for ids_t in one.texts]
-        return tables.Held(f"{self.source} {split}", ids, numbers, classes)
+        return tables.source_of(self)
 
     def test_splits(self, source: str) -> tuple[str, ...]:
         return ("test",) if source == PYTHON_DOCS else ()
 
-    def in_order(self) -> Iterator[labels.Labelled]:
+    def in_order(self) -> Iterator[Labelled]:
         """Cut where the model's positions end."""
-
-        def ids_of(record: Record) -> np.ndarray:
-            return np.concatenate([[rows.BOS], record.data])[: self.tokens].astype(np.int32)
-
-        of = labels.LABELS[self.labels](self).of
-        return in_order.read(self.labelled_source(), ids_of, of)
+        return tables.in_order_of(self)
 
     def records(self, blocks: str | None = None) -> Source:
         """The blocks of the only source, cut as `self.blocks` says or otherwise."""
