@@ -1,7 +1,10 @@
 """Eight virtual CPU devices, set before any backend starts; small recipes."""
 
+import ctypes
 import gc
 import os
+import pathlib
+import signal
 import tempfile
 
 import jax
@@ -16,8 +19,16 @@ jax.config.update("jax_num_cpu_devices", 8)
 CACHE = tempfile.TemporaryDirectory(prefix="d2v-tests-")
 jax.config.update("jax_compilation_cache_dir", os.environ.setdefault("D2V_TESTS_CACHE", CACHE.name))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
-# Compiling takes most of the suite's time; the commands run with all optimisations.
+# Compiling takes most of the suite's time, of the commands it starts too.
 jax.config.update("jax_disable_most_optimizations", True)
+if jax.__version_info__[:2] == (0, 10):  # an XLA that does not know a flag ends the process
+    QUICK = ("--xla_cpu_use_fusion_emitters=false", "--xla_cpu_max_isa=SSE4_2")
+    os.environ["XLA_FLAGS"] = " ".join([os.environ.get("XLA_FLAGS", ""), *QUICK]).strip()
+# Shells start what runs in the background deaf to Ctrl-C, and so would be the commands.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+MOST = 1 << 30  # bytes that a process may hold between two tests
 
 
 @pytest.fixture(scope="session")
@@ -40,5 +51,21 @@ def forget(request):
     for value in vars(request.module).values():
         if hasattr(value, "cache_clear"):
             value.cache_clear()
+    give_back()
+
+
+@pytest.fixture(autouse=True)
+def stay_small():
+    """A file of many programs must not fill the memory either."""
+    yield
+    statm = pathlib.Path("/proc/self/statm")
+    if statm.exists() and int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") > MOST:
+        give_back()
+
+
+def give_back():
+    """Frees what was compiled, and what the allocator holds of it."""
     jax.clear_caches()
     gc.collect()
+    if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):  # glibc keeps what was freed
+        trim(0)

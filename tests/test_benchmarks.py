@@ -5,6 +5,8 @@ import pathlib
 import subprocess
 import sys
 
+import pytest
+
 ROOT = pathlib.Path(__file__).parents[1]
 
 
@@ -13,6 +15,7 @@ def peers(*words):
     return subprocess.run(argv, capture_output=True, text=True, timeout=300)
 
 
+@pytest.mark.slow
 def test_ours_beside_ours(tmp_path):
     out = tmp_path / "out.json"
     words = ("--rounds", "2", "--before", str(ROOT), "--json", str(out))
@@ -27,6 +30,7 @@ def test_ours_beside_ours(tmp_path):
     assert "differs" not in done.stdout and "times ours" in done.stdout
 
 
+@pytest.mark.slow
 def test_one_that_fails_is_named(tmp_path):
     done = peers("v9_smell_base")
     assert done.returncode == 2

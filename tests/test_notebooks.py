@@ -61,6 +61,7 @@ def test_absolute_paths_are_found():
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)
+@pytest.mark.slow
 def test_runs(name, tmp_path, monkeypatch):
     # One CPU device, little effort in compiling, and nothing of the user's Jupyter.
     monkeypatch.setenv("JAX_PLATFORMS", "cpu")

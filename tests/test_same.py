@@ -101,6 +101,7 @@ def run(tmp_path, *words):
     return done, json.loads(out.read_text()) if out.exists() else None
 
 
+@pytest.mark.slow
 def test_a_checkout_beside_itself(tmp_path):
     """And a recipe that fails is a difference, after which the others still have their turn."""
     words = ("v9_smell_base", "quickstart_text", "--devices", "1", "--steps", "2")

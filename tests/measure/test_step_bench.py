@@ -17,6 +17,7 @@ from d2v_jax.train.machine import compile_cache
 SMOKE = "quickstart_image:smoke"
 
 
+@pytest.mark.slow
 def test_a_step_in_figures(tmp_path, capsys, one_device):
     out = tmp_path / "new" / "step.json"
     argv = [

@@ -83,6 +83,7 @@ def alone(tmp_path_factory):
     return losses(workdir)
 
 
+@pytest.mark.slow
 def test_stopped_together_and_continued_by_one(alone, tmp_path):
     """SIGTERM to one of 2 x 4; 1 x 4, cut otherwise, ends the run with the losses of 1 x 1."""
     two = start_two(tmp_path, 4, "--config.mesh=data:4,fsdp:2")
@@ -98,6 +99,7 @@ def test_stopped_together_and_continued_by_one(alone, tmp_path):
     assert losses(tmp_path) == pytest.approx(alone, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_a_killed_process_is_named_by_the_other(tmp_path):
     two = start_two(tmp_path, 1)
     wait_for(tmp_path, 2, two)
