@@ -40,7 +40,7 @@ ROOMS = {
 }
 # Third-party libraries have rooms too; files by path below d2v_jax.
 GUESTS = {
-    "optax": ("train/", "supervised/"),
+    "optax": ("train/", "supervised/", "transfer/large.py"),
     "grain": ("data/",),
     "espeakng_loader": ("data/",),
     "simplejpeg": ("data/",),

@@ -19,16 +19,19 @@ from d2v_jax.common.checks import UserError
 from d2v_jax.common.files import write_whole
 from d2v_jax.data.labelled.exams import Exam
 from d2v_jax.train import checkpoint
-from d2v_jax.transfer import encoder, exams
+from d2v_jax.transfer import encoder, exams, large
 
 log = logging.getLogger("d2v")
 
 NEIGHBOURS = 20
+SMALL = 10_000  # examples to learn from, up to which scikit-learn is fast
 FILE = "probe.json"
 
 
 def linear_accuracy(train: np.ndarray, labels: np.ndarray, test: np.ndarray, truth) -> float:
     """Accuracy of multinomial logistic regression on standardised features."""
+    if len(train) > SMALL:
+        return large.linear_accuracy(train, labels, test, truth)
     classifier = make_pipeline(StandardScaler(), LogisticRegression(max_iter=500))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
@@ -37,6 +40,8 @@ def linear_accuracy(train: np.ndarray, labels: np.ndarray, test: np.ndarray, tru
 
 def knn_accuracy(train: np.ndarray, labels: np.ndarray, test: np.ndarray, truth) -> float:
     """Accuracy of the 20 nearest neighbours by cosine similarity."""
+    if len(train) > SMALL:
+        return large.knn_accuracy(train, labels, test, truth, NEIGHBOURS)
     neighbours = min(NEIGHBOURS, len(train))
     classifier = make_pipeline(Normalizer(), KNeighborsClassifier(neighbours))
     return float(classifier.fit(train, labels).score(test, truth))

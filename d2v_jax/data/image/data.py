@@ -32,7 +32,7 @@ class ImageData(modality.Data):
 
     modality = "image"
     dtype = np.uint8
-    shaping = ("image_size", "channels")
+    shaping = ("image_size", "channels", "central_crop")
     noun, nouns, files = pictures.IMAGES.noun, "images", "images"
     suffixes, builtin = pictures.IMAGES.suffixes, (PHOTOS,)
     examples = 4_000

@@ -21,7 +21,6 @@ from d2v_jax.data.stores.folder import Folder
 log = logging.getLogger("d2v")
 
 PHOTO_CROPS = 2048  # of builtin:photos, where no count is asked for
-TEST_SPLITS = ("validation", "test")  # of TFDS, the first that exists
 
 
 class Images(Protocol):
@@ -35,6 +34,8 @@ class Images(Protocol):
     def records(self, split: str) -> Source:
         """The records of `source` in a split of it."""
         ...
+
+    def test_splits(self, source: str) -> tuple[str, ...]: ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,8 +61,8 @@ def exam(data: Images, count: int, seed: int) -> Exam:
 def labelled_images(data: Images, split: str, count: int | None, seed: int) -> LabelledImages:
     """At most `count` images (None: all) of `split`, "train" or "test", with their labels.
 
-    builtin:photos: crops of the left or right parts. TFDS: the split "train", or the first of
-    "validation" and "test". Others: a fixed 70/30 division by the hash of each record's name.
+    builtin:photos: crops of the left or right parts. TFDS and idx files: the split "train", or the
+    first of "validation" and "test". Others: a fixed 70/30 division by the hash of their names.
     Images are cut centrally; `seed` picks which ones. Unreadable records are left out with a
     warning. Raises `UserError` where there are no labels.
     """
@@ -83,9 +84,14 @@ def labelled_images(data: Images, split: str, count: int | None, seed: int) -> L
 
 def _side(data: Images, split: str) -> tuple[Source, np.ndarray]:
     """The source and the ids of its records that belong to `split`."""
-    if data.source.startswith(tfds_source.PREFIX):
-        name = "train" if split == "train" else _test_split(data.source)
-        source = data.records(name)
+    own = data.test_splits(data.source)
+    if own or data.source.startswith(tfds_source.PREFIX):
+        if split == "test" and not own:
+            raise UserError(
+                f"{data.source!r} has no split called validation or test, so there is nothing to "
+                "test on; probe on another --source"
+            )
+        source = data.records("train" if split == "train" else own[0])
         return source, np.arange(len(source))
     # The split that pretraining read does not matter here, and only TFDS knows others.
     source = data.records("train")
@@ -97,17 +103,6 @@ def _side(data: Images, split: str) -> tuple[Source, np.ndarray]:
         names = [str(index) for index in range(len(source))]
     train = np.array([share(name) < TRAIN_SHARE for name in names])
     return source, np.flatnonzero(train if split == "train" else ~train)
-
-
-def _test_split(source: str) -> str:
-    known = tfds_source.splits(source)
-    for name in TEST_SPLITS:
-        if name in known:
-            return name
-    raise UserError(
-        f"{source!r} has only the splits {', '.join(known)}, so there is nothing to test on; "
-        "probe on another --source"
-    )
 
 
 def _read(source: Source, order: np.ndarray, count: int, data: Images) -> LabelledImages:
