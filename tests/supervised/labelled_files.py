@@ -12,7 +12,7 @@ def idx_folder(folder: pathlib.Path, classes: int = 3) -> pathlib.Path:
     rng = np.random.default_rng(classes)
     for name, count in (("train", 60), ("t10k", 30)):
         labels = (np.arange(count) % classes).astype(np.uint8)
-        noise = rng.integers(0, 60, (count, 16, 16))
+        noise = rng.integers(0, 60, (count, 32, 32))
         images = (noise + 60 * labels[:, None, None] % 190).astype(np.uint8)
         for kind, array in (("images", images), ("labels", labels)):
             header = struct.pack(">BBBB", 0, 0, 8, array.ndim)

@@ -11,7 +11,12 @@ from labelled_files import idx_folder
 from d2v_jax.cli.main import main
 from d2v_jax.transfer import encoder
 
-TINY = ["--config.train.steps=4", "--config.train.checkpoint_every=2", "--config.eval.every=2"]
+TINY = [
+    "--config.train.steps=4",
+    "--config.train.checkpoint_every=2",
+    "--config.eval.every=2",
+    "--config.optimizer.warmup_steps=1",
+]
 
 
 @pytest.fixture(scope="module")
@@ -21,8 +26,8 @@ def pretrained(tmp_path_factory):
     data = idx_folder(folder / "data")
     words = [
         f"--config.data.source={data}",
-        "--config.data.image_size=16",
         "--config.train.steps=1",
+        "--config.optimizer.warmup_steps=0",
         "--config.data.threads=1",
     ]
     config = ["--config", "quickstart_image:smoke", "--workdir", str(folder / "run")]
@@ -84,7 +89,7 @@ def test_results_side_by_side(finetuned, tmp_path, capsys):
 
 def test_answers_do_not_depend_on_neighbours(finetuned):
     model = encoder.load(finetuned)
-    pictures = np.random.default_rng(0).integers(0, 256, (11, 16, 16, 1), np.uint8)
+    pictures = np.random.default_rng(0).integers(0, 256, (11, 32, 32, 1), np.uint8)
     whole = model.logits(pictures)
     np.testing.assert_array_equal(whole[[7]], model.logits(pictures[[7]]))
     assert whole.shape == (11, 3)
@@ -97,7 +102,7 @@ def test_it_is_looked_at_converted_and_loaded_again(finetuned, tmp_path, capsys)
     for form in ("safetensors", "run"):
         out = tmp_path / form
         assert main(["convert", str(finetuned), str(out), "--to", form]) == 0
-        pictures = np.zeros((2, 16, 16, 1), np.uint8)
+        pictures = np.zeros((2, 32, 32, 1), np.uint8)
         again = encoder.load(out)
         np.testing.assert_array_equal(
             again.logits(pictures), encoder.load(finetuned).logits(pictures)
