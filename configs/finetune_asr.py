@@ -94,6 +94,10 @@ def get_config(arg: str = "") -> config_dict.ConfigDict:
     c.optimizer.frozen = (("frontend/conv_*", -1), ("head/*", 0))
     if one.frozen:
         c.optimizer.frozen += (("*", one.frozen),)
+    if name == "vox_10m_2":
+        c.augment.noise_std = 0.0
+        c.optimizer.b2 = 0.95
+        c.optimizer.frozen = (("positions/alibi_scale", -1), *c.optimizer.frozen)
     c.train.steps = one.steps
     c.train.batch_size = one.samples // c.data.samples
     c.train.keep_best, c.train.best_metric = 1, "eval/wer"

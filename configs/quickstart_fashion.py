@@ -34,6 +34,6 @@ def get_config(arg: str = "") -> config_dict.ConfigDict:
     c.optimizer.learning_rate = 2e-3
     c.optimizer.warmup_steps = 200
     c.optimizer.decays = "matrices"
-    c.train.steps, c.train.batch_size = 6_000, 32
+    c.train.steps, c.train.batch_size = 5_000, 32
     c.train.log_every, c.train.checkpoint_every = 50, 500
     return base.variant(c, arg, image.smoke)

@@ -49,9 +49,9 @@ def write(
             raise UserError(f"no recording in {', '.join(names)} could be read")
         return text
     count = 0
-    with written_whole(out) as file:
+    with written_whole(out.expanduser()) as part, part.open("w", encoding="utf-8") as file:
         for line in lines:
-            file.write(line.encode())
+            file.write(line)
             count += 1
         if not count:
             raise UserError(f"no recording in {', '.join(names)} could be read")

@@ -27,6 +27,9 @@ PLAIN = dict(
     threads=1,
     workers=0,
     max_bad_share=0.1,
+    labels="none",
+    label_names=(),
+    per_class=0,
     samples=16,
 )
 

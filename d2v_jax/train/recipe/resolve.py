@@ -125,6 +125,11 @@ def resolve(recipe: Mapping[str, Any] | config_dict.ConfigDict) -> Config:
     for name, example in named.items():
         require(isinstance(fields.get(name), str), f"the recipe lacks {name}, such as {example!r}")
     objective = objective_class(fields["objective"])
+    require(
+        fields["objective"] not in objectives.SUPERVISED or "depth" in fields.get("trunk", {}),
+        f"{fields.get('recipe') or 'the recipe'} takes its encoder from a checkpoint: d2v finetune "
+        "--config RECIPE --config.init_from=CHECKPOINT",
+    )
     kinds = _sections(objective, fields["modality"])
     _same_keys("the recipe", fields, {*SCALARS, *kinds})
     fields["frontend"] = dict(fields["frontend"])
