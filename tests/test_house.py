@@ -40,7 +40,7 @@ ROOMS = {
 }
 # Third-party libraries have rooms too; files by path below d2v_jax.
 GUESTS = {
-    "optax": ("train/", "supervised/", "transfer/large.py"),
+    "optax": ("train/", "supervised/", "transfer/probes/large.py"),
     "grain": ("data/",),
     "espeakng_loader": ("data/",),
     "simplejpeg": ("data/",),
@@ -48,10 +48,10 @@ GUESTS = {
     "tensorflow_datasets": ("data/",),
     "orbax": ("train/checkpoint.py",),
     "flax": ("nn/", "frontends/", "encoder/", "data2vec/", "train/state.py"),
-    "sklearn": ("transfer/probe.py", "transfer/scores.py"),
-    "jiwer": ("transfer/recognition.py",),
+    "sklearn": ("transfer/probes/probe.py", "transfer/answers/scores.py"),
+    "jiwer": ("transfer/answers/recognition.py",),
     "PIL": ("data/", "measure/plain_loops.py"),
-    "matplotlib": ("data/inspect/charts.py", "transfer/results_plot.py"),
+    "matplotlib": ("data/inspect/charts.py", "transfer/answers/results_plot.py"),
     "soundfile": ("data/", "measure/plain_loops.py"),
     "soxr": ("data/", "measure/plain_loops.py"),
     "tokenizers": ("data/",),

@@ -93,7 +93,7 @@ def add(task: Task) -> None:
 
 def _probe(args: argparse.Namespace, _: list[str]) -> int:
     from d2v_jax.train.machine import compile_cache
-    from d2v_jax.transfer import probe
+    from d2v_jax.transfer.probes import probe
 
     compile_cache.enable()
     print(probe.probe_run(args.checkpoint, args.source, args.examples, args.layer))

@@ -95,7 +95,12 @@ def _pretrain(args: argparse.Namespace, overrides: list[str]) -> int:
             f"{args.workdir} holds no run to continue; name a recipe with --config, such as "
             "--config quickstart_image"
         )
-    return train(args, recipe, reading.start_from)
+    evaluate = None
+    if recipe.eval.every:
+        from d2v_jax.transfer.probes import online
+
+        evaluate = online.probes(recipe)
+    return train(args, recipe, reading.start_from, evaluate)
 
 
 def train(args: argparse.Namespace, recipe: Any, start: Any, evaluate: Any = None) -> int:

@@ -60,7 +60,8 @@ def add(task: Task) -> None:
 
 def _finetune(args: argparse.Namespace, overrides: list[str]) -> int:
     from d2v_jax.train import run
-    from d2v_jax.transfer import evaluation, finetune, reading
+    from d2v_jax.transfer import finetune, reading
+    from d2v_jax.transfer.answers import evaluation
 
     if args.config:
         config, loaded = finetune.recipe(args.config, overrides)
@@ -88,7 +89,7 @@ def add_search(sub: argparse.ArgumentParser) -> None:
 
 
 def _search(args: argparse.Namespace):
-    from d2v_jax.transfer import recognition
+    from d2v_jax.transfer.answers import recognition
 
     return recognition.SearchOptions(
         args.beam, args.lm, args.lm_weight, args.word_bonus, args.words, args.letters
@@ -97,7 +98,7 @@ def _search(args: argparse.Namespace):
 
 def _evaluate(args: argparse.Namespace, _: list[str]) -> int:
     from d2v_jax.train.machine import compile_cache
-    from d2v_jax.transfer import evaluation
+    from d2v_jax.transfer.answers import evaluation
 
     compile_cache.enable()
     if args.examples < 0:
@@ -110,7 +111,7 @@ def _evaluate(args: argparse.Namespace, _: list[str]) -> int:
 
 def _transcribe(args: argparse.Namespace, _: list[str]) -> int:
     from d2v_jax.train.machine import compile_cache
-    from d2v_jax.transfer import transcribe
+    from d2v_jax.transfer.answers import transcribe
 
     compile_cache.enable()
     said = transcribe.write(args.checkpoint, args.inputs, args.out, args.format, _search(args))
@@ -119,7 +120,7 @@ def _transcribe(args: argparse.Namespace, _: list[str]) -> int:
 
 
 def _results(args: argparse.Namespace, _: list[str]) -> int:
-    from d2v_jax.transfer import results, results_plot
+    from d2v_jax.transfer.answers import results, results_plot
 
     found = results.read(args.runs)
     print(results.table(found))

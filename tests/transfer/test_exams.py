@@ -12,7 +12,8 @@ from d2v_jax.common.checks import UserError
 from d2v_jax.data.labelled import baselines, sounds
 from d2v_jax.data.labelled.sounds import labelled_waves
 from d2v_jax.data.labelled.texts import labelled_texts
-from d2v_jax.transfer import encoder, exams, reading
+from d2v_jax.transfer import encoder, reading
+from d2v_jax.transfer.probes import exams
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from d2v_jax.transfer import large, probe
+from d2v_jax.transfer.probes import large, probe
 
 
 @pytest.fixture(scope="module")

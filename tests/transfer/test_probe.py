@@ -10,7 +10,7 @@ import soundfile
 
 from d2v_jax.cli import main
 from d2v_jax.common.checks import UserError
-from d2v_jax.transfer import probe
+from d2v_jax.transfer.probes import probe
 
 ENTRANTS = ["random", "student", "teacher"]
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from d2v_jax.common.files import write_whole
-from d2v_jax.transfer import results
+from d2v_jax.transfer.answers import results
 
 PICTURE, PAGE = "results.png", "results.html"
 STYLE = (

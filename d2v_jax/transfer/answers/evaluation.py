@@ -15,9 +15,10 @@ from d2v_jax.common.trees import Tree
 from d2v_jax.data.labelled.labels import Labelled
 from d2v_jax.data.progress import logged
 from d2v_jax.train.recipe.records import Config
-from d2v_jax.transfer import encoder, finetune, reading, recognition, results, scores
+from d2v_jax.transfer import encoder, finetune, reading
+from d2v_jax.transfer.answers import recognition, results, scores
+from d2v_jax.transfer.answers.recognition import Reader
 from d2v_jax.transfer.encoder import Encoder
-from d2v_jax.transfer.recognition import Reader
 
 log = logging.getLogger("d2v")
 

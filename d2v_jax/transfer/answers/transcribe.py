@@ -14,7 +14,7 @@ from d2v_jax.data.audio.manifest import SUFFIX
 from d2v_jax.data.progress import logged
 from d2v_jax.data.records import BadRecord
 from d2v_jax.transfer import encoder
-from d2v_jax.transfer.recognition import SearchOptions, Word
+from d2v_jax.transfer.answers.recognition import SearchOptions, Word
 
 log = logging.getLogger("d2v")
 

@@ -19,7 +19,8 @@ from d2v_jax.common.checks import UserError
 from d2v_jax.common.files import write_whole
 from d2v_jax.data.labelled.exams import Exam
 from d2v_jax.train import checkpoint
-from d2v_jax.transfer import encoder, exams, large
+from d2v_jax.transfer import encoder
+from d2v_jax.transfer.probes import exams, large
 
 log = logging.getLogger("d2v")
 

@@ -1,0 +1,1 @@
+"""What models with a head answer: scores, transcripts, records of both."""
