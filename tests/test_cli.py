@@ -59,7 +59,14 @@ def test_a_run_holds_what_the_readme_says(run):
     assert any((run / "tensorboard").iterdir())
     (call,) = json.loads((run / "goodput.json").read_text())
     assert call["steps"] == [0, 8] and call["compilations"] >= 2 and 0 < call["goodput"] < 1
-    assert set(call["seconds"]) == {"start", "compile", "data", "checkpoint", "productive"}
+    assert set(call["seconds"]) == {
+        "start",
+        "compile",
+        "data",
+        "checkpoint",
+        "evaluation",
+        "productive",
+    }
     assert all(0 <= seconds < 600 for seconds in call["seconds"].values())
 
 

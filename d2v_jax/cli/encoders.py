@@ -10,7 +10,7 @@ Task = Callable[..., argparse.ArgumentParser]
 
 LAYER = "last, average, all (side by side), or a trunk block's number from 0; default %(default)s"
 FILE = """
-F.npz, to be read with numpy.load, holds
+A file .npz, to be read with numpy.load, holds
   names     [n] paths below the folder; of a text FILE:LINE, where the document begins
   features  [n, d] float32, the mean over each example's tokens
 with --frames
@@ -47,18 +47,20 @@ def add(task: Task) -> None:
     sub = task(
         "features",
         _features,
-        "features of a folder of images, of sound files or of texts, as an npz file",
+        "features of images, sounds or texts, as .npz, .safetensors or .parquet; "
+        "run it again to go on where it was interrupted",
         FILE,
     )
     sub.add_argument("checkpoint", type=pathlib.Path, metavar="RUN", help=CHECKPOINT)
     sub.add_argument(
         "inputs",
-        type=pathlib.Path,
         metavar="INPUT",
         help="a folder of jpg, png, webp or of wav, flac, ogg; for text a folder of "
-        ".txt files or one file, whose documents end at empty lines",
+        ".txt files or one file, whose documents end at empty lines; a manifest, a folder that "
+        "d2v data prepare wrote, tfds:NAME",
     )
-    sub.add_argument("--out", required=True, type=pathlib.Path, metavar="F.npz")
+    sub.add_argument("--out", required=True, type=pathlib.Path, metavar="FILE")
+    sub.add_argument("--split", default="train", help="of a source with several; default train")
     sub.add_argument("--layer", default="last", help=LAYER)
     sub.add_argument("--teacher", action="store_true", help="the teacher's, not the student's")
     sub.add_argument("--frames", action="store_true", help="every token's, not their mean")
@@ -106,7 +108,7 @@ def _features(args: argparse.Namespace, _: list[str]) -> int:
 
     compile_cache.enable()
     options = features.Options(
-        args.layer, args.teacher, args.frames, args.max_seconds, args.tokenizer
+        args.layer, args.teacher, args.frames, args.max_seconds, args.tokenizer, args.split
     )
     print(features.write(args.checkpoint, args.inputs, args.out, options))
     return 0

@@ -31,6 +31,7 @@ from d2v_jax.data.labelled.labels import KINDS, LABELS, Labelled
 from d2v_jax.data.opened import Form, Opened
 from d2v_jax.data.records import Record, Source
 from d2v_jax.data.requests import Batch, Named, equal_rows
+from d2v_jax.data.stores.prepared import looks_prepared
 
 OURS = {
     "audio": "d2v_jax.data.audio.data",
@@ -94,8 +95,6 @@ class Data:
     def modality(self) -> str:
         """As in `c.modality`: of ours a word, of others the name of their module."""
         return type(self).__module__
-
-    # What a batch is
 
     @property
     def example_shape(self) -> tuple[int, ...]:
@@ -201,8 +200,6 @@ class Data:
         del cls, job, given
         return {}
 
-    # Labels of training, where `labels` says so
-
     def labelled_source(self) -> Source:
         """Those of `split`; labels count `label_names`, or what the source has. `UserError`."""
         raise self._has_no("labels to learn", "labelled_source")
@@ -223,8 +220,6 @@ class Data:
         """Fields that the encoder settles, from the `data` that it was trained with, `theirs`."""
         del ours, frontend
         return {name: theirs[name] for name in cls.shaping}
-
-    # People's own inputs, for features
 
     def cut_inputs(
         self, inputs: Any, frontend: Any, large: bool, standardise: bool = True
@@ -251,7 +246,13 @@ class Data:
         """
         raise self._has_no("folders of inputs: call Encoder.features with arrays", "inputs_of")
 
-    # Labels
+    def is_source(self, inputs: str) -> bool:
+        """Whether that is more than a folder or file: TFDS, built-in, prepared, a manifest."""
+        return inputs.startswith(("tfds:", "builtin:")) or looks_prepared(inputs)
+
+    def every_input(self, frontend: Any) -> Iterator[tuple[str, np.ndarray]]:
+        """Names and examples of the only source, as `cut_inputs` takes them ready."""
+        raise self._has_no("sources that are read in order", "every_input")
 
     def exam(self, frontend: Any, count: int, seed: int) -> Any:
         """`labelled.exams.Exam` of labelled examples, at most `count` to learn from and to test."""

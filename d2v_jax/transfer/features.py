@@ -1,9 +1,10 @@
-"""Features of a folder of images, sounds or texts, as one npz file."""
+"""Features of images, sounds or texts, as one file."""
 
 import dataclasses
 import logging
 import os
 import pathlib
+import shutil
 import time
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -11,34 +12,38 @@ from typing import NamedTuple
 import numpy as np
 
 from d2v_jax.common.checks import UserError
-from d2v_jax.common.files import written_whole
 from d2v_jax.data.requests import Named
-from d2v_jax.transfer import encoder
+from d2v_jax.transfer import encoder, feature_files
+from d2v_jax.transfer.answers.results import weights_hash
 from d2v_jax.transfer.encoder import Encoder
 
 log = logging.getLogger("d2v")
 
-CHUNK = 2**25  # numbers in the inputs that are held and encoded together
-MOST = 2048  # inputs that are
+CHUNK = 2**24  # numbers in the inputs that are held and encoded together
+MOST = 1024  # inputs that are
 EVERY = 5.0  # seconds between two lines of progress
 
 
 class Options(NamedTuple):
-    """`layer` as in `Encoder.features`; `seconds` of a sound, at most; `tokenizer` of text."""
+    """`layer` as in `Encoder.features`; `seconds` of a sound, at most; `tokenizer` of text; `split`
+    of a source that has several.
+    """
 
     layer: str = "last"
     teacher: bool = False
     frames: bool = False
     seconds: float = 60.0
     tokenizer: str | None = None
+    split: str = "train"
 
 
-def write(source: pathlib.Path, inputs: pathlib.Path, out: pathlib.Path, options: Options) -> str:
+def write(source: pathlib.Path, inputs: str, out: pathlib.Path, options: Options) -> str:
     """Encodes every example in `inputs` with the checkpoint `source`; returns a line saying so.
 
-    `out` gets `names` [n] and `features` float32 [n, d] or, of all tokens one after the other,
-    [t, d] with `offsets` int64 [n + 1]: example i has the rows offsets[i] to offsets[i + 1].
-    Inputs are read in pieces; results are held until the end, when the file is written whole.
+    `inputs`: a folder or file, or whatever `data.source` may be. `out` ends in .npz, .safetensors
+    or .parquet and gets `names` [n] and `features` float32 [n, d] or, of all tokens one after the
+    other, [t, d] with `offsets` int64 [n + 1]: example i has the rows offsets[i] to offsets[i + 1].
+    Results are kept beside `out` as they come: called again, it goes on where it was interrupted.
     """
     out = _require_place(out)
     one = encoder.load(source)
@@ -48,39 +53,60 @@ def write(source: pathlib.Path, inputs: pathlib.Path, out: pathlib.Path, options
         one = one.as_teacher()
     encoder.parse_layer(options.layer, one.config.trunk.depth)
     one = _with_tokenizer(one, options.tokenizer)
-    _require_inputs(inputs, one)
-
-    named = one.recipe.data.inputs_of(inputs, one.config.frontend, options.seconds)
-    names, parts = [], []
+    named = _named(inputs, one, options)
+    about = {"inputs": inputs, "options": options._asdict(), "weights": weights_hash(one.params)}
+    parts = feature_files.Parts(out, about)
+    if parts.done:
+        log.info("%d were encoded before and are kept", len(parts.done))
     began = shown = time.monotonic()
-    for chunk in _chunks(named.examples):
-        held = [example for _, example in chunk]
+    fresh = ((name, example) for name, example in named.examples if name not in parts.done)
+    count = 0
+    for chunk in _chunks(fresh):
         pool = None if options.frames else "mean"
-        parts += list(one.features(held, options.layer, pool, standardise=False))
-        names += [name for name, _ in chunk]
+        found = one.features([example for _, example in chunk], options.layer, pool, False)
+        names = [name for name, _ in chunk]
+        counts = np.array([len(rows) for rows in found], np.int64) if options.frames else None
+        features = np.concatenate(list(found)) if options.frames else np.stack(list(found))
+        _keep(parts, feature_files.Part(names, features, counts), out)
+        count += len(names)
         now = time.monotonic()
         if now - shown > EVERY:
-            log.info("%d encoded, %.1f per second", len(names), len(names) / (now - began))
+            log.info("%d encoded, %.1f per second", count, count / (now - began))
             shown = now
-    if not names:
+    if not parts.done and not count:
+        shutil.rmtree(parts.folder, ignore_errors=True)
         raise UserError(f"nothing in {inputs} could be used, so there is nothing to write")
-    arrays = {"names": np.array(names)}
-    if options.frames:
-        counts = [len(part) for part in parts]
-        arrays["offsets"] = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-        arrays["features"] = np.concatenate(parts)
-    else:
-        arrays["features"] = np.stack(parts)
-    _save(out, arrays)
-    return _said(one, names, arrays, options, named, out)
+    try:
+        examples, shape = parts.finish()
+    except OSError as error:
+        raise UserError(f"--out {out} cannot be written: {error.strerror or error}") from None
+    return _said(one, examples, shape, options, named, out)
+
+
+def _keep(parts: feature_files.Parts, part: feature_files.Part, out: pathlib.Path) -> None:
+    try:
+        parts.add(part)
+    except OSError as error:
+        raise UserError(f"--out {out} cannot be written: {error.strerror or error}") from None
+
+
+def _named(inputs: str, one: Encoder, options: Options) -> Named:
+    """The examples: of a folder or file, or of anything else that `data.source` may be."""
+    data = dataclasses.replace(one.recipe.data, source=inputs, split=options.split)
+    if data.is_source(inputs):
+        return Named(data.every_input(one.config.frontend))
+    path = pathlib.Path(inputs)
+    _require_inputs(path, one)
+    return one.recipe.data.inputs_of(path, one.config.frontend, options.seconds)
 
 
 def _require_place(out: pathlib.Path) -> pathlib.Path:
     """Before hours of work: can the file be written where it shall be?"""
     out = out.expanduser()
-    if out.suffix != ".npz":
+    if out.suffix not in feature_files.WRITERS:
         raise UserError(
-            f"--out {out}: the file is written in NumPy's format; name it {out.stem}.npz"
+            f"--out {out}: name the file {out.stem}.npz, {out.stem}.safetensors or "
+            f"{out.stem}.parquet, as its format shall be"
         )
     parent = out.absolute().parent
     if not parent.is_dir():
@@ -120,28 +146,18 @@ def _chunks(
         yield held
 
 
-def _save(out: pathlib.Path, arrays: dict[str, np.ndarray]) -> None:
-    try:
-        with written_whole(out) as part, part.open("wb") as file:
-            np.savez(file, **arrays)
-    except OSError as error:
-        raise UserError(f"--out {out} cannot be written: {error.strerror or error}") from None
-
-
 def _said(
     one: Encoder,
-    names: list[str],
-    arrays: dict[str, np.ndarray],
+    examples: int,
+    shape: tuple[int, int],
     options: Options,
     named: Named,
     out: pathlib.Path,
 ) -> str:
-    rows, width = arrays["features"].shape
+    rows, width = shape
     tokens = f", {rows} tokens in all" if options.frames else ""
     nouns = one.recipe.data.nouns
-    lines = [
-        f"{len(names)} {nouns}{tokens}, {width} features each (layer {options.layer}) -> {out}"
-    ]
+    lines = [f"{examples} {nouns}{tokens}, {width} features each (layer {options.layer}) -> {out}"]
     if named.cut:
         lines.append(f"{named.cut} of them were longer and are cut to their first {named.end}")
     if named.skipped:

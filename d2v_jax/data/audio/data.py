@@ -164,11 +164,10 @@ class AudioData(modality.Data):
     def in_order(self) -> Iterator[labels.Labelled]:
         """Whole, standardised; of "letters" with the transcript, spelt as it is learnt."""
         source = self.labelled_source()
-        standard = lambda record: waves.standardise(waves.decode(record.data))
         if self.labels == "letters":
-            return in_order.read(source, standard, self._spoken)
+            return in_order.read(source, _standardised, self._spoken)
         of = labels.LABELS[self.labels](self).of
-        return in_order.read(source, standard, of)
+        return in_order.read(source, _standardised, of)
 
     def _spoken(self, record: Record) -> str:
         if record.text is None:
@@ -195,6 +194,15 @@ class AudioData(modality.Data):
 
     def inputs_of(self, path: pathlib.Path, frontend: Any, seconds: float) -> Named:
         return inputs.of_folder(path, inputs.shortest(frontend.conv_layers), seconds)
+
+    def is_source(self, inputs: str) -> bool:
+        return super().is_source(inputs) or inputs.lower().endswith(SUFFIX)
+
+    def every_input(self, frontend: Any) -> Iterator[tuple[str, np.ndarray]]:
+        """Whole and standardised; what is shorter than a frame is left out."""
+        source = self.records(least=inputs.shortest(frontend.conv_layers))
+        found = in_order.read(source, _standardised, lambda record: None)
+        return ((one.name, one.inputs) for one in found)
 
     def exam(self, frontend: Any, count: int, seed: int) -> Any:
         """Whose utterance it is and, where a source knows when words are said, which word."""
@@ -228,6 +236,10 @@ class AudioData(modality.Data):
         from d2v_jax.data.contests import sounds
 
         return sounds.contest(records)
+
+
+def _standardised(record: Record) -> np.ndarray:
+    return waves.standardise(waves.decode(record.data))
 
 
 Data = AudioData

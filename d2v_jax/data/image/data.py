@@ -132,13 +132,7 @@ class ImageData(modality.Data):
 
     def in_order(self) -> Iterator[labels.Labelled]:
         """Cut centrally."""
-        crop = functools.partial(
-            pictures.central,
-            size=self.image_size,
-            channels=self.channels,
-            share=self.central_crop,
-        )
-        return in_order.read(self.labelled_source(), lambda record: crop(record.data))
+        return in_order.read(self.labelled_source(), self._centre)
 
     def records(self, split: str | None = None) -> Source:
         """The pictures of the only source, of the recipe's `split` or another."""
@@ -167,6 +161,16 @@ class ImageData(modality.Data):
     def inputs_of(self, path: pathlib.Path, frontend: Any, seconds: float) -> Named:
         del frontend, seconds
         return Named(inputs.folder_images(path, self.image_size, self.channels))
+
+    def every_input(self, frontend: Any) -> Iterator[tuple[str, np.ndarray]]:
+        """Cut centrally."""
+        del frontend
+        found = in_order.read(self.records(), self._centre, lambda record: None)
+        return ((one.name, one.inputs) for one in found)
+
+    def _centre(self, record: Record) -> np.ndarray:
+        share = self.central_crop
+        return pictures.central(record.data, self.image_size, self.channels, share)
 
     def exam(self, frontend: Any, count: int, seed: int) -> Any:
         """Which class a picture is of, beside its pixels."""
