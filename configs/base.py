@@ -34,6 +34,7 @@ def get_config() -> config_dict.ConfigDict:
     c.data.labels = "none"
     c.data.label_names = ()
     c.data.per_class = 0
+    c.data.balance = False  # rare classes and tags are drawn as often as common ones
     # Of several sources, "A + B": the share of examples from each; (): by their sizes, each to
     # the power of 1 / temperature.
     c.data.weights = ()

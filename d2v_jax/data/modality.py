@@ -85,6 +85,7 @@ class Data:
     labels: str = fields.one_of(*KINDS)
     label_names: tuple[str, ...] = fields.anything()
     per_class: int = fields.not_negative()
+    balance: bool = fields.anything()
     weights: tuple[float, ...] = fields.anything()
     temperature: float = fields.positive()
     threads: int = fields.positive(free=True)
@@ -247,7 +248,7 @@ class Data:
         raise self._has_no("folders of inputs: call Encoder.features with arrays", "inputs_of")
 
     def is_source(self, inputs: str) -> bool:
-        """Whether that is more than a folder or file: TFDS, built-in, prepared, a manifest."""
+        """Whether that is more than a folder or file."""
         return inputs.startswith(("tfds:", "builtin:")) or looks_prepared(inputs)
 
     def every_input(self, frontend: Any) -> Iterator[tuple[str, np.ndarray]]:
@@ -257,8 +258,6 @@ class Data:
     def exam(self, frontend: Any, count: int, seed: int) -> Any:
         """`labelled.exams.Exam` of labelled examples, at most `count` to learn from and to test."""
         raise self._has_no("examples with labels, and a probe needs them", "exam")
-
-    # `d2v data`
 
     def look(self, sample: int | None) -> Any:
         """`inspect.findings.Findings` of the only source, or of `sample` records of it."""

@@ -195,3 +195,22 @@ def test_speech_without_transcripts(audio, sounds):
     cfg = audio(sounds, labels="letters", label_names=ENGLISH, buckets=(8_000,))
     with pytest.raises(UserError, match="has no transcript"):
         take(cfg)
+
+
+def test_rare_classes_are_drawn_as_often(config, folder):
+    for number in range(3, 10):
+        (folder / "cats" / f"0{number}.jpg").unlink()
+    plain = config(folder, labels="class").labelled_source()
+    even = config(folder, labels="class", balance=True).labelled_source()
+    counts = lambda source: np.bincount([source.read(i).label for i in range(len(source))])
+    assert counts(plain).tolist() == [3, 10]
+    assert len(even) == 52 and abs(counts(even) - 26).max() <= 1
+    assert {even.read(i).name for i in range(52)} == {plain.read(i).name for i in range(13)}
+
+
+def test_rare_tags_are_drawn_as_often():
+    """Record 0 alone has tag 1; the others have tag 0."""
+    source = type("Source", (), {"class_names": None, "fingerprint": "", "__len__": lambda s: 9})()
+    even = chosen.balanced(source, [[0, 1]] + [[0]] * 8, 0)
+    drawn = np.bincount(even.indices, minlength=9)
+    assert 18 <= drawn[0] <= 23 and (drawn[1:] >= 1).all()

@@ -30,6 +30,7 @@ PLAIN = dict(
     labels="none",
     label_names=(),
     per_class=0,
+    balance=False,
     samples=16,
 )
 

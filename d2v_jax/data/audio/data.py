@@ -125,7 +125,7 @@ class AudioData(modality.Data):
         lengths = np.concatenate([source.lengths for source in sources])
         cut = labels.WithLabel(waves.whole, labels.LABELS[self.labels](self))
         follows = ("labelled audio", self.labels, self.label_names, self.samples, self.buckets)
-        follows += (self.most_letters, self.spelling, self.per_class)
+        follows += (self.most_letters, self.spelling, self.per_class, self.balance)
         return joined(
             [Remembered(source) for source in sources],
             cut,
@@ -146,12 +146,13 @@ class AudioData(modality.Data):
         found = chosen.in_part(found, part, self.source)
         longest = max(self._crops())
         fitting = recordings.no_longer(found, self.source, self.min_samples, longest)
+        if self.labels == "tags" and self.balance:
+            return chosen.balanced(fitting, labels.tags_of(fitting, self.label_names), 0)
         if self.labels != "class":
             return fitting
         if found.class_names is None:
             raise labels.unlabelled(self.source, "a folder with one sub-folder per class")
-        few = chosen.few(fitting, self.per_class, 0)
-        return chosen.Renumbered(few, self.label_names or found.class_names)
+        return chosen.of_classes(fitting, self.label_names, self.per_class, self.balance)
 
     def test_splits(self, source: str) -> tuple[str, ...]:
         if source == SPEECH:

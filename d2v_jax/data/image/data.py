@@ -109,7 +109,7 @@ class ImageData(modality.Data):
             sources = [one.records() for one in self.each()]
             return joined(sources, cut, follows, self.image_size)
         cut = labels.WithLabel(cut, labels.LABELS[self.labels](self))
-        follows += (self.operations, self.strength, self.per_class)
+        follows += (self.operations, self.strength, self.per_class, self.balance)
         sources = [one.labelled_source() for one in self.each()]
         return joined(sources, cut, follows, self.image_size)
 
@@ -120,8 +120,8 @@ class ImageData(modality.Data):
         source = self.records(part.split)
         if source.class_names is None:
             raise labels.unlabelled(self.source, self.labelled.removeprefix("--source "))
-        chosen_ones = chosen.few(chosen.in_part(source, part, self.source), self.per_class, 0)
-        return chosen.Renumbered(chosen_ones, self.label_names or source.class_names)
+        parted = chosen.in_part(source, part, self.source)
+        return chosen.of_classes(parted, self.label_names, self.per_class, self.balance)
 
     def test_splits(self, source: str) -> tuple[str, ...]:
         if source.startswith(tfds_source.PREFIX):

@@ -11,6 +11,8 @@ from d2v_jax.data.progress import logged
 from d2v_jax.data.records import BadRecord, Record, Source, Subset, fingerprint_of
 from d2v_jax.data.sources import Part
 
+MORE = 4  # balanced records for each one
+
 
 def share(name: str) -> float:
     """A number in [0, 1) that follows from the name alone, on every machine."""
@@ -74,6 +76,16 @@ def in_part(source: Source, part: Part, name: str) -> Source:
     return Subset(source, chosen)
 
 
+def of_classes(source: Source, label_names: Sequence[str], per_class: int, balance: bool) -> Source:
+    """Records with a class each: so many of each, drawn as the recipe says, their labels counted
+    by `label_names`, or by the names that the source has.
+    """
+    found = few(source, per_class, 0)
+    if balance:
+        found = balanced(found, labels_of(found)[:, None], 0)
+    return Renumbered(found, label_names or source.class_names)
+
+
 def few(source: Source, per_class: int, seed: int) -> Source:
     """At most so many records of each class, drawn by `seed`; 0: all."""
     if not per_class:
@@ -84,6 +96,22 @@ def few(source: Source, per_class: int, seed: int) -> Source:
         order[labels_n[order] == label][:per_class] for label in np.unique(labels_n[labels_n >= 0])
     ]
     return Subset(source, np.sort(np.concatenate(taken)))
+
+
+def balanced(source: Source, classes_n: Sequence[Sequence[int]], seed: int) -> Source:
+    """Four times as many records, of which each class has about as many as the others.
+
+    `classes_n`: those of each record, one or several. A record counts for each of its classes as
+    much as the class is rare (REFERENCE §12.5).
+    """
+    counts = np.bincount(np.concatenate([np.asarray(one, int) for one in classes_n]))
+    weights_n = np.array([sum(1 / counts[label] for label in one) for one in classes_n])
+    rng = np.random.Generator(np.random.Philox(key=[seed, 1]))
+    drawn = MORE * len(weights_n)
+    # Evenly spaced marks on the sum of the weights: no record is drawn more often by luck.
+    marks = (np.arange(drawn) + rng.random()) / drawn * weights_n.sum()
+    taken = np.searchsorted(np.cumsum(weights_n), marks, side="right")
+    return Subset(source, np.minimum(taken, len(weights_n) - 1))
 
 
 def labels_of(source: Source) -> np.ndarray:

@@ -1,14 +1,15 @@
 """What the labels of a batch are, and how an example gets its own."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from d2v_jax.common.checks import UserError
 from d2v_jax.common.letters import Letters, NotInVocabulary
-from d2v_jax.data.records import BadRecord, Example, Record
+from d2v_jax.data.progress import logged
+from d2v_jax.data.records import BadRecord, Example, Record, Source
 
 END = -1  # behind the last letter of a transcript
 
@@ -89,6 +90,19 @@ class _Tags:
         found = np.zeros(len(self.place), np.float32)
         found[[self.place[tag] for tag in tags]] = 1
         return found
+
+
+def tags_of(source: Source, names: Sequence[str]) -> list[list[int]]:
+    """The numbers of each record's tags; reads all records."""
+    place = {name: number for number, name in enumerate(names)}
+    found = []
+    for index in logged(range(len(source)), "reading tags", len(source)):
+        try:
+            text = source.read(index).text or ""
+        except BadRecord:
+            text = ""
+        found.append([place[tag] for tag in text.split(",") if tag in place])
+    return found
 
 
 def _tags(data: Any) -> Label:

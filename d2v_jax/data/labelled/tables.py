@@ -49,6 +49,7 @@ class Texts(Protocol):
     labels: str
     label_names: tuple[str, ...]
     per_class: int
+    balance: bool
     columns: tuple[str, ...]
     label_column: str
     tokens: int
@@ -69,7 +70,7 @@ def opened_of(data: Texts) -> Opened:
     buckets = tuple((edge, np.flatnonzero(number_n == i)) for i, edge in enumerate(edges))
     cut = labels.WithLabel(rows.cut_off, labels.LABELS[data.labels](data))
     follows = ("labelled text", data.labels, data.label_names, edges, data.columns)
-    follows += (data.label_column, data.per_class, data.most_tokens)
+    follows += (data.label_column, data.per_class, data.most_tokens, data.balance)
     return joined(sources, cut, follows, data.tokens, buckets)
 
 
@@ -85,8 +86,7 @@ def source_of(data: Texts) -> Source:
     found = chosen.in_part(found, part, data.source)
     if data.labels != "class":
         return found
-    few = chosen.few(found, data.per_class, 0)
-    return chosen.Renumbered(few, data.label_names or found.class_names)
+    return chosen.of_classes(found, data.label_names, data.per_class, data.balance)
 
 
 def in_order_of(data: Texts) -> Iterator[labels.Labelled]:
