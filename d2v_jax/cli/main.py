@@ -16,7 +16,7 @@ OUTSIDE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, e
 
 
 # Tasks whose other words set fields of a recipe.
-WITH_FIELDS = ("pretrain", "finetune", "data", "bench")
+WITH_FIELDS = ("pretrain", "finetune", "sweep", "data", "bench")
 
 
 def main(argv: list[str] | None = None) -> int:

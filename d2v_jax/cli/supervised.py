@@ -26,6 +26,28 @@ def add(task: Task) -> None:
     )
     runs.add_run(sub)
 
+    sub = task(
+        "sweep",
+        _sweep,
+        "one fine-tuning for every combination of settings, and the median over seeds; "
+        "run it again to go on",
+    )
+    sub.add_argument("--config", required=True, help="as for finetune")
+    sub.add_argument(
+        "--over",
+        action="append",
+        required=True,
+        metavar="FIELD=A,B",
+        help="as in optimizer.learning_rate=1e-5,2e-5 or seed=0,1,2; several may be given",
+    )
+    sub.add_argument(
+        "--measure",
+        default="-eval/accuracy",
+        metavar="NAME",
+        help="of metrics.jsonl, -NAME where higher is better; default %(default)s",
+    )
+    runs.add_run(sub)
+
     sub = task("evaluate", _evaluate, "how good a model with a head is on examples it never saw")
     sub.add_argument(
         "what",
@@ -56,6 +78,22 @@ def add(task: Task) -> None:
     sub = task("results", _results, "the results of several runs side by side")
     sub.add_argument("runs", type=pathlib.Path, nargs="+", metavar="RUN")
     sub.add_argument("--out", type=pathlib.Path, metavar="DIR", help="results.png and results.html")
+
+
+def _sweep(args: argparse.Namespace, overrides: list[str]) -> int:
+    from d2v_jax.transfer.answers import sweep
+
+    found = sweep.settings([sweep.Axis.of(words) for words in args.over])
+
+    def train(workdir: pathlib.Path, setting: sweep.Setting) -> int:
+        words = [f"--config.{field}={value}" for field, value in setting.items()]
+        one = argparse.Namespace(**{**vars(args), "workdir": workdir})
+        return _finetune(one, [*overrides, *words])
+
+    code = sweep.run(args.workdir, found, train)
+    if not code:
+        print(sweep.table(args.workdir, found, args.measure))
+    return code
 
 
 def _finetune(args: argparse.Namespace, overrides: list[str]) -> int:

@@ -1,0 +1,171 @@
+"""What pretraining is worth on small labelled sets: the quickstarts, fine-tuned and untrained.
+
+    python benchmarks/downstream.py images --workdir runs/images
+    python benchmarks/downstream.py text speech --workdir runs/more --json downstream.json
+
+Each task pretrains its quickstart (or takes the run that is there), fine-tunes it, fine-tunes the
+same architecture from untrained numbers in as many updates, and tests both on examples that
+neither saw. Everything is on two cores and needs no download. Run again, it goes on.
+"""
+
+import argparse
+import contextlib
+import dataclasses
+import io
+import json
+import pathlib
+import sys
+import time
+from typing import Any
+
+from d2v_jax.cli.main import main as d2v
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """A quickstart, the recipe that fine-tunes it, and what differs from that."""
+
+    quickstart: str
+    recipe: str
+    answers: str  # of d2v evaluate
+    fields: tuple[str, ...]
+    per_class: tuple[int, ...] = (0,)
+
+
+# Small encoders learn at higher rates than those of the papers, and without their masks.
+TASKS = {
+    "images": Task(
+        "quickstart_image",
+        "finetune_image",
+        "classes",
+        (
+            "data.source=builtin:photos",
+            "data.central_crop=1.0",
+            "data.threads=1",
+            "optimizer.warmup_steps=40",
+            "train.steps=400",
+            "train.batch_size=32",
+            "eval.every=0",
+        ),
+        (5, 50),
+    ),
+    "text": Task(
+        "quickstart_text",
+        "finetune_text",
+        "classes",
+        (
+            "data.source=builtin:python-docs",
+            "data.split=learn",
+            "optimizer.learning_rate=1e-3",
+            "optimizer.warmup_steps=40",
+            "train.steps=400",
+            "train.batch_size=32",
+            "eval.every=0",
+        ),
+        (5, 50),
+    ),
+    "speech": Task(
+        "quickstart_audio",
+        "finetune_asr",
+        "asr",
+        (
+            "data.source=builtin:speech",
+            "data.split=learn",
+            "data.spelling=spoken",
+            "data.buckets=(100000,200000)",
+            "data.samples=100000",
+            "data.threads=1",
+            "mask.hide=none",
+            "augment.channel_share=0.0",
+            "trunk.activation_dropout=0.0",
+            "trunk.layer_drop=0.0",
+            "optimizer.learning_rate=1e-3",
+            "optimizer.warmup_steps=60",
+            "optimizer.hold_steps=240",
+            "optimizer.frozen=()",
+            "train.steps=600",
+            "train.batch_size=8",
+            "train.log_every=20",
+            "train.checkpoint_every=300",
+            "train.keep_best=0",
+            "eval.every=0",
+        ),
+    ),
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("tasks", nargs="+", choices=TASKS)
+    parser.add_argument("--workdir", type=pathlib.Path, required=True)
+    parser.add_argument("--encoder", type=pathlib.Path, help="a run to take for the quickstart's")
+    parser.add_argument("--json", type=pathlib.Path, metavar="FILE")
+    args = parser.parse_args(argv)
+    rows: list[dict[str, Any]] = []
+    for name in args.tasks:
+        task, began = TASKS[name], time.monotonic()
+        encoder = args.encoder or args.workdir / name / "encoder"
+        if not args.encoder:
+            _do("pretrain", "--config", task.quickstart, "--workdir", encoder)
+        rows += [row | {"task": name} for row in compared(task, encoder, args.workdir / name)]
+        print(f"{name}: {time.monotonic() - began:.0f} s in all", file=sys.stderr)
+    if args.json:
+        args.json.write_text(json.dumps(rows, indent=1) + "\n")
+    print(table(rows))
+    return 0
+
+
+def compared(task: Task, encoder: pathlib.Path, workdir: pathlib.Path) -> list[dict[str, Any]]:
+    """A row for each number of labels and each beginning."""
+    rows = []
+    for count in task.per_class:
+        for start in ("student", "untrained"):
+            run = workdir / f"{start}-{count or 'all'}"
+            fields = (*task.fields, f"init_from={encoder}", f"data.per_class={count}")
+            words = [f"--config.{field}" for field in (*fields, f"start.encoder={start}")]
+            began = time.monotonic()
+            _do("finetune", "--config", task.recipe, "--workdir", run, *words)
+            seconds = time.monotonic() - began
+            _do("evaluate", task.answers, run)
+            (kept,) = (run / "results").glob("*.json")
+            one = json.loads(kept.read_text())
+            rows.append(
+                {
+                    "labels": f"{count} per class" if count else "all",
+                    "start": "pretrained" if start == "student" else start,
+                    "numbers": one["numbers"],
+                    "intervals": one["intervals"],
+                    "examples": one["examples"],
+                    "seconds": round(seconds, 1),
+                }
+            )
+    return rows
+
+
+def _do(*words: Any) -> None:
+    """A `d2v` command; its table is not shown."""
+    with contextlib.redirect_stdout(io.StringIO()):
+        code = d2v([str(word) for word in words])
+    if code:
+        sys.exit(code)
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """Markdown."""
+    lines = [
+        "| task | labels | beginning | measure | value | 95 % | tested on | seconds |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        for name, value in row["numbers"].items():
+            low, high = row["intervals"][name]
+            cells = (row["task"], row["labels"], row["start"], name, f"{value:.3f}")
+            lines.append(
+                f"| {' | '.join(cells)} | {low:.3f} - {high:.3f} | {row['examples']:,} | "
+                f"{row['seconds']:.0f} |"
+            )
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
