@@ -39,7 +39,8 @@ def get_config(modality) -> config_dict.ConfigDict:
 
     c.head = config_dict.ConfigDict()
     # "mean_classes": mean over tokens, layer norm, linear; "text_classes": the first token, linear
-    # with tanh, linear; "audio_classes": linear, pooled over time; "ctc": linear of each token.
+    # with tanh, linear; "audio_classes": linear, pooled over time; "ctc": linear of each token;
+    # "attentive_classes": tokens pooled by the attention of so many learned `queries`, linear.
     c.head.kind = "mean_classes"
     c.head.outputs = 1  # d2v finetune: as many as there are label names
     c.head.dropout = 0.0  # in front of each of its linear maps
@@ -48,6 +49,8 @@ def get_config(modality) -> config_dict.ConfigDict:
     c.head.init = "normal"
     c.head.scale = 1.0
     c.head.norm_eps = 1e-6
+    c.head.layers = "last"  # or "weighted": a learned mixture of all blocks
+    c.head.queries = 1
     c.head.blank = 0  # the output of "ctc" that stands for nothing
 
     c.start = config_dict.ConfigDict()

@@ -1,7 +1,7 @@
 """What fine-tuning puts on top of an encoder, as functions of its parameters (REFERENCE §12)."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -9,14 +9,23 @@ import jax.numpy as jnp
 from d2v_jax.common.checks import UserError
 from d2v_jax.common.rng import Keys
 from d2v_jax.common.trees import Tree
+from d2v_jax.encoder.network import Encoded
 from d2v_jax.nn import initializers
 from d2v_jax.nn.dropout import dropout
 from d2v_jax.nn.norm import standardize
 
 # Kinds that a recipe may ask for; checkpoints of others may also bring the poolers.
-TRAINED = ("ctc", "audio_classes", "image_classes", "text_classes", "mean_classes")
+TRAINED = (
+    "ctc",
+    "audio_classes",
+    "image_classes",
+    "text_classes",
+    "mean_classes",
+    "attentive_classes",
+)
 KINDS = (*TRAINED, "image_pooler", "text_pooler")
-NORMED = ("image_classes", "mean_classes")  # have a norm in front of the last layer
+NORMED = ("image_classes", "mean_classes", "attentive_classes")  # have a norm of their own
+EXACTLY = jax.lax.Precision.HIGHEST
 
 
 def apply(
@@ -51,26 +60,73 @@ def apply(
                 x_nd = standardize(mean(tokens_ntd, padding_nt), -1, head["norm_eps"])
                 x_nd = x_nd * norm["scale"] + norm["bias"]
             return dense(params["out"], drop(x_nd, "out")) if "out" in params else x_nd
+        case "attentive_classes":
+            x_nd = attended(params, tokens_ntd, padding_nt, head["norm_eps"])
+            return dense(params["out"], drop(x_nd, "out"))
         case "text_classes" | "text_pooler":
             x_nd = jnp.tanh(dense(params["dense"], drop(first_nd, "dense")))
             return dense(params["out"], drop(x_nd, "out")) if "out" in params else x_nd
     raise UserError(f"a head of kind {head['kind']!r} is not known; known: {', '.join(KINDS)}")
 
 
-def init(
-    key: jax.Array, kind: str, width: int, outputs: int, initial: str, scale: float
-) -> dict[str, Any]:
-    """Fresh parameters of a head on tokens of `width`; `initial` is a name of `INITIAL`.
-
-    `scale` multiplies the weights of the last layer (REFERENCE §12.2).
+def entered(head: Mapping[str, Any], encoded: Encoded) -> jax.Array:
+    """What the head is given [n, p + t, d]: the encoder's output, or a learned mixture of what
+    enters the trunk and of its blocks, where it has weights of "layers" (SUPERB,
+    arXiv:2105.01051).
     """
-    keys = jax.random.split(key, 4)
-    out = _dense(keys[:2], initial, width, outputs)
-    params = {"out": {"kernel": out["kernel"] * scale, "bias": out["bias"] * scale}}
-    if kind in NORMED:
+    if "layers" not in head["params"]:
+        return encoded.out
+    layers = [encoded.trunk.entered, *(layer.out for layer in encoded.trunk.layers)]
+    shares = jax.nn.softmax(head["params"]["layers"])
+    return sum(share * x.astype(jnp.float32) for share, x in zip(shares, layers, strict=True))
+
+
+def attended(
+    params: Tree, tokens_ntd: jax.Array, padding_nt: jax.Array | None, norm_eps: float
+) -> jax.Array:
+    """Tokens pooled by the attention of learned queries, one for each head -> [n, d]."""
+    norm = params["norm"]
+    x_ntd = standardize(tokens_ntd, -1, norm_eps) * norm["scale"] + norm["bias"]
+    key_ntd, value_ntd = jnp.split(dense(params["kv"], x_ntd), 2, -1)
+    heads, each = params["query"].shape
+    split = lambda y: y.reshape(*y.shape[:2], heads, each)
+    logits_nht = jnp.einsum("nthe,he->nht", split(key_ntd), params["query"], precision=EXACTLY)
+    logits_nht /= each**0.5
+    if padding_nt is not None:
+        logits_nht = jnp.where(padding_nt[:, None], -1e30, logits_nht)
+    weights_nht = jax.nn.softmax(logits_nht)
+    pooled = jnp.einsum("nht,nthe->nhe", weights_nht, split(value_ntd), precision=EXACTLY)
+    return dense(params["proj"], pooled.reshape(len(pooled), -1))
+
+
+class New(NamedTuple):
+    """What a fresh head is made of. `scale` multiplies the last map's weights (REFERENCE §12.2);
+    `layers`: of how many it learns a mixture, 0 for none; `queries` of "attentive_classes".
+    """
+
+    kind: str
+    outputs: int
+    initial: str  # of `INITIAL`
+    scale: float = 1.0
+    layers: int = 0
+    queries: int = 1
+
+
+def init(key: jax.Array, new: New, width: int) -> dict[str, Any]:
+    """Fresh parameters of a head on tokens of `width`."""
+    keys, initial = jax.random.split(key, 8), new.initial
+    out = _dense(keys[:2], initial, width, new.outputs)
+    params = {"out": {"kernel": out["kernel"] * new.scale, "bias": out["bias"] * new.scale}}
+    if new.kind in NORMED:
         params["norm"] = {"scale": jnp.ones(width), "bias": jnp.zeros(width)}
-    if kind == "text_classes":
-        params["dense"] = _dense(keys[2:], initial, width, width)
+    if new.kind == "text_classes":
+        params["dense"] = _dense(keys[2:4], initial, width, width)
+    if new.kind == "attentive_classes":
+        params["kv"] = _dense(keys[2:4], initial, width, 2 * width)
+        params["proj"] = _dense(keys[4:6], initial, width, width)
+        params["query"] = jax.random.normal(keys[6], (new.queries, width // new.queries))
+    if new.layers:
+        params["layers"] = jnp.zeros(new.layers)
     return params
 
 
@@ -90,7 +146,7 @@ def _dense(keys: jax.Array, initial: str, inside: int, outside: int) -> dict[str
 
 def dense(params: Tree, x: jax.Array) -> jax.Array:
     """A linear layer in float32, on accelerators too."""
-    return jnp.matmul(x, params["kernel"], precision=jax.lax.Precision.HIGHEST) + params["bias"]
+    return jnp.matmul(x, params["kernel"], precision=EXACTLY) + params["bias"]
 
 
 def mean(tokens_ntd: jax.Array, padding_nt: jax.Array | None) -> jax.Array:

@@ -64,10 +64,10 @@ class Supervised(objective.Objective):
         return self.cfg
 
     def init(self, key: jax.Array, example_shape: tuple[int, ...]) -> dict[str, Any]:
-        head, width = self.cfg.head, self.cfg.trunk.width
-        fresh = heads.init(
-            jax.random.fold_in(key, 1), head.kind, width, head.outputs, head.init, head.scale
-        )
+        head, trunk = self.cfg.head, self.cfg.trunk
+        layers = trunk.depth + 1 if head.layers == "weighted" else 0
+        new = heads.New(head.kind, head.outputs, head.init, head.scale, layers, head.queries)
+        fresh = heads.init(jax.random.fold_in(key, 1), new, trunk.width)
         return {**self.model.init(key, example_shape), "head": fresh}
 
     def begin(
@@ -139,9 +139,10 @@ class Supervised(objective.Objective):
             self.cfg, tokens.x_btd, embedding_d, drawn.mask, drawn.channels_bd, random.named("hide")
         )
         encoded = model.encode(params, tokens._replace(x_btd=x_btd), random.named("encoder"))
+        head = self.head(params)
         logits = heads.apply(
-            self.head(params),
-            encoded.out,
+            head,
+            heads.entered(head, encoded),
             self.cfg.trunk.prefix_tokens,
             tokens.padding_bt,
             self.cfg.head.dropout,

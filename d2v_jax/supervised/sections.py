@@ -12,6 +12,7 @@ from d2v_jax.common.fields import (
     not_negative,
     one_of,
     positive,
+    require_multiple,
     require_one_of,
     share,
 )
@@ -30,6 +31,8 @@ class HeadConfig:
     init: str = one_of(*heads.INITIAL)
     scale: float = positive()
     norm_eps: float = positive()
+    layers: str = one_of("last", "weighted")
+    queries: int = positive()
     blank: int = not_negative()
 
 
@@ -76,6 +79,7 @@ def check(cfg: SupervisedConfig, example_shapes: tuple[tuple[int, ...], ...]) ->
         cfg.head.kind != "ctc" or cfg.head.blank < cfg.head.outputs,
         f"head.blank={cfg.head.blank} is none of the head.outputs={cfg.head.outputs}",
     )
+    require_multiple("trunk.width", cfg.trunk.width, "head.queries", cfg.head.queries)
     augment = cfg.augment
     require(
         augment.channel_share == 0 or augment.channel_block <= cfg.trunk.width,

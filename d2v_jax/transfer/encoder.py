@@ -166,7 +166,8 @@ def _logits(
 ) -> tuple[jax.Array, jax.Array]:
     tokens, encoded = _encode(config, params, inputs)
     head = {**dict(about), "params": head_params}
-    out = heads.apply(head, encoded.out, config.trunk.prefix_tokens, tokens.padding_bt)
+    entered = heads.entered(head, encoded)
+    out = heads.apply(head, entered, config.trunk.prefix_tokens, tokens.padding_bt)
     real_b = jnp.full(len(tokens.x_btd), tokens.x_btd.shape[1])
     if tokens.padding_bt is not None:
         real_b = (~tokens.padding_bt).sum(1)

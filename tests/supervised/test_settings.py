@@ -20,10 +20,12 @@ asr, glue, imagenet = (
     for name in ("asr", "glue", "imagenet")
 )
 NAMES = {
-    "audio": [f"finetune_asr:{name}" for name in asr.SETTINGS] + ["finetune_tags"],
-    "image": [f"finetune_imagenet:{name}" for name in imagenet.SETTINGS] + ["finetune_image"],
+    "audio": [f"finetune_asr:{name}" for name in asr.SETTINGS]
+    + ["finetune_tags", "finetune_probe:audio"],
+    "image": [f"finetune_imagenet:{name}" for name in imagenet.SETTINGS]
+    + ["finetune_image", "finetune_probe"],
     "text": [f"finetune_glue:{name}{v}" for name in glue.TASKS for v in ("", "_v2")]
-    + ["finetune_text"],
+    + ["finetune_text", "finetune_probe:text"],
 }
 
 
