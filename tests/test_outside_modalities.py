@@ -18,10 +18,9 @@ from d2v_jax.configs import base, image
 def get_config(arg=""):
     c = image.smoke(image.get_config())  # data2vec 2.0's, shrunk
     c.recipe, c.modality = "{name}", "outside.{name}"
-    for name in ("image_size", "channels", "crop_scale", "crop_ratio", "flip", "resize", "jitter"):
-        del c.data[name]
-    for name in ("patch_size", "normalize", "mean", "std"):
-        del c.frontend[name]
+    for section in ("data", "frontend"):  # what only pictures have
+        for name in set(c[section]) - set(base.get_config()[section]):
+            del c[section][name]
     c.data.source = "{source}"
     c.data.{length}, c.frontend.patch = {size}, {patch}
     c.trunk.depth, c.targets.blocks = 2, (0, 1)

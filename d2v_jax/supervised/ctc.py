@@ -1,5 +1,7 @@
 """Letters of speech, wherever they are said: connectionist temporal classification (§12.1)."""
 
+from collections.abc import Mapping
+
 import jax
 import jax.numpy as jnp
 import optax
@@ -10,6 +12,16 @@ from d2v_jax.supervised.objective import Supervised
 
 class Objective(Supervised):
     """Labels int32 [b, l] are outputs, -1 behind their end."""
+
+    def troubles(self, record: Mapping[str, float], warm: bool) -> dict[str, str]:
+        del warm
+        share = record.get("impossible", 0.0)
+        if not share:
+            return {}
+        return {
+            "impossible": f"{share:.1%} of the utterances are too short for their letters and cost "
+            "nothing; check that transcripts belong to their recordings"
+        }
 
     def terms(
         self, logits: jax.Array, padding_bt: jax.Array | None, labels: jax.Array
@@ -33,11 +45,13 @@ def ctc_losses(
     again_bl = (labels_bl[:, 1:] == labels_bl[:, :-1]) & ~nothing_bl[:, 1:]
     needed_b = (~nothing_bl).sum(1) + again_bl.sum(1)
     possible_b = needed_b <= (~padding_bt).sum(1)
-    losses_b = optax.ctc_loss(
-        logits_btc.astype(jnp.float32),
-        padding_bt.astype(jnp.float32),
-        jnp.where(nothing_bl, blank, labels_bl),
-        nothing_bl.astype(jnp.float32),
-        blank_id=blank,
-    )
+    # Optax looks probabilities up by a matrix product, which accelerators would round.
+    with jax.default_matmul_precision("highest"):
+        losses_b = optax.ctc_loss(
+            logits_btc.astype(jnp.float32),
+            padding_bt.astype(jnp.float32),
+            jnp.where(nothing_bl, blank, labels_bl),
+            nothing_bl.astype(jnp.float32),
+            blank_id=blank,
+        )
     return jnp.where(possible_b, losses_b, 0), possible_b

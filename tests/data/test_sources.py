@@ -100,7 +100,7 @@ def test_folder_errors(config, tmp_path):
         config(tmp_path / "a.tiff").records()
     with pytest.raises(UserError, match=r"data\.source is empty"):
         config(" ").records()
-    with pytest.raises(UserError, match=r"data\.split='test': only tfds"):
+    with pytest.raises(UserError, match=r"data\.split='test': .* has the split train, and"):
         config(tmp_path, split="test").records()
 
 

@@ -23,7 +23,7 @@ def read(tmp_path, case="v2_audio", **sections):
 def test_cosine(tmp_path):
     got = read(tmp_path, optimization=RUN, optimizer=ADAM, lr_scheduler=COSINE)
     assert got["train"]["steps"] == 1000
-    assert got["optimizer"] == {
+    expected = {
         "learning_rate": 1e-3,
         "schedule": "cosine",
         "warmup_steps": 100,
@@ -37,7 +37,13 @@ def test_cosine(tmp_path):
         "weight_decay": 0.02,
         "decays": "all",
         "clip": 4.0,
+        "layer_decay": 1.0,
+        "decay_before": False,
+        "same_end": False,
+        "rates": (),
+        "frozen": (),
     }
+    assert got["optimizer"] == expected
 
 
 def test_groups_have_their_own(tmp_path):

@@ -130,7 +130,7 @@ def test_layer_drop_is_one_draw_for_the_batch_and_skips_the_residual():
 @pytest.fixture(scope="module")
 def stack():
     spec = block.BlockSpec("post_norm", 4, 32, 1e-5, "float32", 0.2, 0.2)
-    module = trunk.Trunk(spec, 3, "input", 0.2, 0.2, 0.2)
+    module = trunk.Trunk(spec, 3, "input", 0.2, (0.0, 0.2), 0.2)
     x = jax.random.normal(jax.random.key(1), (2, 6, 16))
     return module, module.init(jax.random.key(0), x), x
 

@@ -6,10 +6,11 @@ import re
 
 import jax
 import pytest
+import test_precision
 
 from d2v_jax.common import rng
 from d2v_jax.common.checks import ConfigError
-from d2v_jax.train import groups, state
+from d2v_jax.train import groups, state, step
 from d2v_jax.train.recipe import resolve
 from d2v_jax.transfer import finetune
 from d2v_jax.transfer.encoder import Encoder
@@ -62,14 +63,40 @@ def checkpoints(tmp_path_factory):
     return found
 
 
-@pytest.mark.parametrize(("modality", "name"), [(m, n) for m in NAMES for n in NAMES[m]])
-def test_builds(checkpoints, modality, name):
-    """Whole with any encoder of its modality; every parameter is in a group."""
+def whole(checkpoints, modality, name, *more):
+    """The recipe with the encoder of its modality, and two labels."""
     labels = "('a','b')" if "stsb" not in name else "('value',)"
     words = [f"--config.init_from={checkpoints[modality]}", "--config.augment.channel_block=8"]
     if "asr" not in name:
         words.append(f"--config.data.label_names={labels}")
-    config, _ = finetune.recipe(name, words)
+    return finetune.recipe(name, [*words, *more])[0]
+
+
+@pytest.mark.parametrize(
+    ("modality", "name"),
+    [
+        ("audio", "finetune_asr:base_10h"),
+        ("audio", "finetune_asr:vox_1h_2"),
+        ("audio", "finetune_tags"),
+        ("image", "finetune_imagenet:v2_base"),
+        ("image", "finetune_probe"),
+        ("text", "finetune_glue:stsb"),
+    ],
+)
+def test_no_product_is_rounded(checkpoints, modality, name):
+    """Lowered for accelerators: heads and losses stay float32."""
+    config = whole(checkpoints, modality, name, "--config.trunk.dtype=bfloat16")
+    shapes = jax.eval_shape(lambda: state.create(config))
+    batch = test_precision.abstract_batch(config, config.data.example_shape, 2)
+    traced = jax.jit(step.make_train_step(config)).trace(shapes, batch)
+    for platform in test_precision.PLATFORMS:
+        assert test_precision.rounded(traced, platform) == [], platform
+
+
+@pytest.mark.parametrize(("modality", "name"), [(m, n) for m in NAMES for n in NAMES[m]])
+def test_builds(checkpoints, modality, name):
+    """Whole with any encoder of its modality; every parameter is in a group."""
+    config = whole(checkpoints, modality, name)
     shapes = jax.eval_shape(lambda: state.create(config))
     found = groups.groups(config.optimizer, shapes.params)
     assert found["head/out/kernel"].rate == 1 and not found["head/out/kernel"].still

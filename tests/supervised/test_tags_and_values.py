@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from test_speech import manifest
+from spoken import manifest
 
 from d2v_jax.cli.main import main
 
