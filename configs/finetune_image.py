@@ -5,7 +5,7 @@ and one machine: fewer updates, smaller batches, weaker augmentation.
 Command: d2v finetune --config finetune_image --workdir RUN --config.init_from=CHECKPOINT
     --config.data.source=FOLDER --config.eval.source=OTHER
 Cost: that of about three pretraining steps of version 1.0 for each update.
-Expected: depends on the data; README, Results has Fashion-MNIST.
+Expected: depends on the data; benchmarks/downstream.py compares it with an untrained encoder.
 """
 
 from d2v_jax.configs import image, supervised

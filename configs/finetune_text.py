@@ -4,7 +4,7 @@ Paper: the settings of data2vec on GLUE (arXiv:2202.03555; REFERENCE §12.4), fo
 Command: d2v finetune --config finetune_text --workdir RUN --config.init_from=CHECKPOINT
     --config.data.source=TRAIN.tsv --config.eval.source=DEV.tsv
 Cost: that of about three pretraining steps of version 1.0 for each update.
-Expected: depends on the data; README, Results has builtin:python-docs.
+Expected: depends on the data; benchmarks/downstream.py compares it with an untrained encoder.
 """
 
 from d2v_jax.configs import supervised, text

@@ -4,8 +4,8 @@ Paper: arXiv:2212.07525, scaled down; no published counterpart.
 Command: d2v pretrain --config quickstart_fashion --workdir runs/fashion
     --config.data.source=FOLDER with the idx files (Debian: apt install dataset-fashion-mnist, then
     /usr/share/datasets/fashion-mnist), or tfds:fashion_mnist
-Cost: less than 40 minutes on two CPU cores.
-Expected: docs/results.md.
+Cost: about 30 minutes on two CPU cores.
+Expected: not yet measured to the end.
 """
 
 from d2v_jax.configs import base, image
