@@ -94,7 +94,7 @@ def tested(config: Config) -> Config:
     """
     source = config.eval.source or config.data.source
     split = config.eval.split or _test_split(config, source)
-    data = dataclasses.replace(config.data, source=source, split=split, per_class=0)
+    data = dataclasses.replace(config.data, source=source, split=split, per_class=0, balance=False)
     if (source, split) == (config.data.source, config.data.split):
         raise UserError(
             f"eval.split={split!r} of {source!r} is what was learnt from; name others with "

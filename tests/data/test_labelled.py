@@ -214,3 +214,17 @@ def test_rare_tags_are_drawn_as_often():
     even = chosen.balanced(source, [[0, 1]] + [[0]] * 8, 0)
     drawn = np.bincount(even.indices, minlength=9)
     assert 18 <= drawn[0] <= 23 and (drawn[1:] >= 1).all()
+
+
+def test_folders_are_cut_as_the_recipe_cuts_for_tests(config, folder):
+    """Features and evaluations of the same pictures are the same."""
+    cfg = config(folder, labels="class", central_crop=0.5)
+    tested = {one.name: one.inputs for one in cfg.in_order()}
+    for name, image in cfg.inputs_of(folder, None, 60.0).examples:
+        np.testing.assert_array_equal(image, tested[name])
+
+
+def test_utterances_longer_than_any_bucket_are_tested_too(audio, manifest):
+    """Only training needs buckets: a test must not lose what is hard to batch."""
+    cfg = audio(manifest, labels="letters", label_names=ENGLISH, buckets=(4_000,))
+    assert len(list(cfg.in_order())) == 12

@@ -1,5 +1,6 @@
 """From a pretrained run to a fine-tuned one, its answers, and what is wrong on the way."""
 
+import dataclasses
 import json
 import pathlib
 import shutil
@@ -10,6 +11,7 @@ from labelled_files import idx_folder
 
 from d2v_jax.cli.main import main
 from d2v_jax.transfer import encoder
+from d2v_jax.transfer import finetune as finetuning
 
 TINY = [
     "--config.train.steps=4",
@@ -173,3 +175,10 @@ def test_what_cannot_be_evaluated(pretrained, finetuned, tmp_path, capsys):
         assert expected in said(capsys)
     assert main(["results", str(pathlib.Path(tmp_path))]) == 2
     assert "holds no results" in said(capsys)
+
+
+def test_a_test_is_never_balanced(finetuned):
+    """Rare classes are drawn more often to learn from, never to be counted more often."""
+    config = encoder.load(finetuned).recipe
+    config = dataclasses.replace(config, data=dataclasses.replace(config.data, balance=True))
+    assert len(finetuning.tested(config).data.labelled_source()) == 30

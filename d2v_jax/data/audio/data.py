@@ -22,6 +22,7 @@ from d2v_jax.data.requests import Batch, Named
 from d2v_jax.data.sources import SPEECH, Part, part_of
 from d2v_jax.data.stores import tfds_source
 
+ANY_LENGTH = 2**62  # samples
 NOISE_STD = 3_000  # of int16 samples
 
 
@@ -139,12 +140,14 @@ class AudioData(modality.Data):
 
         Raises `UserError` where there is no transcript, or no class, as `labels` needs it.
         """
+        return self._labelled(max(self._crops()))
+
+    def _labelled(self, longest: int) -> Source:
         part = part_of(self.split)
         if self.source.startswith(tfds_source.PREFIX):  # which has its own parts
             part = Part(self.split)
         found = opening.open_audio(self.source, part.split)
         found = chosen.in_part(found, part, self.source)
-        longest = max(self._crops())
         fitting = recordings.no_longer(found, self.source, self.min_samples, longest)
         if self.labels == "tags" and self.balance:
             return chosen.balanced(fitting, labels.tags_of(fitting, self.label_names), 0)
@@ -164,7 +167,7 @@ class AudioData(modality.Data):
 
     def in_order(self) -> Iterator[labels.Labelled]:
         """Whole, standardised; of "letters" with the transcript, spelt as it is learnt."""
-        source = self.labelled_source()
+        source = self._labelled(ANY_LENGTH)  # an utterance that is hard to batch is tested too
         if self.labels == "letters":
             return in_order.read(source, _standardised, self._spoken)
         of = labels.LABELS[self.labels](self).of

@@ -160,7 +160,7 @@ class ImageData(modality.Data):
 
     def inputs_of(self, path: pathlib.Path, frontend: Any, seconds: float) -> Named:
         del frontend, seconds
-        return Named(inputs.folder_images(path, self.image_size, self.channels))
+        return Named(inputs.folder_images(path, self.image_size, self.channels, self.central_crop))
 
     def every_input(self, frontend: Any) -> Iterator[tuple[str, np.ndarray]]:
         """Cut centrally."""

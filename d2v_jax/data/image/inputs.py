@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from d2v_jax.data.image.pictures import IMAGES, central
+from d2v_jax.data.image.pictures import CENTRAL, IMAGES, central
 from d2v_jax.data.records import BadRecord
 from d2v_jax.data.stores.folder import Folder
 
@@ -14,23 +14,23 @@ log = logging.getLogger("d2v")
 
 
 def folder_images(
-    path: str | os.PathLike, image_size: int, channels: int
+    path: str | os.PathLike, image_size: int, channels: int, share: float = CENTRAL
 ) -> Iterator[tuple[str, np.ndarray]]:
     """Every readable image under `path`: (relative name, central crop uint8 [y, x, c]).
 
-    Raises `UserError` at once for a missing or empty folder; files that cannot be read are
-    left out with a warning each and their number at the end.
+    `share` as in `pictures.central`. Files that cannot be read are left out with a warning each
+    and their number at the end. Raises `UserError` at once for a missing or empty folder.
     """
-    return _central_crops(Folder(path, IMAGES), image_size, channels)
+    return _central_crops(Folder(path, IMAGES), image_size, channels, share)
 
 
 def _central_crops(
-    folder: Folder, image_size: int, channels: int
+    folder: Folder, image_size: int, channels: int, share: float
 ) -> Iterator[tuple[str, np.ndarray]]:
     skipped = 0
     for index, name in enumerate(folder.names):
         try:
-            image_yxc = central(folder.read(index).data, image_size, channels)
+            image_yxc = central(folder.read(index).data, image_size, channels, share)
         except BadRecord as bad:
             skipped += 1
             log.warning("skipped %s: %s", name, bad.reason)

@@ -82,7 +82,7 @@ def of_classes(source: Source, label_names: Sequence[str], per_class: int, balan
     """
     found = few(source, per_class, 0)
     if balance:
-        found = balanced(found, labels_of(found)[:, None], 0)
+        found = balanced(found, [[n] if n >= 0 else [] for n in labels_of(found)], 0)
     return Renumbered(found, label_names or source.class_names)
 
 

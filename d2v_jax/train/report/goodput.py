@@ -11,6 +11,7 @@ import jax
 from d2v_jax.common.files import write_whole
 
 FILE = "goodput.json"
+PARTS = ("start", "compile", "data", "checkpoint", "evaluation")
 COMPILED = "/jax/core/compile/backend_compile_duration"
 
 
@@ -20,8 +21,7 @@ class Goodput:
     def __init__(self, workdir: pathlib.Path):
         self._path = workdir / FILE
         self._begun = time.monotonic()
-        self._seconds = {"start": 0.0, "compile": 0.0, "data": 0.0}
-        self._seconds |= {"checkpoint": 0.0, "evaluation": 0.0}
+        self._seconds = dict.fromkeys(PARTS, 0.0)
         self._compilations = 0
         self._earlier = json.loads(self._path.read_text()) if self._path.exists() else []
         jax.monitoring.register_event_duration_secs_listener(self._heard)

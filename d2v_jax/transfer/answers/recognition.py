@@ -160,10 +160,9 @@ class Errors(NamedTuple):
     letter_errors: int
 
 
-def errors(said: str, heard: str, standard: bool = True) -> Errors:
-    """`said` is the truth. `standard`: both lose case and punctuation first."""
-    if standard:
-        said, heard = STANDARD(said), STANDARD(heard)
+def errors(said: str, heard: str) -> Errors:
+    """`said` is the truth. Both lose case and punctuation first."""
+    said, heard = STANDARD(said), STANDARD(heard)
     if not said:
         return Errors(0, len(heard.split()), 0, len(heard))
     by_word, by_letter = jiwer.process_words(said, heard), jiwer.process_characters(said, heard)
