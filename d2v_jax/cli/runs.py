@@ -3,7 +3,7 @@
 import argparse
 import logging
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from d2v_jax.cli.shared import CHECKPOINT, resolved
@@ -82,6 +82,7 @@ def add_run(sub: argparse.ArgumentParser) -> None:
 
 def _pretrain(args: argparse.Namespace, overrides: list[str]) -> int:
     from d2v_jax.train import run
+    from d2v_jax.train.recipe import resolve
     from d2v_jax.transfer import reading
 
     if args.config:
@@ -95,20 +96,32 @@ def _pretrain(args: argparse.Namespace, overrides: list[str]) -> int:
             f"{args.workdir} holds no run to continue; name a recipe with --config, such as "
             "--config quickstart_image"
         )
-    evaluate = None
-    if recipe.eval.every:
+
+    def read() -> Job:
+        if not recipe.eval.every:
+            return recipe, reading.start_from, None
         from d2v_jax.transfer.probes import online
 
-        evaluate = online.probes(recipe)
-    return train(args, recipe, reading.start_from, evaluate)
+        return recipe, reading.start_from, online.probes(recipe)
+
+    return train(args, resolve.to_fields(recipe), read)
 
 
-def train(args: argparse.Namespace, recipe: Any, start: Any, evaluate: Any = None) -> int:
-    """Begins or continues the run in `args.workdir`, alone or with other processes."""
+# A resolved recipe, what reads its `init_from`, and what evaluates on the way or None.
+Job = tuple[Any, Any, Any]
+
+
+def train(args: argparse.Namespace, asked: Mapping[str, Any], read: Callable[[], Job]) -> int:
+    """Begins or continues the run in `args.workdir`, alone or with other processes.
+
+    All processes must have been `asked` for the same. `read` is called when they are joined:
+    reading a checkpoint starts JAX, which must not be before.
+    """
     from d2v_jax.train import run
     from d2v_jax.train.hosts import launch
     from d2v_jax.train.machine import allocator, compile_cache
     from d2v_jax.train.pretrain import pretrain
+    from d2v_jax.train.recipe import resolve
 
     compile_cache.enable()
     if "://" in str(args.workdir) or str(args.workdir).startswith("gs:"):
@@ -117,10 +130,10 @@ def train(args: argparse.Namespace, recipe: Any, start: Any, evaluate: Any = Non
             "and give the folder"
         )
     place = launch.find_place(args.distributed, args.coordinator, args.processes, args.process_id)
-    peers = None
-    if place:
-        facts = run.facts(recipe)
-        peers = launch.join(place, facts, args.start_timeout)
+    peers = launch.join(place, run.facts(asked), args.start_timeout) if place else None
+    recipe, start, evaluate = read()
+    if peers:
+        peers.agree("recipe", run.facts(resolve.to_fields(recipe))["recipe"])
     allocator.keep_freed_memory()  # asks for the devices, so not before `join`
     code = pretrain(recipe, args.workdir, start, peers, evaluate)
     if peers:

@@ -1,6 +1,7 @@
-"""`d2v finetune`, `d2v evaluate` and `d2v results`: encoders with labels."""
+"""`d2v finetune`, `sweep`, `evaluate`, `transcribe` and `results`: encoders with labels."""
 
 import argparse
+import functools
 import pathlib
 from collections.abc import Callable
 
@@ -101,18 +102,22 @@ def _finetune(args: argparse.Namespace, overrides: list[str]) -> int:
     from d2v_jax.transfer import finetune, reading
     from d2v_jax.transfer.answers import evaluation
 
-    if args.config:
-        config, loaded = finetune.recipe(args.config, overrides)
-        start = lambda config: reading.start_from(config, loaded)
-    elif (args.workdir / run.FILE).exists() and not overrides:
-        config, start = run.read_config(args.workdir), reading.start_from
-    else:
+    if not args.config and (overrides or not (args.workdir / run.FILE).exists()):
         raise UserError(
             "name a recipe with --config, such as --config finetune_image, and an encoder with "
             "--config.init_from=CHECKPOINT"
         )
-    evaluate = evaluation.online(config) if config.eval.every else None
-    return runs.train(args, config, start, evaluate)
+
+    def read() -> runs.Job:
+        start = reading.start_from
+        if args.config:
+            config, loaded = finetune.recipe(args.config, overrides)
+            start = functools.partial(start, loaded=loaded)
+        else:
+            config = run.read_config(args.workdir)
+        return config, start, evaluation.online(config) if config.eval.every else None
+
+    return runs.train(args, {"config": args.config, "fields": overrides}, read)
 
 
 def add_search(sub: argparse.ArgumentParser) -> None:

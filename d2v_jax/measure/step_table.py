@@ -12,6 +12,7 @@ import jax
 
 from d2v_jax.measure.step_bench import Quartiles, Result, rates
 from d2v_jax.train import run
+from d2v_jax.train.recipe import resolve
 from d2v_jax.train.recipe.records import Config
 
 WIDTH = 50  # characters of a whole step's bar
@@ -20,7 +21,7 @@ GFLOP, MIB = 1e9, 2**20
 
 def record(config: Config, result: Result) -> dict[str, Any]:
     """Everything, with what is needed to read it next year."""
-    facts = run.facts(config)
+    facts = run.facts(resolve.to_fields(config))
     return {
         "recipe": config.recipe,
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),

@@ -44,9 +44,11 @@ def write_config(
     write_whole(workdir / FILE, json.dumps(record, indent=2) + "\n")
 
 
-def facts(config: Config) -> dict[str, Any]:
-    """What all processes of one run must have in common, as JSON gives it back."""
-    recipe = json.loads(json.dumps(_flat(to_fields(config))))
+def facts(asked: Mapping[str, Any]) -> dict[str, Any]:
+    """What all processes of one run must have in common, as JSON gives it back; `asked`: the
+    recipe's nested dict, or the words that lead to one.
+    """
+    recipe = json.loads(json.dumps(_flat(dict(asked))))
     versions = {name: importlib.metadata.version(name) for name in PACKAGES}
     return {"code": _commit(), "versions": versions, "recipe": recipe}
 
