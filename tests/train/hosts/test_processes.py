@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 
 import pytest
 from rollcalls import free_port
@@ -29,7 +30,9 @@ PATIENCE_S = 3600  # in which even a slow machine ends a run; only a hang takes 
 CACHE = tempfile.TemporaryDirectory(prefix="d2v-test-cache-")
 
 
-def start(workdir: pathlib.Path, devices: int, *more: str) -> subprocess.Popen:
+def start(
+    workdir: pathlib.Path, devices: int, *more: str, words: Sequence[str] = ("pretrain", *RECIPE)
+) -> subprocess.Popen:
     env = os.environ | {
         "JAX_PLATFORMS": "cpu",
         "JAX_NUM_CPU_DEVICES": str(devices),
@@ -40,8 +43,7 @@ def start(workdir: pathlib.Path, devices: int, *more: str) -> subprocess.Popen:
         sys.executable,
         "-m",
         "d2v_jax.cli",
-        "pretrain",
-        *RECIPE,
+        *words,
         "--workdir",
         str(workdir),
         *more,
@@ -49,10 +51,12 @@ def start(workdir: pathlib.Path, devices: int, *more: str) -> subprocess.Popen:
     return subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True)
 
 
-def start_two(workdir: pathlib.Path, devices: int, *more: str) -> list[subprocess.Popen]:
+def start_two(
+    workdir: pathlib.Path, devices: int, *more: str, **words: Sequence[str]
+) -> list[subprocess.Popen]:
     port = free_port()
     address = ["--coordinator", f"localhost:{port}", "--processes", "2", "--process-id"]
-    return [start(workdir, devices, *more, *address, str(index)) for index in range(2)]
+    return [start(workdir, devices, *more, *address, str(index), **words) for index in range(2)]
 
 
 def end(processes: list[subprocess.Popen]) -> list[tuple[int, str]]:
@@ -76,11 +80,18 @@ def wait_for(workdir: pathlib.Path, step: int, processes: list[subprocess.Popen]
 
 
 @pytest.fixture(scope="module")
-def alone(tmp_path_factory):
+def alone_run(tmp_path_factory):
+    """The same run on one device of one process."""
     workdir = tmp_path_factory.mktemp("alone")
     ((code, words),) = end([start(workdir, 1)])
     assert code == 0, words
-    return losses(workdir)
+    return workdir
+
+
+@pytest.fixture(scope="module")
+def alone(alone_run):
+    """Its losses."""
+    return losses(alone_run)
 
 
 @pytest.mark.slow
@@ -97,6 +108,18 @@ def test_stopped_together_and_continued_by_one(alone, tmp_path):
     ((code, words),) = end([start(tmp_path, 4, "--config.mesh=fsdp:4")])
     assert code == 0 and f"continuing from step {done}" in words, words
     assert losses(tmp_path) == pytest.approx(alone, rel=1e-5)
+
+
+@pytest.mark.slow
+def test_two_fine_tune_what_one_has_trained(alone_run, tmp_path):
+    """They are joined before the checkpoint is read, and evaluate on the way."""
+    words = ["finetune", "--config", "finetune_image:smoke", f"--config.init_from={alone_run}"]
+    words += ["--config.data.source=builtin:photos", "--config.train.steps=4"]
+    words += ["--config.optimizer.warmup_steps=1", "--config.eval.every=2"]
+    for code, said in end(start_two(tmp_path, 2, words=words)):
+        assert code == 0 and "step 4 saved" in said, said
+    lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
+    assert [one["step"] for one in map(json.loads, lines) if "eval/accuracy" in one] == [2, 4]
 
 
 @pytest.mark.slow
