@@ -72,7 +72,9 @@ def add(task: Task) -> None:
     )
     sub.add_argument("checkpoint", type=pathlib.Path, metavar="RUN", help=CHECKPOINT)
     sub.add_argument("inputs", nargs="+", metavar="INPUT", help="folders, sound files, manifests")
-    sub.add_argument("--out", type=pathlib.Path, metavar="FILE", help="default: the screen")
+    sub.add_argument(
+        "--out", type=pathlib.Path, metavar="FILE", help="default: the screen; of srt a folder"
+    )
     sub.add_argument("--format", choices=("txt", "jsonl", "srt"), default="txt")
     add_search(sub)
 

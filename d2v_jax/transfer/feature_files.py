@@ -7,7 +7,7 @@ import json
 import pathlib
 import shutil
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,6 +24,19 @@ class Part(NamedTuple):
     names: list[str]
     features: np.ndarray
     counts: np.ndarray | None = None
+
+
+class Whole(NamedTuple):
+    """What becomes one file: `pieces` [rows, d] follow each other, `shape` is that of all.
+
+    With `offsets` int64 [n + 1] example i has the rows offsets[i] to offsets[i + 1]; a piece holds
+    whole examples.
+    """
+
+    names: list[str]
+    offsets: np.ndarray | None
+    pieces: Iterator[np.ndarray]
+    shape: tuple[int, int]
 
 
 class Parts:
@@ -76,18 +89,13 @@ class Parts:
         offsets = np.concatenate([[0], np.cumsum(np.concatenate(counts))]) if counts else None
         pieces = (np.ascontiguousarray(part.features, "<f4") for part in self._parts())
         with written_whole(self._out) as place:
-            WRITERS[self._out.suffix](place, names, offsets, pieces, (rows, width))
+            WRITERS[self._out.suffix](place, Whole(names, offsets, pieces, (rows, width)))
         shutil.rmtree(self.folder, ignore_errors=True)
         return len(names), (rows, width)
 
 
-def _npz(
-    place: pathlib.Path,
-    names: Sequence[str],
-    offsets: np.ndarray | None,
-    pieces: Iterator[np.ndarray],
-    shape: tuple[int, int],
-) -> None:
+def _npz(place: pathlib.Path, whole: Whole) -> None:
+    names, offsets, pieces, shape = whole
     with zipfile.ZipFile(place, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
 
         def member(name: str, dtype: np.dtype, shape: tuple[int, ...], data) -> None:
@@ -108,14 +116,9 @@ def _npz(
         member("features", np.dtype("<f4"), shape, pieces)
 
 
-def _safetensors(
-    place: pathlib.Path,
-    names: Sequence[str],
-    offsets: np.ndarray | None,
-    pieces: Iterator[np.ndarray],
-    shape: tuple[int, int],
-) -> None:
+def _safetensors(place: pathlib.Path, whole: Whole) -> None:
     """The format has no texts: names stand in its metadata, as a JSON list."""
+    names, offsets, pieces, shape = whole
     size = 4 * shape[0] * shape[1]
     header: dict[str, Any] = {"__metadata__": {"names": json.dumps(list(names))}}
     header["features"] = {"dtype": "F32", "shape": list(shape), "data_offsets": [0, size]}
@@ -133,17 +136,12 @@ def _safetensors(
             file.write(offsets.astype("<i8").tobytes())
 
 
-def _parquet(
-    place: pathlib.Path,
-    names: Sequence[str],
-    offsets: np.ndarray | None,
-    pieces: Iterator[np.ndarray],
-    shape: tuple[int, int],
-) -> None:
+def _parquet(place: pathlib.Path, whole: Whole) -> None:
     """A row for each example: "name" and "features", of all tokens a list of lists."""
     import pyarrow as pa  # takes a while
     from pyarrow import parquet
 
+    names, offsets, pieces, shape = whole
     row = pa.list_(pa.float32(), shape[1])
     kind = row if offsets is None else pa.list_(row)
     schema = pa.schema([("name", pa.string()), ("features", kind)])
@@ -153,7 +151,6 @@ def _parquet(
             values = pa.FixedSizeListArray.from_arrays(pa.array(piece.ravel()), shape[1])
             count = len(piece)
             if offsets is not None:
-                # A part holds whole examples.
                 begin = offsets[first]
                 count = int(np.searchsorted(offsets, begin + len(piece), side="right")) - 1 - first
                 own = offsets[first : first + count + 1] - begin

@@ -1,6 +1,7 @@
 """Letters of speech from the command line: learnt, evaluated, written down with times."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from spoken import manifest, recording
 from d2v_jax.cli.main import main
 from d2v_jax.common.letters import Letters
 from d2v_jax.transfer import encoder
-from d2v_jax.transfer.answers import recognition
+from d2v_jax.transfer.answers import recognition, transcribe
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +53,7 @@ def test_evaluated(run, capsys):
     assert one["examples"] == 5 and one["intervals"].keys() == {"wer", "cer"}
 
 
-@pytest.mark.parametrize("form", ["txt", "jsonl", "srt"])
+@pytest.mark.parametrize("form", ["txt", "jsonl"])
 @pytest.mark.parametrize("search", [[], ["--beam", "4"]])
 def test_written_down(run, tmp_path, capsys, form, search):
     path, test = run
@@ -68,6 +69,24 @@ def test_written_down(run, tmp_path, capsys, form, search):
         for one in ones:
             times = [t for word in one["words"] for t in (word["start"], word["end"])]
             assert times == sorted(times) and (not times or times[-1] <= 2)
+
+
+def test_subtitles_are_a_file_for_each_recording(run, tmp_path, capsys):
+    path, test = run
+    out = tmp_path / "subtitles"
+    words = [str(path), str(test), "--format", "srt"]
+    assert main(["transcribe", *words, "--out", str(out)]) == 0
+    assert "5 recordings transcribed" in capsys.readouterr().out
+    made = sorted(str(file.relative_to(out)) for file in out.rglob("*.srt"))
+    assert made == ["a/20.srt", "a/22.srt", "a/24.srt", "b/21.srt", "b/23.srt"]
+    for file in out.rglob("*.srt"):
+        blocks = [block for block in file.read_text().split("\n\n") if block]
+        for number, block in enumerate(blocks, 1):
+            first, times, _ = block.split("\n", 2)
+            assert first == str(number)
+            assert re.fullmatch(r"00:00:0\d,\d{3} --> 00:00:0\d,\d{3}", times)
+    assert main(["transcribe", *words]) == 2
+    assert "give --out FOLDER" in capsys.readouterr().err
 
 
 def test_folders_files_and_what_cannot_be_read(run, tmp_path, capsys):
@@ -111,3 +130,11 @@ def test_words_have_the_times_of_their_letters():
 )
 def test_errors(said, heard, expected):
     assert recognition.errors(said, heard) == expected
+
+
+def test_subtitles_stay_in_their_folder_and_apart():
+    made = set()
+    for name, place in (("../../a.wav", "a.srt"), ("/b/a.wav", "b/a.srt"), ("a.flac", "a.flac.srt")):
+        found = transcribe._below(name, made)
+        made.add(found)
+        assert str(found) == place

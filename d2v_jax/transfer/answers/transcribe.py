@@ -3,12 +3,12 @@
 import json
 import logging
 import pathlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 
 import numpy as np
 
 from d2v_jax.common.checks import UserError
-from d2v_jax.common.files import written_whole
+from d2v_jax.common.files import write_whole, written_whole
 from d2v_jax.data.audio import inputs, opening, waves
 from d2v_jax.data.audio.manifest import SUFFIX
 from d2v_jax.data.progress import logged
@@ -32,7 +32,8 @@ def write(
 ) -> str:
     """Transcribes folders, sound files and manifests; returns what is to be printed.
 
-    `form` is "txt", "jsonl" or "srt". Recordings that cannot be read are named and left out.
+    `form` is "txt", "jsonl" or "srt"; of subtitles each recording has a file of its own in the
+    folder `out`, named as it is. Recordings that cannot be read are named and left out.
     Raises `UserError` where the checkpoint has no CTC head or no recording is readable.
     """
     model = encoder.load(path)
@@ -42,6 +43,8 @@ def write(
             "finetune_asr trains one"
         )
     said = transcribed(model, search, _recordings(names, model.config.frontend.conv_layers))
+    if form == "srt":
+        return _subtitles(said, names, out)
     lines = map(FORMS[form], said)
     if out is None:
         text = "".join(lines)
@@ -136,15 +139,37 @@ def _jsonl(one: Said) -> str:
     return json.dumps({"file": name, "text": text, "words": timed}, ensure_ascii=False) + "\n"
 
 
-def _srt(one: Said) -> str:
-    """Blocks of at most ten words; each recording's begin at 1 behind a line with its name."""
-    name, words = one
-    lines = [f"NOTE {name}\n"]
+def _subtitles(said: Iterator[Said], names: Sequence[str], out: pathlib.Path | None) -> str:
+    """Writes a file for each recording; without a folder the one there is is returned."""
+    made: set[pathlib.PurePath] = set()
+    for name, words in said:
+        text, place = _srt(words), _below(name, made)
+        made.add(place)
+        if out is None and len(made) > 1:
+            raise UserError("--format srt of several recordings needs a folder; give --out FOLDER")
+        if out is not None:
+            write_whole(out.expanduser() / place, text.encode())
+    if not made:
+        raise UserError(f"no recording in {', '.join(names)} could be read")
+    return text if out is None else f"{len(made)} recordings transcribed, in {out}\n"
+
+
+def _below(name: str, made: Container[pathlib.PurePath]) -> pathlib.PurePath:
+    """Where in a folder the subtitles of a recording go; never outside of it, nor twice."""
+    inside = [part for part in pathlib.PurePath(name).parts if part not in ("/", "..")]
+    whole = pathlib.PurePath(*inside)
+    place = whole.with_suffix(".srt")
+    return whole.with_name(f"{whole.name}.srt") if place in made else place
+
+
+def _srt(words: Sequence[Word]) -> str:
+    """Blocks of at most ten words."""
+    lines = []
     for number, first in enumerate(range(0, len(words), 10), 1):
         some = words[first : first + 10]
         text = " ".join(word.text for word in some)
         lines.append(f"{number}\n{_clock(some[0].start)} --> {_clock(some[-1].end)}\n{text}\n")
-    return "\n".join([*lines, ""])
+    return "\n".join(lines)
 
 
 def _clock(seconds: float) -> str:
@@ -152,4 +177,4 @@ def _clock(seconds: float) -> str:
     return f"{whole // 3600:02d}:{whole // 60 % 60:02d}:{whole % 60:02d},{thousandths:03d}"
 
 
-FORMS = {"txt": _txt, "jsonl": _jsonl, "srt": _srt}
+FORMS = {"txt": _txt, "jsonl": _jsonl}
