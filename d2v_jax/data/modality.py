@@ -70,6 +70,7 @@ class Data:
         examples, labelled: how many examples a probe takes by default, and where to get labels.
     """
 
+    needed = ("example_shape", "open")
     dtype = np.float32
     shaping = ()
     noun, nouns, files = "file", "examples", "files"

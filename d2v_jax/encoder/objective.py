@@ -36,6 +36,7 @@ class Objective:
     `carry` gives {}, and nothing of it is stored, shown or asked for.
     """
 
+    needed = ("init", "draw", "counts", "loss")  # what a subclass must define
     sections: ClassVar[type]
     cfg: Any
     # What people call the two trees: names of checkpoint items, and in tables.

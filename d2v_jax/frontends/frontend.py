@@ -30,6 +30,7 @@ class Frontend:
     Of its fields those that the `data` section has too, of the same name, are read from there.
     """
 
+    needed = ("build", "token_count")  # what a subclass must define
     dtype = jnp.float32  # of the values of `Inputs`
     hides_inputs = False  # whether an input itself can say "hidden", as the id of `<mask>` does
 

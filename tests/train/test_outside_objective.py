@@ -10,7 +10,11 @@ import pytest
 
 from d2v_jax.cli.main import main
 from d2v_jax.common.checks import UserError
+from d2v_jax.data import modality
+from d2v_jax.data.modality import data_class
+from d2v_jax.encoder import objective
 from d2v_jax.encoder.objective import objective_class
+from d2v_jax.frontends import frontend
 from d2v_jax.frontends.frontend import frontend_class
 
 RECIPE = """
@@ -105,3 +109,21 @@ def test_a_class_of_another_kind_is_refused(find, monkeypatch):
         find("somebodys")
     with pytest.raises(UserError, match=r"='audoi' is not one of|='audoi': the module cannot"):
         find("audoi")
+
+
+@pytest.mark.parametrize(
+    ("find", "base", "lacks"),
+    [
+        (objective_class, objective.Objective, "init, draw, counts, loss"),
+        (frontend_class, frontend.Frontend, "build, token_count"),
+        (data_class, modality.Data, "example_shape, open"),
+    ],
+)
+def test_what_a_class_lacks_is_named(find, base, lacks, monkeypatch):
+    """At the door, not by a traceback in the middle of a run."""
+    module = types.ModuleType("unfinished")
+    mine = type(base.__name__, (base,), {"__module__": "unfinished"})
+    setattr(module, base.__name__, mine)
+    monkeypatch.setitem(sys.modules, "unfinished", module)
+    with pytest.raises(UserError, match=f"='unfinished': its class .* has no {lacks};"):
+        find("unfinished")
