@@ -70,6 +70,44 @@ def batch(case: str) -> dict[str, np.ndarray]:
     return {"inputs": inputs, "labels": rng.integers(0, 3, BATCH, np.int32)}
 
 
+SEEDS = range(4)
+
+
+def utterances(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Random logits [7, t, c], lengths [7], labels [7, l]: repeats, no labels at all, more labels
+    than frames, and at last labels that only their repeats make too many."""
+    draw = np.random.default_rng(seed)
+    frames, most, symbols = 12, 8, 5
+    logits = draw.normal(0, 2, (7, frames, symbols)).astype(np.float32)
+    lengths = np.array([12, 7, 5, 3, 9, 12, 5])
+    counts = np.array([4, 3, 0, 8, 5, 6, 4])
+    labels = np.full((7, most), -1, np.int32)
+    for row, count in enumerate(counts):
+        labels[row, :count] = draw.integers(1, 3 if row % 2 else symbols, count)
+    labels[6, :4] = 2
+    return logits, lengths, labels
+
+
+def record_ctc(seed: int) -> dict[str, list[float]]:
+    """What torch makes of `utterances`: losses, and squares of their gradients' norms."""
+    import torch
+
+    logits, lengths, labels = map(torch.from_numpy, utterances(seed))
+    logits.requires_grad_()
+    losses = torch.nn.functional.ctc_loss(
+        torch.nn.functional.log_softmax(logits, -1).transpose(0, 1),
+        labels.clamp(min=0),
+        lengths,
+        (labels >= 0).sum(1),
+        0,
+        "none",
+        zero_infinity=True,
+    )
+    losses.sum().backward()
+    squares = logits.grad.square().sum((1, 2))
+    return {"losses": losses.tolist(), "squares": squares.tolist()}
+
+
 def rate(step: int) -> float:
     """Up to the peak in two updates, then linearly to nothing."""
     if step < WARMUP:
@@ -156,5 +194,7 @@ def _loss(torch, model, case: str, one):
 
 if __name__ == "__main__":
     found = {case: record(case) for case in CASES}
+    shown = {case: (ones[0], ones[-1]) for case, ones in found.items()}
+    found["ctc"] = [record_ctc(seed) for seed in SEEDS]
     RECORDED.write_text(json.dumps(found, indent=1) + "\n")
-    sys.stdout.write(f"{ {case: (ones[0], ones[-1]) for case, ones in found.items()} }\n")
+    sys.stdout.write(f"{shown}\n")
