@@ -21,7 +21,7 @@ def test_folder_is_divided_once_and_for_all(audio, sounds):
     train, test = both(audio(sounds))
     assert sorted([*train.ids, *test.ids]) == list(range(12)) and len(train.ids) > len(test.ids) > 0
     for part in (train, test):
-        assert np.array_equal(part.labels, part.ids >= 6) and part.words is None
+        assert np.array_equal(part.labels, part.ids >= 6) and not part.said
         assert all(wave.dtype == np.int16 and len(wave) == 8_000 for wave in part.waves)
     again, _ = both(audio(sounds), 4, 1)
     assert len(again.ids) == 4 and set(again.ids) <= set(train.ids)
@@ -35,7 +35,9 @@ def test_words_lie_where_they_are_said(audio):
     train, test = both(audio("builtin:tones", samples=40_000), 6)
     kept = np.flatnonzero(tones.lengths >= 40_000)  # records are numbered without the others
     for part in (train, test):
-        for index, wave_s, label, words in zip(kept[part.ids], part.waves, part.labels, part.words):
+        for index, wave_s, label, words in zip(
+            kept[part.ids], part.waves, part.labels, part.said["word"]
+        ):
             script = tones.script(int(index))
             assert np.array_equal(wave_s, tones.read(int(index)).data)
             assert label == script.voice and words == list(script.words) and words
@@ -47,7 +49,7 @@ def test_long_utterances_are_cut_with_their_words(audio, monkeypatch):
     monkeypatch.setattr(sounds, "LONGEST", 20_000)
     cut, _ = both(audio("builtin:tones"), 8)
     assert max(map(len, whole.waves)) > max(map(len, cut.waves)) == 20_000
-    for words, fewer in zip(whole.words, cut.words):
+    for words, fewer in zip(whole.said["word"], cut.said["word"]):
         assert fewer == [word for word in words if word[2] <= 20_000]
 
 

@@ -1,6 +1,7 @@
 """builtin:speech is spoken once, the same every time, and can be interrupted."""
 
 import importlib.util
+import itertools
 import pathlib
 import subprocess
 import sys
@@ -57,6 +58,17 @@ def test_utterances_with_transcripts(audio, cache, few, tmp_path, monkeypatch):
         assert 32_000 <= len(wave) <= 192_000 and wave.std() > 300
         assert record.text in texts and record.text.endswith(".")
         assert record.name.startswith(source.class_names[record.label])
+        phones = source.said(index)["phone"]
+        assert phones[-1][2] <= len(wave) and len({name for name, _, _ in phones}) > 10
+        for (_, first, last), (_, following, _) in itertools.pairwise(phones):
+            assert first < last == following
+        loud = [
+            float(np.abs(wave[first:last]).mean()) for name, first, last in phones if name > "_z"
+        ]
+        still = [
+            float(np.abs(wave[first:last]).mean()) for name, first, last in phones if name == "_:"
+        ]
+        assert np.mean(still) < 0.1 * np.mean(loud)
     with open_batches(audio("builtin:speech"), seed=0, batch_size=4) as batches:
         assert next(batches)["inputs"].shape == (4, 4_000)
     first = contents(cache)
@@ -108,11 +120,16 @@ def test_two_processes_at_once_and_one_killed(cache, few):
 def test_a_fresh_process_repeats_itself():
     found = espeak.find()
     first, again, alone = (espeak.say(found, [LINE] * count) for count in (2, 2, 1))
-    for (one, rate), (other, _) in zip(first, again):
-        assert rate >= 16_000 and np.array_equal(one, other)
-    assert np.array_equal(first[0][0], alone[0][0])
+    for one, other in zip(first, again):
+        assert one.rate >= 16_000 and np.array_equal(one.wave_s, other.wave_s)
+        assert one.phones == other.phones
+    assert np.array_equal(first[0].wave_s, alone[0].wave_s)
     faster = espeak.say(espeak.find(), [espeak.Line("en-us+m3", 210, 40, 50, LINE.text)])
-    assert len(faster[0][0]) < 0.9 * len(first[0][0])
+    assert len(faster[0].wave_s) < 0.9 * len(first[0].wave_s)
+    names, begins = zip(*first[0].phones)
+    assert list(begins) == sorted(begins) and 0 <= begins[0] and begins[-1] <= len(first[0].wave_s)
+    heard = " ".join(name.lstrip("',") for name in names)
+    assert heard.startswith("r I") and " n eI m " in heard  # "Return the name"
 
 
 @needs_espeak

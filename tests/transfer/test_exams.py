@@ -29,35 +29,50 @@ def voices():
 def test_frames_are_pooled_where_their_centres_lie():
     frames = np.arange(10, dtype=np.float32)[:, None]  # centres at 50, 150, ...
     words = [(7, 100, 300), (7, 149, 151), (8, 160, 170), (8, 0, 1000)]
-    [(whole, means)] = sounds._pooled(lambda waves: [frames], 100, 100, [None], [words])
+    [(whole, means)] = sounds._pooled(lambda waves: [frames], 100, 100, [None], [[words]])
     assert whole == 4.5 and means.tolist() == [[1.5], [1], [1], [4.5]]
 
 
-def test_voice_and_word(voices):
+def one_name_each(labels, found, said_at):
+    """The six features are among those known by name, and a label always has the same name."""
+    assert len(found) == len(labels) == 6 and len(set(labels)) > 2
+    meant = {}
+    for label, found_d in zip(labels, found):
+        names = {name for name, known_d in said_at if np.abs(found_d - known_d).max() < 1e-5}
+        meant[label] = meant.get(label, names) & names
+    assert all(meant.values()) and len(set.union(*meant.values())) >= len(meant)
+
+
+def test_voice_word_and_phone(voices):
     exam = exams.prepare(voices.recipe, "builtin:tones", 6, 0)
-    assert exam.baseline == "log-mel" and [t.name for t in exam.tasks] == ["voice", "word"]
+    assert exam.baseline == "log-mel" and [t.name for t in exam.tasks] == ["voice", "word", "phone"]
     data = dataclasses.replace(
         voices.recipe.data, source="builtin:tones", samples=400, min_samples=400
     )
     source = data.records()
     parts = [labelled_waves(source, "builtin:tones", split, 6, 0) for split in ("train", "test")]
-    voice, word = exam.features(voices.features)
+    voice, word, phone = exam.features(voices.features)
     assert np.array_equal(exam.tasks[0].labels[1], parts[1].labels)
     expected = voices.features(parts[1].waves)
     np.testing.assert_allclose(voice[1], expected, rtol=1e-4, atol=1e-5)
     # The words chosen are real ones, and their features are the means of their own frames.
     frames = voices.features(parts[0].waves, pool=None)
-    known = {}
-    for frames_td, words in zip(frames, parts[0].words):
+    said_at = []
+    for frames_td, words in zip(frames, parts[0].said["word"]):
         centres_t = 320 * np.arange(len(frames_td)) + 200
         for name, first, last in words:
             mean_d = frames_td[(first <= centres_t) & (centres_t < last)].mean(0)
-            known.setdefault(name, []).append(mean_d)
-    assert len(word[0]) == len(exam.tasks[1].labels[0]) == 6
-    for label, found_d in zip(exam.tasks[1].labels[0].tolist(), word[0]):
-        assert min(np.abs(found_d - mean_d).max() for mean_d in known[label]) < 1e-5
+            said_at.append((name, mean_d))
+    one_name_each(exam.tasks[1].labels[0].tolist(), word[0], said_at)
+    # Of phones it is the one frame at whose centre they are said.
+    said_at = []
+    for frames_td, phones in zip(frames, parts[0].said["phone"]):
+        for name, first, last in phones:
+            near = frames_td[max(0, (first - 360) // 320) : (last + 120) // 320 + 1]
+            said_at += [(name, frame_d) for frame_d in near]
+    one_name_each(exam.tasks[2].labels[0].tolist(), phone[0], said_at)
     # The baseline: the same means, of log-mel frames.
-    voice, word = exam.features(None)
+    voice, word, _ = exam.features(None)
     assert voice[0].shape == word[1].shape == (6, 80)
 
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from d2v_jax.common.checks import UserError
-from d2v_jax.data.audio import librispeech
+from d2v_jax.data.audio import alignments, librispeech
 from d2v_jax.data.audio.waves import RATE, RATES, header
 from d2v_jax.data.records import BadRecord, Record, fingerprint_of
 from d2v_jax.data.stores.folder import file_bytes, numbered
@@ -82,6 +82,10 @@ class Manifest:
                 f"{frames} samples, but {self.path.name} lists {self._frames[index]}", name
             )
         return Record(data, self.label(index), name, self.text(index))
+
+    def said(self, index: int) -> dict[str, list[alignments.Span]]:
+        """Of the files beside it the words and phones."""
+        return alignments.beside(self.root / self.names[index])
 
     def _first_rate(self) -> int:
         """Samples per second of the first file that says so, 16 kHz where none does."""

@@ -10,7 +10,7 @@ import numpy as np
 import soundfile
 
 from d2v_jax.common.checks import UserError
-from d2v_jax.data.audio import librispeech
+from d2v_jax.data.audio import alignments, librispeech
 from d2v_jax.data.audio.waves import RATE, RATES, decode, length_known
 from d2v_jax.data.progress import logged
 from d2v_jax.data.records import BadRecord, Record, Source, Subset
@@ -63,6 +63,10 @@ class Sounds(Folder):
         if self._texts is None:
             return record
         return dataclasses.replace(record, text=self._texts[index])
+
+    def said(self, index: int) -> dict[str, list[alignments.Span]]:
+        """Of the files beside it the words and phones."""
+        return alignments.beside(self.root / self.names[index])
 
 
 def _length(path: os.PathLike) -> int:

@@ -45,6 +45,15 @@ class Line:
     text: str
 
 
+@dataclasses.dataclass(frozen=True)
+class Spoken:
+    """int16 [s], samples per second, and the phones with the sample that each begins at."""
+
+    wave_s: np.ndarray
+    rate: int
+    phones: list[tuple[str, int]]
+
+
 def find() -> Espeak:
     """The system's espeak-ng, else that of the package espeakng-loader.
 
@@ -80,8 +89,8 @@ def _last_line(done: subprocess.CompletedProcess[bytes]) -> str:
     return lines[-1] if lines else f"status {done.returncode}"
 
 
-def say(espeak: Espeak, lines: Sequence[Line]) -> list[tuple[np.ndarray, int]]:
-    """int16 [s] and samples per second of each line, one after the other in a process of its own.
+def say(espeak: Espeak, lines: Sequence[Line]) -> list[Spoken]:
+    """What each line sounds like, one after the other in a process of its own.
 
     The same for the same lines, wherever that version of espeak-ng runs on the same system.
     """
@@ -91,9 +100,12 @@ def say(espeak: Espeak, lines: Sequence[Line]) -> list[tuple[np.ndarray, int]]:
             f"espeak-ng {espeak.version} ({espeak.library}) failed: {_last_line(done)}. Install "
             "it again, or take builtin:tones"
         )
-    waves, at = [], 0
+    found, at = [], 0
     while at < len(done.stdout):
-        count, rate = struct.unpack_from("=II", done.stdout, at)
-        waves.append((np.frombuffer(done.stdout, np.int16, count, at + 8), rate))
-        at += 8 + 2 * count
-    return waves
+        samples, rate, told = struct.unpack_from("=III", done.stdout, at)
+        wave_s = np.frombuffer(done.stdout, np.int16, samples, at + 12)
+        at += 12 + 2 * samples
+        phones = [(name, first) for name, first in json.loads(done.stdout[at : at + told])]
+        at += told
+        found.append(Spoken(wave_s, rate, phones))
+    return found

@@ -5,7 +5,8 @@ all that it has said before: in a fresh process, with its random numbers seeded,
 
     python speak.py LIBRARY DATA < JSON list of [voice, words per minute, pitch, range, text]
 
-writes, for each, its number of samples and its sample rate as uint32 and the samples as int16;
+writes, for each, its number of samples, its sample rate and a number of bytes as uint32, the
+samples as int16, and in so many bytes a JSON list of its phones, [name, first sample];
 
     python speak.py < JSON list of libraries
 
@@ -16,25 +17,51 @@ import ctypes
 import json
 import struct
 import sys
+from collections.abc import Sequence
 
 SYNCHRONOUS = 2  # AUDIO_OUTPUT_SYNCHRONOUS
-NO_EXIT = 0x8000  # espeakINITIALIZE_DONT_EXIT
+PHONES, NO_EXIT = 0x1, 0x8000  # espeakINITIALIZE_PHONEME_EVENTS, espeakINITIALIZE_DONT_EXIT
+LAST, PHONE = 0, 7  # types of espeak_EVENT
 CHARACTERS, UTF8 = 1, 1  # POS_CHARACTER, espeakCHARS_UTF8
 RATE, PITCH, RANGE = 1, 3, 4  # of espeak_PARAMETER
 SEED = 1
-CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p)
+
+
+class Event(ctypes.Structure):
+    """espeak_EVENT; of a phone `name` is what it is called."""
+
+    _fields_ = (
+        ("type", ctypes.c_int),
+        ("identifier", ctypes.c_uint),
+        ("text_position", ctypes.c_int),
+        ("length", ctypes.c_int),
+        ("milliseconds", ctypes.c_int),
+        ("sample", ctypes.c_int),
+        ("user", ctypes.c_void_p),
+        ("name", ctypes.c_char * 8),
+    )
+
+
+CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_int, ctypes.POINTER(Event))
 
 
 def main(library: str, data: str) -> None:
     espeak = ctypes.CDLL(library)
-    rate = espeak.espeak_Initialize(SYNCHRONOUS, 0, data.encode() or None, NO_EXIT)
+    rate = espeak.espeak_Initialize(SYNCHRONOUS, 0, data.encode() or None, NO_EXIT | PHONES)
     if rate <= 0:
         sys.exit(f"espeak-ng cannot be started: it finds no data in {data or 'its usual folder'}")
     pieces: list[bytes] = []
+    phones: list[tuple[str, int]] = []
 
-    def keep(wave: int | None, samples: int, events: int) -> int:
+    def keep(wave: int | None, samples: int, events: Sequence[Event]) -> int:
         if wave and samples > 0:
             pieces.append(ctypes.string_at(wave, 2 * samples))
+        number = 0
+        while events[number].type != LAST:
+            if events[number].type == PHONE:
+                name = events[number].name.decode(errors="replace")
+                phones.append((name, events[number].sample))
+            number += 1
         return 0
 
     callback = CALLBACK(keep)
@@ -51,8 +78,11 @@ def main(library: str, data: str) -> None:
             sys.exit(f"espeak-ng cannot say {text!r}")
         espeak.espeak_Synchronize()
         samples = b"".join(pieces)
+        told = json.dumps(phones).encode()
         pieces.clear()
-        sys.stdout.buffer.write(struct.pack("=II", len(samples) // 2, rate) + samples)
+        phones.clear()
+        sizes = struct.pack("=III", len(samples) // 2, rate, len(told))
+        sys.stdout.buffer.write(sizes + samples + told)
 
 
 def first_of(libraries: list[str]) -> tuple[int, str]:

@@ -2,7 +2,8 @@
 
 Sentences of CPython's documentation, in 32 voices, which are the classes, at many speeds and
 pitches. They are spoken once, into a folder of the cache that is a fairseq manifest as others
-are, and from then on read. The folder is named by all that they depend on.
+are, with the times of the phones beside each recording, and from then on read. The folder is named
+by all that they depend on.
 """
 
 import io
@@ -32,6 +33,7 @@ log = logging.getLogger("d2v")
 
 SPLITS = ("train", "learn", "test")
 HELD_OUT = 4  # every so many-th voice is for tests
+SOUND, PHONES = ".flac", ".phn"
 VERSION = 1  # raised whenever an utterance sounds different
 ACCENTS = ("en", "en-us", "en-gb-scotland", "en-029")  # the first is British
 SPEAKERS = ("m1", "m2", "m3", "m5", "m7", "f1", "f2", "f4")
@@ -54,7 +56,7 @@ def open_speech(split: str = "train") -> Source:
     """
     synthesiser = espeak.find()
     folder = cache_folder() / (
-        f"speech-v{VERSION}-espeak-{synthesiser.version}-python-{platform.python_version()}"
+        f"speech-v{VERSION}-phones-espeak-{synthesiser.version}-python-{platform.python_version()}"
     )
     index = folder / "speech.tsv"
     try:
@@ -90,7 +92,8 @@ def _gone(folder: pathlib.Path) -> bool:
         part = _part(folder, voice)
         made = _rows(part)
         there = set(os.listdir(folder / voice)) if (folder / voice).is_dir() else set()
-        if made is None or not {name.split("/")[1] for name, _, _ in made} <= there:
+        files = [f"{name}{suffix}" for name, _, _ in made or () for suffix in (SOUND, PHONES)]
+        if made is None or not {file.split("/")[1] for file in files} <= there:
             part.unlink(missing_ok=True)
             any_gone = True
     return any_gone
@@ -113,7 +116,7 @@ def _make(folder: pathlib.Path, index: pathlib.Path, synthesiser: espeak.Espeak)
             pass
     rows = [row for voice in VOICES for row in _rows(_part(folder, voice)) or ()]
     write_whole(index.with_suffix(".txt"), "".join(f"{text}\n" for *_, text in rows).encode())
-    lines = [".", *(f"{name}\t{samples}" for name, samples, _ in rows)]
+    lines = [".", *(f"{name}{SOUND}\t{samples}" for name, samples, _ in rows)]
     write_whole(index, "".join(f"{line}\n" for line in lines).encode())
 
 
@@ -150,17 +153,26 @@ def _speak(
 ) -> None:
     """Writes the files of a voice, and behind them its part of the list."""
     rows = []
-    for number, (wave, rate) in enumerate(espeak.say(synthesiser, lines)):
-        wave_s = soxr.resample(wave.astype(np.float32), rate, RATE)
+    for number, said in enumerate(espeak.say(synthesiser, lines)):
+        wave_s = soxr.resample(said.wave_s.astype(np.float32), said.rate, RATE)
         wave_s = np.clip(np.rint(wave_s), -FULL, FULL - 1).astype(np.int16)
         if not SHORTEST_S * RATE <= len(wave_s) <= LONGEST_S * RATE:
             continue
-        name = f"{voice}/{number:02d}.flac"
+        name = f"{voice}/{number:02d}"
         buffer = io.BytesIO()
         soundfile.write(buffer, wave_s, RATE, format="FLAC", subtype="PCM_16")
-        write_whole(folder / name, buffer.getvalue())
+        write_whole(folder / f"{name}{SOUND}", buffer.getvalue())
+        write_whole(folder / f"{name}{PHONES}", _times(said, len(wave_s)).encode())
         rows.append((name, len(wave_s), lines[number].text))
     write_whole(_part(folder, voice), json.dumps(rows).encode())
+
+
+def _times(said: espeak.Spoken, samples: int) -> str:
+    """A line for each phone, without its stress: its first sample at 16 kHz, its end, its name."""
+    begins = [min(first * RATE // said.rate, samples) for _, first in said.phones] + [samples]
+    names = [name.lstrip("',%=") for name, _ in said.phones]
+    spans = zip(begins, begins[1:], names)
+    return "".join(f"{first} {last} {name}\n" for first, last, name in spans if last > first)
 
 
 def _part(folder: pathlib.Path, voice: str) -> pathlib.Path:
@@ -168,7 +180,7 @@ def _part(folder: pathlib.Path, voice: str) -> pathlib.Path:
 
 
 def _rows(part: pathlib.Path) -> list[tuple[str, int, str]] | None:
-    """(name, samples, text) of a voice's files; None where they are not made."""
+    """(name, samples, text) of a voice's recordings; None where they are not made."""
     try:
         return json.loads(part.read_text())
     except (FileNotFoundError, ValueError):

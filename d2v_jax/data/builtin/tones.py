@@ -10,6 +10,7 @@ import math
 
 import numpy as np
 
+from d2v_jax.data.audio.alignments import Span
 from d2v_jax.data.audio.waves import RATE
 from d2v_jax.data.records import Record, fingerprint_of
 
@@ -125,6 +126,15 @@ class Tones:
             if rng.random() < 0.35:
                 at += round(rng.uniform(0.05, 0.25) * RATE)
         return Script(samples, voice, tuple(words), tuple(phones))
+
+    def said(self, index: int) -> dict[str, list[Span]]:
+        """Its words by number and its phones by name, with their first samples and ends."""
+        script = self.script(index)
+        phones: list[Span] = []
+        for consonant, vowel, start, onset, end in script.phones:
+            phones.append((CONSONANT_NAMES[consonant], start, onset))
+            phones.append((VOWEL_NAMES[vowel], onset, end))
+        return {"word": list(script.words), "phone": phones}
 
     def _speak(self, script: Script, rng: np.random.Generator) -> np.ndarray:
         voice = self._voices[script.voice]

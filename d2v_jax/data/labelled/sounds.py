@@ -1,4 +1,4 @@
-"""Utterances held whole in memory with their labels, and with their words where those are known."""
+"""Utterances held whole in memory with their labels, and what is said when where that is known."""
 
 import dataclasses
 import functools
@@ -10,9 +10,9 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 
 from d2v_jax.common.checks import UserError
+from d2v_jax.data.audio.alignments import Span
 from d2v_jax.data.audio.inputs import shortest
 from d2v_jax.data.audio.waves import RATE, decode, standardise, utterance
-from d2v_jax.data.builtin.tones import Script
 from d2v_jax.data.labelled import baselines
 from d2v_jax.data.labelled.chosen import share
 from d2v_jax.data.labelled.exams import TRAIN_SHARE, Encode, Exam, Pair, Task, require_split
@@ -22,36 +22,42 @@ log = logging.getLogger("d2v")
 
 CHUNK = 64  # utterances whose frames are held at once
 LONGEST = 8 * RATE  # samples; longer utterances are cut to their beginning
+RASTER = RATE // 50  # samples between the instants that may be asked which phone is said
+
+Spans = list[list[Span]]  # of each utterance
 
 
 @runtime_checkable
-class Scripted(Protocol):
-    """A source that knows which word is said when."""
+class Aligned(Protocol):
+    """A source that knows which words and phones are said when."""
 
-    def script(self, index: int) -> Script: ...
+    def said(self, index: int) -> dict[str, list[Span]]:
+        """By "word" and "phone", what is known of a record."""
+        ...
 
 
 @dataclasses.dataclass(frozen=True)
 class LabelledWaves:
     """Waves int16 [s] at 16 kHz, their labels int32 [n] and record ids int32 [n].
 
-    `words` holds (word, first sample, one past its last) of each wave, those that lie in it
-    wholly; None where nobody knows.
+    `said` holds the words and phones of each wave that lie in it wholly, by "word" and "phone",
+    where they are known of every one.
     """
 
     waves: list[np.ndarray]
     labels: np.ndarray
     ids: np.ndarray
-    words: list[list[tuple[int, int, int]]] | None
+    said: dict[str, Spans]
 
 
 def exam(
     source: Source, name: str, conv_layers: Sequence[tuple[int, int, int]], count: int, seed: int
 ) -> Exam:
-    """Whose utterance it is and, where a source knows when words are said, which word it is.
+    """Whose utterance it is and, where a source knows, which word it is and which phone.
 
-    `conv_layers` are the (width, kernel, stride) of an encoder's convolutions, which say where its
-    frames lie.
+    A word is asked about by the mean of its frames, a phone by the one frame nearest to an instant
+    in it. `conv_layers` are the (width, kernel, stride) of an encoder's convolutions, which say
+    where its frames lie.
     """
     field = shortest(conv_layers)
     parts = [labelled_waves(source, name, split, count, seed) for split in ("train", "test")]
@@ -62,12 +68,13 @@ def exam(
             tuple(part.labels for part in parts),
         )
     ]
-    spoken = [_some_words(part, count, seed) for part in parts]
-    if all(part.words for part in parts):
-        labels = tuple(
-            np.array([word for words in part for word, _, _ in words], np.int32) for part in spoken
-        )
-        tasks.append(Task("word", "words", labels))
+    asked: list[tuple[Spans, ...]] = []
+    for task, noun, places in (("word", "words", _whole), ("phone", "frames", _instants)):
+        if all(task in part.said for part in parts):
+            spans = tuple(_some(places(part.said[task]), count, seed) for part in parts)
+            if all(map(any, spans)):
+                asked.append(spans)
+                tasks.append(Task(task, noun, _numbers(spans)))
 
     def features(encode: Encode | None) -> list[Pair]:
         if encode is None:
@@ -75,12 +82,12 @@ def exam(
         else:
             run = functools.partial(encode, pool=None)
             step, width = math.prod(stride for _, _, stride in conv_layers), field
-        wholes, words = [], []
-        for part, said in zip(parts, spoken):
-            whole_n, word_n = zip(*_pooled(run, step, width, part.waves, said))
-            wholes.append(np.stack(whole_n))
-            words.append(np.concatenate(word_n))
-        return [tuple(wholes), tuple(words)][: len(tasks)]
+        sides = []
+        for side, part in enumerate(parts):
+            spans = [one[side] for one in asked]
+            rows = list(zip(*_pooled(run, step, width, part.waves, spans)))
+            sides.append([np.stack(rows[0]), *map(np.concatenate, rows[1:])])
+        return list(zip(*sides))
 
     return Exam("log-mel", tuple(tasks), features)
 
@@ -89,16 +96,34 @@ def _log_mels(waves: list[np.ndarray]) -> list[np.ndarray]:
     return [baselines.log_mel(standardise(wave_s)) for wave_s in waves]
 
 
-def _some_words(part: LabelledWaves, count: int, seed: int) -> list[list[tuple[int, int, int]]]:
-    """At most `count` of the words, by the utterance they lie in."""
-    words = part.words or [[] for _ in part.waves]
-    places = [(n, word) for n, said in enumerate(words) for word in said]
+def _whole(spans: Spans) -> Spans:
+    return spans
+
+
+def _instants(spans: Spans) -> Spans:
+    """Spans of no length in them, on a raster."""
+    return [
+        [(label, at, at) for label, first, last in said for at in range(first, last, RASTER)]
+        for said in spans
+    ]
+
+
+def _some(spans: Spans, count: int, seed: int) -> Spans:
+    """At most `count` of them, by the utterance they lie in."""
+    places = [(n, span) for n, said in enumerate(spans) for span in said]
     order = np.random.Generator(np.random.Philox(key=[seed, 0])).permutation(len(places))
-    chosen: list[list[tuple[int, int, int]]] = [[] for _ in part.waves]
+    chosen: Spans = [[] for _ in spans]
     for place in sorted(order[:count].tolist()):
-        n, word = places[place]
-        chosen[n].append(word)
+        n, span = places[place]
+        chosen[n].append(span)
     return chosen
+
+
+def _numbers(sides: tuple[Spans, ...]) -> tuple[np.ndarray, ...]:
+    """The labels of both sides as int32 [n] each, which count the same names."""
+    labels = [[label for said in spans for label, _, _ in said] for spans in sides]
+    number = {name: n for n, name in enumerate(sorted({*labels[0], *labels[1]}))}
+    return tuple(np.array([number[label] for label in some], np.int32) for some in labels)
 
 
 def _pooled(
@@ -106,24 +131,29 @@ def _pooled(
     step: int,
     width: int,
     waves: list[np.ndarray],
-    words: list[list[tuple[int, int, int]]],
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """The mean frame of each wave [d], and those of its words [word, d].
+    asked: Sequence[Spans],
+) -> Iterator[list[np.ndarray]]:
+    """Of each wave the mean frame [d], and for each of `asked` those of its spans [span, d].
 
-    Frame i sees `width` samples from `step * i` on, and belongs to the word in which its centre
-    lies. A word between two centres has the frame that is nearest to its own.
+    Frame i sees `width` samples from `step * i` on, and belongs to the span in which its centre
+    lies. A span between two centres has the frame that is nearest to its own.
     """
     for start in range(0, len(waves), CHUNK):
         some = slice(start, start + CHUNK)
-        for frames_td, said in zip(run(waves[some]), words[some]):
+        for frames_td, *said in zip(run(waves[some]), *(spans[some] for spans in asked)):
             centres_t = step * np.arange(len(frames_td)) + width / 2
-            means = np.empty((len(said), frames_td.shape[1]), np.float32)
-            for row, (_, first, last) in enumerate(said):
-                inside = np.flatnonzero((first <= centres_t) & (centres_t < last))
-                if not len(inside):
-                    inside = [np.abs(centres_t - (first + last) / 2).argmin()]
-                means[row] = frames_td[inside].mean(0)
-            yield frames_td.mean(0), means
+            means = [_means(frames_td, centres_t, spans) for spans in said]
+            yield [frames_td.mean(0), *means]
+
+
+def _means(frames_td: np.ndarray, centres_t: np.ndarray, spans: list[Span]) -> np.ndarray:
+    means = np.empty((len(spans), frames_td.shape[1]), np.float32)
+    for row, (_, first, last) in enumerate(spans):
+        inside = np.flatnonzero((first <= centres_t) & (centres_t < last))
+        if not len(inside):
+            inside = [np.abs(centres_t - (first + last) / 2).argmin()]
+        means[row] = frames_td[inside].mean(0)
+    return means
 
 
 def labelled_waves(source: Source, name: str, split: str, count: int, seed: int) -> LabelledWaves:
@@ -165,10 +195,9 @@ def labelled_waves(source: Source, name: str, split: str, count: int, seed: int)
         labels.append(record.label)
     if not found:
         raise UserError(f"{name!r}: none of its recordings is readable, see the warnings")
-    words = None
-    if all(isinstance(origins[index][0], Scripted) for index in found):
-        words = [_words(*origins[index], len(wave_s)) for index, wave_s in zip(found, waves)]
-    return LabelledWaves(waves, np.array(labels, np.int32), np.array(found, np.int32), words)
+    said = [_said(*origins[index], len(wave_s)) for index, wave_s in zip(found, waves)]
+    known = {task: [one[task] for one in said] for task in said[0] if all(task in s for s in said)}
+    return LabelledWaves(waves, np.array(labels, np.int32), np.array(found, np.int32), known)
 
 
 def _origin(source: Source, index: int) -> tuple[Source, int]:
@@ -178,5 +207,8 @@ def _origin(source: Source, index: int) -> tuple[Source, int]:
     return source, index
 
 
-def _words(source: Scripted, index: int, samples: int) -> list[tuple[int, int, int]]:
-    return [word for word in source.script(index).words if word[2] <= samples]
+def _said(source: Source, index: int, samples: int) -> dict[str, list[Span]]:
+    if not isinstance(source, Aligned):
+        return {}
+    said = source.said(index)
+    return {task: [span for span in spans if span[2] <= samples] for task, spans in said.items()}
