@@ -27,22 +27,27 @@ def add(task: Task) -> None:
     sub = task(
         "probe",
         _probe,
-        "kNN and linear probe on frozen features: classes of images, "
-        "voices and words, documents of passages",
+        "kNN and linear probe on frozen features: classes of images and patches, "
+        "voices, words and phones, documents of passages, tags of words",
     )
     sub.add_argument("checkpoint", type=pathlib.Path, metavar="RUN", help=CHECKPOINT)
     sub.add_argument(
         "--source",
         help="where labels are: a folder with one sub-folder per class "
         "or speaker, tfds:NAME, builtin:photos, builtin:tones, "
-        "builtin:python-docs; default: what it was trained on",
+        "builtin:speech, builtin:python-docs, sentences with tags (.conllu, .conll); "
+        "default: what it was trained on",
     )
     sub.add_argument(
         "--examples",
         type=int,
         help="most per task and split; default 4000 images, 2000 of anything else",
     )
-    sub.add_argument("--layer", default="all", help=LAYER)
+    sub.add_argument(
+        "--layer",
+        default="all",
+        help=f"{LAYER}; search: the block that does best on a fifth of what is learnt from",
+    )
 
     sub = task(
         "features",

@@ -76,6 +76,32 @@ def test_voice_word_and_phone(voices):
     assert voice[0].shape == word[1].shape == (6, 80)
 
 
+def test_patches():
+    recipe = small("quickstart_image")
+    side, patch = recipe.data.image_size, recipe.frontend.patch_size
+    exam = exams.prepare(recipe, "builtin:photos", 300, 0)
+    assert [task.name for task in exam.tasks] == ["class", "patch"]
+    columns = side // patch
+
+    def encode(images, pool):
+        """Of each patch its corner's colour, and where it lies."""
+        assert pool is None and len(images) <= 256
+        corners = images[:, ::patch, ::patch, 0].reshape(len(images), -1)
+        places = np.broadcast_to(np.arange(columns**2), corners.shape)
+        return np.stack([corners, places], -1).astype(np.float32)
+
+    (mean, _), (one, other) = exam.features(encode)
+    assert mean.shape == one.shape == (300, 2) and (mean[:, 1] == (columns**2 - 1) / 2).all()
+    (pixels, _), (patches, _) = exam.features(None)
+    assert pixels.shape[1] == side**2 * recipe.data.channels
+    np.testing.assert_allclose(patches[:, 0] * 255, one[:, 0], rtol=1e-5)
+    assert len(set(one[:, 1])) > 0.9 * columns**2 and not np.array_equal(one, other)
+    row_n, column_n = np.divmod(one[:, 1].astype(int), columns)
+    whole = pixels.reshape(300, side, side, -1)
+    last = whole[np.arange(300), row_n * patch + patch - 1, column_n * patch + patch - 1]
+    assert np.array_equal(patches[:, -recipe.data.channels :], last)
+
+
 def test_documents(letters):
     exam = exams.prepare(letters.recipe, "builtin:python-docs", 10, 0)
     data = letters.recipe.data

@@ -3,6 +3,7 @@
 import json
 import pathlib
 import shutil
+import types
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import soundfile
 
 from d2v_jax.cli import main
 from d2v_jax.common.checks import UserError
+from d2v_jax.data.labelled.exams import Exam, Task
 from d2v_jax.transfer.probes import probe
 
 ENTRANTS = ["random", "student", "teacher"]
@@ -56,7 +58,7 @@ def test_sound(heard, capsys):
     assert main.main(["probe", str(heard), "--examples", "40"]) == 0
     said = capsys.readouterr().out
     record = json.loads((heard / "probe.json").read_text())
-    assert list(record["tasks"]) == ["voice", "word"] and record["step"] == 5
+    assert list(record["tasks"]) == ["voice", "word", "phone"] and record["step"] == 5
     for task in record["tasks"].values():
         assert list(task["linear"]) == list(task["knn"]) == ["log-mel", *ENTRANTS]
         assert task["train"] == task["test"] == 40
@@ -72,6 +74,58 @@ def test_text(written, capsys):
     assert list(record["tasks"]) == ["document"]
     assert list(record["linear"]) == ["tokens", *ENTRANTS]
     assert "60 passages to learn from" in capsys.readouterr().out
+
+
+def test_the_best_block():
+    rng = np.random.default_rng(0)
+    labels = tuple(rng.integers(3, size=60).astype(np.int32) for _ in range(2))
+
+    def features(encode):
+        if encode is None:
+            return [tuple(rng.normal(size=(60, 2)) for _ in labels)]
+        return [tuple(encode(side, pool="mean") for side in labels)]
+
+    def of_blocks(side, layer, pool):
+        """Only the middle one knows the label."""
+        assert layer == "all" and pool == "mean"
+        noises = [rng.normal(size=(60, 4)) for _ in range(3)]
+        noises[1][:, 0] = 5 * side
+        noises[1][:, 1] = 5 * (side == 1)
+        return np.concatenate(noises, 1)
+
+    one = types.SimpleNamespace(
+        config=types.SimpleNamespace(trunk=types.SimpleNamespace(depth=3)),
+        features=of_blocks,
+        teacher=None,
+        untrained=lambda seed: one,
+    )
+    exam = Exam("noise", (Task("class", "things", labels),), features)
+    scores, blocks = probe._scores(exam, one, "search", 0)
+    tried = blocks["class"]["linear"]
+    assert list(tried) == ["random", "student"] and np.argmax(tried["student"]) == 1
+    assert tried["student"][1] > 0.9 > 0.7 > tried["student"][0]
+    assert scores["class"]["linear"]["student"] > 0.9 > scores["class"]["linear"]["noise"]
+    record = {"source": "a", "layer": "search", "step": 0}
+    about = {"classes": 3, "noun": "things", "train": 60, "test": 60, "blocks": blocks["class"]}
+    said = probe.table({**record, "tasks": {"class": {**scores["class"], **about}}})
+    assert said.splitlines()[4].split()[0] == "linear"
+    assert said.splitlines()[5].split() == ["block", "1", "1"]
+
+
+def test_tags_of_words(written, tmp_path):
+    rng = np.random.default_rng(0)
+    kinds = {"red": "ADJ", "big": "ADJ", "dog": "NOUN", "cat": "NOUN", "runs": "VERB"}
+    sentences = [
+        "".join(f"{word}\t{kinds[word]}\n" for word in rng.choice(list(kinds), 6))
+        for _ in range(40)
+    ]
+    (tmp_path / "s.conll").write_text("\n".join(sentences))
+    copy = shutil.copytree(written, tmp_path / "copy")
+    probe.probe_run(copy, str(tmp_path / "s.conll"), 60, "last")
+    record = json.loads((copy / "probe.json").read_text())
+    (task,) = record["tasks"].values()
+    assert task["noun"] == "words" and task["classes"] == 3 and task["train"] == 60
+    assert list(task["linear"]) == ["token", *ENTRANTS] and task["linear"]["token"] > 0.5
 
 
 def test_folders_of_speakers(heard, speakers, tmp_path):

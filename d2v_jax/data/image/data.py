@@ -173,11 +173,10 @@ class ImageData(modality.Data):
         return pictures.central(record.data, self.image_size, self.channels, share)
 
     def exam(self, frontend: Any, count: int, seed: int) -> Any:
-        """Which class a picture is of, beside its pixels."""
+        """Which class a picture is of, and a patch of it, beside their pixels."""
         from d2v_jax.data.labelled import images
 
-        del frontend
-        return images.exam(self, count, seed)
+        return images.exam(self, frontend.patch_size, count, seed)
 
     def look(self, sample: int | None) -> Any:
         """All pictures, decoded whole: what is unreadable here is so in training."""

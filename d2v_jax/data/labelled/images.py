@@ -20,6 +20,7 @@ from d2v_jax.data.stores.folder import Folder
 
 log = logging.getLogger("d2v")
 
+CHUNK = 256  # pictures whose tokens are held at once
 PHOTO_CROPS = 2048  # of builtin:photos, where no count is asked for
 
 
@@ -48,14 +49,48 @@ class LabelledImages:
     ids: np.ndarray
 
 
-def exam(data: Images, count: int, seed: int) -> Exam:
-    """Which class is a picture of? At most `count` to learn from, and as many to test."""
+def exam(data: Images, patch: int, count: int, seed: int) -> Exam:
+    """Which class is a picture of, and which one is a single patch of it from?
+
+    At most `count` pictures to learn from, and as many to test. One patch of each, of `patch`
+    pixels a side, is asked about, wherever it lies in its row-by-row order.
+    """
     parts = [labelled_images(data, split, count, seed) for split in ("train", "test")]
+    labels = tuple(part.labels for part in parts)
+    rng = np.random.Generator(np.random.Philox(key=[seed, 1]))
+    places = [rng.integers((data.image_size // patch) ** 2, size=len(part.ids)) for part in parts]
 
     def features(encode: Encode | None) -> list[Pair]:
-        return [tuple((encode or baselines.pixels)(part.images) for part in parts)]
+        sides = []
+        for part, place_n in zip(parts, places):
+            if encode is None:
+                rows = (baselines.pixels(part.images), _patches(part.images, place_n, patch))
+            else:
+                rows = _pooled(encode, part.images, place_n)
+            sides.append(rows)
+        return list(zip(*sides))
 
-    return Exam("pixels", (Task("class", "images", tuple(p.labels for p in parts)),), features)
+    tasks = (Task("class", "images", labels), Task("patch", "patches", labels))
+    return Exam("pixels", tasks, features)
+
+
+def _patches(images_byxc: np.ndarray, place_b: np.ndarray, patch: int) -> np.ndarray:
+    """Pixels [b, patch * patch * c] of a patch of each picture."""
+    count, side, _, channels = images_byxc.shape
+    cells = images_byxc.reshape(count, side // patch, patch, side // patch, patch, channels)
+    row_b, column_b = np.divmod(place_b, side // patch)
+    return baselines.pixels(cells[np.arange(count), row_b, :, column_b])
+
+
+def _pooled(encode: Encode, images: np.ndarray, place_n: np.ndarray) -> tuple[np.ndarray, ...]:
+    """The mean of each picture's tokens, and the one at its place: [n, d] each."""
+    means, ones = [], []
+    for start in range(0, len(images), CHUNK):
+        some = slice(start, start + CHUNK)
+        tokens_btd = encode(images[some], pool=None)
+        means.append(tokens_btd.mean(1))
+        ones.append(tokens_btd[np.arange(len(tokens_btd)), place_n[some]])
+    return np.concatenate(means), np.concatenate(ones)
 
 
 def labelled_images(data: Images, split: str, count: int | None, seed: int) -> LabelledImages:

@@ -22,7 +22,7 @@ class LabelledTexts:
     labels: np.ndarray
 
 
-def exam(source: Source, name: str, tokens: int, vocab_size: int, count: int, seed: int) -> Exam:
+def exam(source: Source, name: str, vocab_size: int, tokens: int, count: int, seed: int) -> Exam:
     """Which document is a passage from? Arguments as of `labelled_texts`."""
     parts = labelled_texts(source, name, tokens, count, seed)
 
@@ -50,7 +50,8 @@ def labelled_texts(
     if any(record.label is None for record in records):
         raise UserError(
             f"{name!r} has no labels, and a probe needs them. Of texts only one source has "
-            "labels, the documents that its passages come from: --source builtin:python-docs"
+            "labels, the documents that its passages come from: --source builtin:python-docs. Of "
+            "words they have tags: a .conllu or .conll file"
         )
     labels = np.array([record.label for record in records], np.int32)
     parts: tuple[list[int], list[int]] = ([], [])

@@ -89,7 +89,7 @@ class TextData(modality.Data):
         )
 
     def random_inputs(self, rng: np.random.Generator, shape: tuple[int, ...], frontend: Any):
-        """Ids of types: neither specials nor `<mask>`."""
+        """Neither specials nor `<mask>`."""
         return rng.integers(rows.SPECIALS, frontend.mask_id, shape, np.int32)
 
     def rate(self, example_shape: tuple[int, ...]) -> tuple[str, float]:
@@ -233,12 +233,13 @@ class TextData(modality.Data):
         return inputs.of_folder(path, self.tokenizer, frontend.max_tokens)
 
     def exam(self, frontend: Any, count: int, seed: int) -> Any:
-        """Which document a passage is from, beside how often each id occurs."""
-        from d2v_jax.data.labelled import texts
+        """Which document a passage is from, or which tag a word of a tagged sentence has."""
+        from d2v_jax.data.labelled import tagged, texts
 
-        self._fitting(frontend)
-        source = self.records("documents")
-        return texts.exam(source, self.source, self.tokens, frontend.vocab_size, count, seed)
+        tokenizer, ask = self._fitting(frontend), (self.tokens, count, seed)
+        if tagged.is_tagged(self.source):
+            return tagged.exam(self.source, tokenizer, *ask)
+        return texts.exam(self.records("documents"), self.source, frontend.vocab_size, *ask)
 
     def look(self, sample: int | None) -> Any:
         """All documents, tokenised. Of prepared text only the ids are known, those of its own

@@ -6,6 +6,8 @@ import logging
 import pathlib
 import time
 import warnings
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
@@ -25,6 +27,8 @@ from d2v_jax.transfer.probes import exams, large
 log = logging.getLogger("d2v")
 
 NEIGHBOURS = 20
+SEARCH = "search"  # as `layer`: each block is tried
+HELD_OUT = 5  # every so many-th example to learn from decides between blocks
 SMALL = 10_000  # examples to learn from, up to which scikit-learn is fast
 FILE = "probe.json"
 
@@ -57,14 +61,16 @@ def probe_run(
     """Probes any checkpoint and returns the tables; a run keeps them as `probe.json`.
 
     `examples`: at most so many of each task to learn from, and as many to test; None: 4000
-    images, 2000 of anything else. Raises `UserError` where `source`, by default what the model
-    was trained on, has no labels.
+    images, 2000 of anything else. `layer`: as `Encoder.features` has it, or "search": the block
+    whose features are best on a fifth of the examples to learn from. Raises `UserError` where
+    `source`, by default what the model was trained on, has no labels.
     """
     if examples is not None and examples < 2:
         raise UserError(f"--examples {examples}: a probe needs at least 2 per split")
     trained = encoder.load(path)
     examples = examples or trained.recipe.data.examples
-    encoder.parse_layer(layer, trained.config.trunk.depth)
+    if layer != SEARCH:
+        encoder.parse_layer(layer, trained.config.trunk.depth)
     used = source or trained.recipe.data.source
     log.info("reading labelled examples from %s", used)
     try:
@@ -77,12 +83,13 @@ def probe_run(
     for task in exam.tasks:
         if len(np.unique(task.labels[0])) < 2:
             raise UserError(f"{used} has only one class; a probe needs at least two")
-    scores = _scores(exam, trained, layer, seed)
+    scores, blocks = _scores(exam, trained, layer, seed)
     tasks = {}
     for task in exam.tasks:
         train, test = task.labels
         tasks[task.name] = {
             **scores[task.name],
+            **({"blocks": blocks[task.name]} if layer == SEARCH else {}),
             "classes": len(np.unique(train)),
             "noun": task.noun,
             "train": len(train),
@@ -104,27 +111,42 @@ def probe_run(
     return table(record)
 
 
-def _scores(
-    exam: Exam, trained: encoder.Encoder, layer: str, seed: int
-) -> dict[str, dict[str, dict[str, float]]]:
-    """Accuracies by task, probe and kind of features."""
-    scores = {task.name: {probe: {} for probe in PROBES} for task in exam.tasks}
+Scores = dict[str, dict[str, dict[str, Any]]]  # by task, probe and kind of features
+
+
+def _scores(exam: Exam, trained: encoder.Encoder, layer: str, seed: int) -> tuple[Scores, Scores]:
+    """Accuracies, and of a search the accuracy of every block on what is held out for it."""
+    scores, blocks = ({t.name: {probe: {} for probe in PROBES} for t in exam.tasks} for _ in "12")
     entrants = {exam.baseline: None, "random": trained.untrained(seed), "student": trained}
     if trained.teacher is not None:
         entrants["teacher"] = trained.as_teacher()
+    taken = "all" if layer == SEARCH else layer
     for entrant, one in entrants.items():
         began = time.monotonic()
-        encode = None if one is None else functools.partial(one.features, layer=layer)
+        encode = None if one is None else functools.partial(one.features, layer=taken)
         found = exam.features(encode)
+        searched = layer == SEARCH and one is not None
         # Small matrices: a second BLAS thread costs up to 20 times what it saves.
         with threadpool_limits(1):
-            for task, (train, test) in zip(exam.tasks, found):
+            for task, sides in zip(exam.tasks, found):
                 for name, accuracy in PROBES.items():
+                    used = sides
+                    if searched:
+                        parts = [np.split(x_nd, trained.config.trunk.depth, 1) for x_nd in sides]
+                        tried = [_held_out(accuracy, x_nd, task.labels[0]) for x_nd in parts[0]]
+                        blocks[task.name][name][entrant] = tried
+                        used = [part[int(np.argmax(tried))] for part in parts]
                     scores[task.name][name][entrant] = accuracy(
-                        train, task.labels[0], test, task.labels[1]
+                        used[0], task.labels[0], used[1], task.labels[1]
                     )
         log.info("probed %s in %.0f s", entrant, time.monotonic() - began)
-    return scores
+    return scores, blocks
+
+
+def _held_out(accuracy: Callable[..., float], x_nd: np.ndarray, labels_n: np.ndarray) -> float:
+    """Accuracy on every fifth example of a probe that learnt from the others."""
+    out_n = np.arange(len(x_nd)) % HELD_OUT == 0
+    return accuracy(x_nd[~out_n], labels_n[~out_n], x_nd[out_n], labels_n[out_n])
 
 
 def table(record: dict) -> str:
@@ -141,4 +163,8 @@ def table(record: dict) -> str:
         for probe in PROBES:
             cells = "".join(f"{task[probe][entrant]:.3f}".rjust(10) for entrant in entrants)
             lines.append(probe.ljust(10) + cells)
+            if tried := task.get("blocks", {}).get(probe):
+                best = {entrant: int(np.argmax(of_block)) for entrant, of_block in tried.items()}
+                cells = "".join(str(best.get(entrant, "")).rjust(10) for entrant in entrants)
+                lines.append("  block".ljust(10) + cells)
     return "\n".join(lines)
