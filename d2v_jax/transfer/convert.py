@@ -60,8 +60,17 @@ def _write(loaded: Loaded, out: pathlib.Path, to: str, origin: str) -> list[str]
             content = {"recipe": fields, "step": loaded.step, "origin": f"converted from {origin}"}
             safetensors_io.save(out, loaded.params, loaded.carried, loaded.beside, content)
         case _:
-            return hf_write.write_hf(out, loaded.system, fields, loaded.params, loaded.head)
+            system, params = loaded.system, loaded.params
+            if loaded.recipe.objective.own_head:
+                # Of what system the encoder was, its own fields tell.
+                system = f"{hf_write.WRITTEN}_{loaded.recipe.modality}"
+                params = _headless(params)
+            return hf_write.write_hf(out, system, fields, params, loaded.head)
     return []
+
+
+def _headless(params: trees.Tree) -> trees.Tree:
+    return {part: tree for part, tree in params.items() if part != "head"}
 
 
 def _clear(out: pathlib.Path) -> None:
@@ -111,8 +120,11 @@ def _report(loaded: Loaded, back: Loaded, out: pathlib.Path, to: str, left_out: 
     ]
     if any(ours.startswith("copy/") for ours, _, _ in loaded.report):
         lines.append(f"{COPY.strip()}: what their teacher only copies from the student is not kept")
-    kept = {path: leaf for path, leaf in trees.leaves(loaded.params) if path not in left_out}
-    gap = reading.largest_difference(trees.from_leaves(kept), back.params)
+    params, there = loaded.params, back.params
+    if loaded.recipe.objective.own_head:
+        params, there = _headless(params), _headless(there)
+    kept = {path: leaf for path, leaf in trees.leaves(params) if path not in left_out}
+    gap = reading.largest_difference(trees.from_leaves(kept), there)
     said = f"{loaded.system}: {trees.count(kept):,} student parameters"
     if loaded.carried is None:
         said += ", no teacher"

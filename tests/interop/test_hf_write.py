@@ -166,7 +166,7 @@ def test_names_of_classes(tmp_path):
 @pytest.mark.parametrize(
     ("case", "path", "value", "message"),
     [
-        ("hf_audio", "positions.zero_padding", "each_layer", "'each_layer': the .* 'input'"),
+        ("hf_audio", "positions.zero_padding", "never", "'never': the .* 'input'"),
         ("hf_audio", "positions.bias", "alibi", "positions.bias='alibi': .* only knows 'none'"),
         ("hf_audio", "trunk.prenet_depth", 1, "trunk.prenet_depth=1"),
         ("hf_audio", "frontend.norm_eps", 1e-6, "frontend.norm_eps=1e-06: .* knows 1e-05"),

@@ -51,7 +51,7 @@ def record(
         "source": data.source,
         "split": data.split,
         "data": data.labelled_source().fingerprint,
-        "learnt": {name: getattr(learnt.data, name) for name in ("source", "split", "per_class")},
+        "learnt": _learnt(learnt),
         "examples": examples,
         "seed": learnt.seed,
         "numbers": found.numbers,
@@ -59,6 +59,13 @@ def record(
         "versions": {"python": platform.python_version(), **_versions()},
         "recipe": to_fields(learnt),
     }
+
+
+def _learnt(recipe: Config) -> dict[str, Any]:
+    """What a head was trained on, where that was done here."""
+    if not recipe.objective.own_head:
+        return {"source": "elsewhere", "split": "", "per_class": 0}
+    return {name: getattr(recipe.data, name) for name in ("source", "split", "per_class")}
 
 
 def _versions() -> dict[str, str]:
@@ -136,7 +143,7 @@ def rows(found: Sequence[dict[str, Any]]) -> list[tuple[str, ...]]:
                 (
                     one.get("run", one["model"]),
                     one["task"],
-                    f"{learnt['source']} {learnt['split']}{few}",
+                    f"{learnt['source']} {learnt['split']}{few}".rstrip(),
                     f"{one['source']} {one['split']}",
                     f"{one['examples']:,}",
                     f"{one['step']:,}",
