@@ -46,3 +46,32 @@ def test_one_that_fails_is_named(tmp_path):
         str(tmp_path / "python"),
     )
     assert done.returncode == 2 and "python cannot be run" in done.stderr
+
+
+@pytest.mark.slow
+def test_pretrained_beside_untrained(tmp_path, monkeypatch, capsys):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    import downstream
+
+    fields = ("data.source=builtin:photos", "data.threads=1", "eval.every=0")
+    task = downstream.Task(
+        "quickstart_image:smoke", "finetune_image:smoke", "classes", fields, (2,), (4,), (2,)
+    )
+    monkeypatch.setitem(downstream.TASKS, "images", task)
+    out = tmp_path / "out.json"
+    words = ["images", "--workdir", str(tmp_path / "runs"), "--json", str(out)]
+    assert downstream.main(words) == 0
+    pretrained, untrained, scratch = json.loads(out.read_text())
+    assert [one["start"] for one in (pretrained, untrained, scratch)] == [
+        *downstream.STARTS.values()
+    ]
+    assert pretrained["steps"] == untrained["steps"] == 4
+    # As long as thirty steps of pretraining and four of fine-tuning.
+    assert scratch["steps"] > 8 and scratch["numbers"].keys() == {"accuracy"}
+    assert "| images | 2 per class | untrained, as long as both | accuracy |" in (
+        capsys.readouterr().out
+    )
+    assert downstream.main(words) == 0  # all is there
+    assert [one["numbers"] for one in json.loads(out.read_text())] == [
+        one["numbers"] for one in (pretrained, untrained, scratch)
+    ]
