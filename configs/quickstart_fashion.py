@@ -5,7 +5,8 @@ Command: d2v pretrain --config quickstart_fashion --workdir runs/fashion
     --config.data.source=FOLDER with the idx files (Debian: apt install dataset-fashion-mnist, then
     /usr/share/datasets/fashion-mnist), or tfds:fashion_mnist
 Cost: about 30 minutes on two CPU cores.
-Expected: not yet measured to the end.
+Expected: on all 60,000 a linear probe of .889, 20 nearest neighbours .850; docs/results.md has
+    the rest.
 """
 
 from d2v_jax.configs import base, image
