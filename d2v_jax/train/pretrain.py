@@ -239,9 +239,10 @@ def _train(config, workdir, stream, mesh, checkpoints, current, start, spent, ev
         )
     if stop.name and done < config.train.steps:
         if index == 0:
+            command = "finetune" if config.objective.own_head else "pretrain"
             print(
                 f"Stopped by {stop.name} at step {done}; everything is saved. Go on with:\n"
-                f"  d2v pretrain --workdir {shlex.quote(str(workdir))}",
+                f"  d2v {command} --workdir {shlex.quote(str(workdir))}",
                 file=sys.stderr,
             )
         return STOPPED
