@@ -87,6 +87,7 @@ TASKS = {
         (
             "data.source=builtin:python-docs",
             "data.split=learn",
+            "head.kind=mean_classes",  # no loss has taught the first token to stand for all
             "optimizer.learning_rate=1e-3",
             "optimizer.warmup_steps=40",
             "train.batch_size=32",

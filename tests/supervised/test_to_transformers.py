@@ -34,7 +34,7 @@ def same_answers(ours, theirs, inputs, kind):
         np.testing.assert_array_equal(one, other)
 
 
-def test_pictures(tmp_path):
+def test_pictures(tmp_path, one_device):
     source = "--config.data.source=builtin:photos"
     both = finetuned("hf_vision_cls", "finetune_image", tmp_path, source)
     rng = np.random.default_rng(0)
@@ -44,13 +44,13 @@ def test_pictures(tmp_path):
     assert main(["evaluate", "classes", str(tmp_path / "hf"), "--source", "builtin:photos"]) == 0
 
 
-def test_speech(tmp_path):
+def test_speech(tmp_path, one_device):
     learn = manifest(tmp_path / "learn", 12)
     words = [
         f"--config.data.source={learn}",
-        "--config.data.samples=16000",
-        "--config.data.buckets=(16000, 32000)",
-        "--config.train.batch_size=16",  # eight devices share 16 and 8
+        "--config.data.samples=32000",
+        "--config.data.buckets=(32000,)",
+        "--config.train.batch_size=4",
     ]
     both = finetuned("hf_audio_ctc", "finetune_asr:smoke", tmp_path, *words)
     waves = [np.random.default_rng(0).normal(size=s).astype(np.float32) for s in (4_000, 9_000)]
@@ -58,7 +58,7 @@ def test_speech(tmp_path):
     assert both[1].head["blank"] == both[0].head["blank"]
 
 
-def test_texts(tmp_path):
+def test_texts(tmp_path, one_device):
     rows = [f"{'a b' * (i % 4 + 1)}\t{'xy'[i % 2]}" for i in range(24)]
     (tmp_path / "train.tsv").write_text("\n".join(["text\tlabel", *rows]) + "\n")
     words = [
@@ -76,7 +76,7 @@ def test_texts(tmp_path):
     same_answers(*both, [np.array([0, 9, 8, 2]), np.array([0, 7, 2])], "text_classes")
 
 
-def test_heads_that_they_do_not_have(tmp_path):
+def test_heads_that_they_do_not_have(tmp_path, one_device):
     where = ["--workdir", str(tmp_path / "run"), "--config.data.source=builtin:photos"]
     start = f"--config.init_from={GOLDEN / 'hf_vision' / 'pretrained'}"
     assert main(["finetune", "--config", "finetune_probe", *where, start, *SHORT]) == 0
