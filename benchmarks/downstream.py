@@ -163,15 +163,16 @@ def compared(
     rows = []
     for count in counts:
         steps = dict(zip(task.per_class, task.steps)).get(count)
-        spent = [seconds(encoder)]
+        spent: dict[str, tuple[int, float]] = {}  # updates and seconds by beginning
         for start, called in STARTS.items():
             if start == "scratch" and count not in task.as_long:
                 continue
             fields = [*task.fields, f"init_from={encoder}", f"data.per_class={count}"]
             fields.append(f"start.encoder={'student' if start == 'student' else 'untrained'}")
             if start == "scratch":
-                (steps, one) = spent[2]
-                fields.append(f"train.steps={round(steps * (spent[0] + spent[1][1]) / one)}")
+                updates, took = spent["untrained"]
+                whole = seconds(encoder) + spent["student"][1]
+                fields.append(f"train.steps={round(updates * whole / took)}")
             elif steps:
                 fields.append(f"train.steps={steps}")
             run = workdir / f"{start}-{count or 'all'}"
@@ -180,7 +181,7 @@ def compared(
             _do("evaluate", task.answers, run)
             (kept,) = (run / "results").glob("*.json")
             one = json.loads(kept.read_text())
-            spent.append((one["step"], seconds(run)))
+            spent[start] = (one["step"], seconds(run))
             rows.append(
                 {
                     "labels": f"{count} per class" if count else "all",
@@ -189,7 +190,7 @@ def compared(
                     "intervals": one["intervals"],
                     "examples": one["examples"],
                     "steps": one["step"],
-                    "seconds": round(seconds(run), 1),
+                    "seconds": round(spent[start][1], 1),
                 }
             )
     return rows

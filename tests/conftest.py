@@ -35,9 +35,9 @@ LONG = ("train/", "test_golden.py", "data2vec/", "transfer/", "supervised/", "te
 
 def pytest_collection_modifyitems(items):
     """Files stay whole: with xdist each goes to one worker, in this order."""
-    rank = {name: place for place, name in enumerate(LONG)}
-    first = lambda item: next((rank[name] for name in LONG if f"tests/{name}" in str(item.path)), 9)
-    items.sort(key=first)
+    groups = [f"tests/{name}" for name in LONG]
+    place = lambda path: next((n for n, name in enumerate(groups) if name in path), len(groups))
+    items.sort(key=lambda item: place(item.path.as_posix()))
 
 
 @pytest.fixture(scope="session")

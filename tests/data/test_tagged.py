@@ -95,3 +95,12 @@ def test_what_is_no_such_file(tmp_path, name, text, message):
         tagged.exam(str(tmp_path / name), open_tokenizer("bytes"), 40, 15, 0)
     with pytest.raises(UserError, match="there is no file"):
         tagged.exam(str(tmp_path / "b.conll"), open_tokenizer("bytes"), 40, 15, 0)
+
+
+def test_only_line_feeds_end_lines(tmp_path):
+    path = tmp_path / "a.conll"
+    path.write_text("a\tX\n\u2028\tY\n", encoding="utf-8")
+    assert words_of(path) == [[("a", "X"), ("\u2028", "Y")]]
+    path.write_bytes(b"caf\xe9 NOUN\n")
+    with pytest.raises(UserError, match="must be UTF-8"):
+        words_of(path)

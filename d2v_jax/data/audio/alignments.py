@@ -32,7 +32,11 @@ def beside(recording: pathlib.Path) -> dict[str, list[Span]]:
 
 def _spans(path: pathlib.Path, rate: int) -> list[Span]:
     spans: list[Span] = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"cannot read {path}: {error}; it must be UTF-8 text") from error
+    for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         words = line.split(maxsplit=2)

@@ -75,7 +75,7 @@ def _sentences(path: pathlib.Path) -> Iterator[list[tuple[str, str]]]:
     word_column, tag_column, least, no_word = COLUMNS[path.suffix.lower()]
     words: list[tuple[str, str]] = []
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8").split("\n")  # other breaks may be words
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"cannot read {path}: {error}; it must be UTF-8 text") from error
     for number, line in enumerate([*lines, ""], 1):
