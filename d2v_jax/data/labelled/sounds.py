@@ -17,6 +17,7 @@ from d2v_jax.data.labelled import baselines
 from d2v_jax.data.labelled.chosen import share
 from d2v_jax.data.labelled.exams import TRAIN_SHARE, Encode, Exam, Pair, Task, require_split
 from d2v_jax.data.records import BadRecord, Source, Subset
+from d2v_jax.data.stores.folder import numbered
 
 log = logging.getLogger("d2v")
 
@@ -122,8 +123,8 @@ def _some(spans: Spans, count: int, seed: int) -> Spans:
 def _numbers(sides: tuple[Spans, ...]) -> tuple[np.ndarray, ...]:
     """The labels of both sides as int32 [n] each, which count the same names."""
     labels = [[label for said in spans for label, _, _ in said] for spans in sides]
-    number = {name: n for n, name in enumerate(sorted({*labels[0], *labels[1]}))}
-    return tuple(np.array([number[label] for label in some], np.int32) for some in labels)
+    _, number_n = numbered([*labels[0], *labels[1]])
+    return tuple(np.split(number_n, [len(labels[0])]))
 
 
 def _pooled(

@@ -15,6 +15,7 @@ import numpy as np
 from d2v_jax.common.checks import UserError
 from d2v_jax.data.labelled.chosen import share
 from d2v_jax.data.labelled.exams import TRAIN_SHARE, Encode, Exam, Pair, Task
+from d2v_jax.data.stores.folder import numbered
 from d2v_jax.data.text.rows import BOS, EOS
 from d2v_jax.data.text.tokenizer import Tokenizer
 
@@ -56,8 +57,8 @@ def exam(source: str, tokenizer: Tokenizer, tokens: int, count: int, seed: int) 
     if not all(sides):
         raise UserError(f"{source!r} has too few sentences to learn from some and test on others")
     tags = [[tag for sentence in side for tag in sentence.tags] for side in sides]
-    number = {tag: n for n, tag in enumerate(sorted({*tags[0], *tags[1]}))}
-    labels = tuple(np.array([number[tag] for tag in some], np.int32) for some in tags)
+    _, number_n = numbered([*tags[0], *tags[1]])
+    labels = tuple(np.split(number_n, [len(tags[0])]))
     firsts = [np.concatenate([one.ids_t[one.places] for one in side]) for side in sides]
 
     def features(encode: Encode | None) -> list[Pair]:

@@ -1,5 +1,6 @@
 """Is there anything in the features? kNN and a linear probe beside baselines that must lose."""
 
+import copy
 import functools
 import json
 import logging
@@ -116,7 +117,8 @@ Scores = dict[str, dict[str, dict[str, Any]]]  # by task, probe and kind of feat
 
 def _scores(exam: Exam, trained: encoder.Encoder, layer: str, seed: int) -> tuple[Scores, Scores]:
     """Accuracies, and of a search the accuracy of every block on what is held out for it."""
-    scores, blocks = ({t.name: {probe: {} for probe in PROBES} for t in exam.tasks} for _ in "12")
+    scores: Scores = {task.name: {probe: {} for probe in PROBES} for task in exam.tasks}
+    blocks: Scores = copy.deepcopy(scores)
     entrants = {exam.baseline: None, "random": trained.untrained(seed), "student": trained}
     if trained.teacher is not None:
         entrants["teacher"] = trained.as_teacher()
