@@ -50,7 +50,7 @@ def tiny():
 def one_device(monkeypatch):
     """Half the time to compile a step."""
     whole = mesh.make_mesh
-    monkeypatch.setattr(mesh, "make_mesh", lambda spec: whole(spec, jax.devices()[:1]))
+    monkeypatch.setattr(mesh, "make_mesh", lambda spec, _=None: whole(spec, jax.devices()[:1]))
 
 
 @pytest.fixture(autouse=True, scope="module")

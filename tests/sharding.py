@@ -17,7 +17,7 @@ import sys
 import jax
 
 from d2v_jax.common import trees
-from d2v_jax.measure import plan
+from d2v_jax.measure import plan, program, setting
 from d2v_jax.train import state, step
 from d2v_jax.train.machine import mesh
 from d2v_jax.train.recipe import records, resolve
@@ -48,7 +48,7 @@ def table(name: str) -> str:
     for spec in MESHES:
         shardings = mesh.state_sharding(shapes, mesh.make_mesh(spec))
         held = [
-            plan._held(getattr(shapes, part), getattr(shardings, part)) / MIB
+            plan.held_bytes(getattr(shapes, part), getattr(shardings, part)) / MIB
             for part in ("params", "carried", "opt_state")
         ]
         lines.append(f"{spec:24}{held[0]:10.1f}{held[1]:10.1f}{held[2]:11.1f}")
@@ -73,22 +73,22 @@ def compiled(resolved: records.Config, devices: list[jax.Device] | None = None):
     shapes = jax.eval_shape(lambda: state.create(resolved))
     shardings = mesh.state_sharding(shapes, grid)
     size = resolved.train.batch_size
-    batch = plan.abstract_batch(resolved, resolved.data.example_shapes[0], size)
+    batch = setting.abstract_batch(resolved, resolved.data.example_shapes[0], size)
     return step.compile_step(resolved, grid, shardings).lower(shapes, batch).compile()
 
 
-def sent(program: str) -> dict[str, list[int]]:
+def sent(text: str) -> dict[str, list[int]]:
     """Bytes of every array that a compiled program communicates, by kind.
 
     An all-reduce of gradients of which a device keeps its part is a reduce-scatter on
     accelerators; the CPU's compiler does not make that of it.
     """
     found: dict[str, list[int]] = collections.defaultdict(list)
-    for result, kind in RESULT.findall(program):
+    for result, kind in RESULT.findall(text):
         found[kind] += [
-            plan.BYTES[letters] * math.prod(map(int, filter(None, sides.split(","))))
+            program.BYTES[letters] * math.prod(map(int, filter(None, sides.split(","))))
             for letters, sides in SHAPE.findall(result)
-            if letters in plan.BYTES
+            if letters in program.BYTES
         ]
     return dict(found)
 
@@ -97,21 +97,21 @@ def largest_copied(resolved: records.Config) -> float:
     """MiB of the largest leaf of the state that is whole on all devices."""
     grid = mesh.make_mesh(resolved.mesh)
     shapes = jax.tree.leaves(jax.eval_shape(lambda: state.create(resolved)))
-    return max(plan._bytes([x]) for x in shapes if not any(mesh.leaf_spec(x.shape, grid))) / MIB
+    return max(plan.bytes_of([x]) for x in shapes if not any(mesh.leaf_spec(x.shape, grid))) / MIB
 
 
 def report(name: str) -> bool:
     """Compiles and prints; whether nothing large is whole on every device."""
     resolved = resolve.resolve(resolve.load(name, ["--config.mesh=fsdp:8"]))
-    program = compiled(resolved)
-    communicated = sent(program.as_text())
+    step_of_it = compiled(resolved)
+    communicated = sent(step_of_it.as_text())
     print(f"{name}, fsdp:8, {resolved.train.batch_size} examples")
     for kind, sizes in communicated.items():
         print(
             f"  {kind:20}{len(sizes):6}  {sum(sizes) / MIB:10,.1f} MiB, "
             f"largest {max(sizes) / MIB:8,.1f} MiB"
         )
-    need = program.memory_analysis()
+    need = step_of_it.memory_analysis()
     print(
         f"  state {need.argument_size_in_bytes / MIB:,.0f} MiB, the rest "
         f"{need.temp_size_in_bytes / MIB:,.0f} MiB per device"
@@ -130,9 +130,9 @@ def scaling(resolved: records.Config) -> dict[str, tuple[float, float, float]]:
     found = {}
     for spec in ("data:1", *MESHES):
         devices = jax.devices()[: 1 if spec == "data:1" else 8]
-        program = compiled(dataclasses.replace(resolved, mesh=spec), devices)
-        need = program.memory_analysis()
-        flops = program.cost_analysis()["flops"]
+        step_of_it = compiled(dataclasses.replace(resolved, mesh=spec), devices)
+        need = step_of_it.memory_analysis()
+        flops = step_of_it.cost_analysis()["flops"]
         found[spec] = flops, need.argument_size_in_bytes, need.temp_size_in_bytes
     return found
 

@@ -50,6 +50,16 @@ def add(task: Task) -> None:
     sub.add_argument(
         "--devices", type=int, metavar="N", help="plan for so many, pretended on the CPU"
     )
+    sub.add_argument(
+        "--on",
+        nargs="+",
+        metavar="SLICE",
+        help="plan for TPU slices such as v5e:2x4, by the TPU's own compiler (pip install "
+        "'jax[tpu]'; no TPU is needed); takes minutes, and tries what would make it fit",
+    )
+    sub.add_argument(
+        "--as-is", action="store_true", help="with --on: do not look for settings that would fit"
+    )
 
 
 def add_run(sub: argparse.ArgumentParser) -> None:
@@ -157,13 +167,33 @@ def _inspect(args: argparse.Namespace, overrides: list[str]) -> int:
 
 
 def _plan(args: argparse.Namespace, overrides: list[str]) -> int:
-    from d2v_jax.measure import plan
+    from d2v_jax.measure import plan, plan_table
 
     if args.devices is not None and args.devices < 1:
         raise UserError(f"--devices {args.devices}: must be positive")
+    if args.on:
+        return _plan_slices(args, overrides)
     recipe = resolved(str(args.checkpoint), overrides)
     if args.devices:
         plan.pretend(args.devices)
     log.info("compiling the step ...")
-    print(plan.plan(recipe))
+    print(plan_table.table(plan.plan(recipe)))
     return 0
+
+
+def _plan_slices(args: argparse.Namespace, overrides: list[str]) -> int:
+    from d2v_jax.measure import fitting, plan, plan_table, slices
+
+    plan.pretend(None)
+    recipe = resolved(str(args.checkpoint), overrides)
+    wheres = [slices.find(name) for name in args.on]
+    found = []
+    for where in wheres:
+        first, last = fitting.fit(recipe, where, not args.as_is)
+        found.append(last.fits)
+        print(plan_table.table(first, where))
+        if last is not first:
+            print(f"\n{plan_table.verdict(last, where)}\n")
+            print(plan_table.table(last, where))
+        print(flush=True)
+    return 0 if all(found) else 1

@@ -1,135 +1,210 @@
 """What a recipe will need on each device, from the compiled step, before anything is allocated."""
 
 import collections
+import dataclasses
 import math
 import re
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 
 from d2v_jax.common.checks import ConfigError
-from d2v_jax.train import state, step
-from d2v_jax.train.machine import mesh as meshes
+from d2v_jax.measure.program import ARRAY, Collective, Program
+from d2v_jax.measure.setting import Setting
 from d2v_jax.train.recipe.records import Config
 
-MIB = 2**20
 LARGEST = 8
-BYTES = {
-    "pred": 1,
-    "s8": 1,
-    "u8": 1,
-    "bf16": 2,
-    "f16": 2,
-    "s16": 2,
-    "u16": 2,
-    "f32": 4,
-    "s32": 4,
-    "u32": 4,
-    "f64": 8,
-    "s64": 8,
-    "u64": 8,
-}
-ARRAY = re.compile(r"= (\w+)\[([\d,]+)\]\{[^}]*\} .*metadata=\{[^}]*op_name=\"([^\"]*)\"")
+COSTLIEST = 10
+# What a compiler says of a program that is too large, and of the memory that there is.
+TOO_LARGE = (
+    re.compile(r"Used ([\d.]+)([KMGT]?) of ([\d.]+)([KMGT]?) hbm"),
+    re.compile(r"\(([\d.]+)([KMGT]?)\) exceeds available HBM \(([\d.]+)([KMGT]?)\)"),
+)
+WRAPPED = re.compile(r"^(transpose\(|jvp\()+")  # by differentiation, around names
+UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 
-def pretend(devices: int) -> None:
-    """So many devices on the CPU, to plan for others; before anything is computed."""
+@dataclasses.dataclass(frozen=True)
+class Cost:
+    """What some operations of one name and line take, of the compiler's estimate of a step."""
+
+    cycles: int
+    name: str
+    line: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """One step of a recipe on each of some devices. Bytes and operations are of one device."""
+
+    recipe: str
+    settings: tuple[str, ...]  # fields that differ from the recipe's
+    on: str
+    devices: int
+    mesh: str
+    dtype: str
+    examples: int  # of a whole step
+    example_shape: tuple[int, ...]
+    held: dict[str, int]  # bytes, by what they are
+    temporary: int | None  # bytes; None where the compiler gave up before it knew
+    needs: int  # bytes in all
+    has: int | None  # bytes, where that is known
+    products: float  # floating-point operations of matrix products, by hand
+    counted: float | None = None  # of everything, as the compiler counts
+    moved: float | None = None  # bytes to and from memory, as the compiler counts
+    largest: tuple[tuple[str, int], ...] = ()
+    cycles: int = 0  # the compiler's estimate; 0 where it makes none
+    collectives: tuple[Collective, ...] = ()
+    costliest: tuple[Cost, ...] = ()
+    compile_s: float = 0.0
+
+    @property
+    def fits(self) -> bool:
+        return self.has is None or self.needs <= self.has
+
+
+def pretend(devices: int | None) -> None:
+    """The CPU, as so many devices or as it is, to plan for others; before anything is computed."""
     jax.config.update("jax_platforms", "cpu")
-    jax.config.update("jax_num_cpu_devices", devices)
+    if devices:
+        jax.config.update("jax_num_cpu_devices", devices)
 
 
-def plan(config: Config) -> str:
-    """The table of bytes per device, the largest arrays of the step and its arithmetic.
+def plan(
+    config: Config,
+    devices: Sequence[jax.Device] | None = None,
+    memory: int | None = None,
+    settings: tuple[str, ...] = (),
+) -> Plan:
+    """Compiles the step; nothing else is computed.
 
-    Of crops of several lengths the batch with the most bytes counts. Compiles the step; nothing
-    else is computed.
+    Of examples of several lengths the batch counts that needs most; for devices that a compiler
+    only pretends, where compiling takes minutes, that of the longest. `memory` bytes is what each
+    of those has. Raises `ConfigError` where the backend does not say what a program needs.
     """
-    mesh = meshes.make_mesh(config.mesh)
-    sizes = config.data.batch_sizes(config.train.batch_size)
-    meshes.check_batch(sizes, config.train.micro_batches, mesh)
-    shapes = jax.eval_shape(lambda: state.create(config))
-    shardings = meshes.state_sharding(shapes, mesh)
-    train_step = step.compile_step(config, mesh, shardings)
-    batches = [
-        abstract_batch(config, shape, size)
-        for shape, size in zip(config.data.example_shapes, sizes)
-    ]
-    compiled = [train_step.lower(shapes, batch).compile() for batch in batches]
+    lengths = range(len(config.data.example_shapes)) if devices is None else [-1]
+    every = [Setting(config, devices=devices, length=length) for length in lengths]
+    began = time.monotonic()
+    try:
+        compiled = [one.lower().compile() for one in every]
+    except jax.errors.JaxRuntimeError as error:
+        if (found := _too_large(str(error))) is None:
+            raise
+        return _outline(every[-1], settings, None, *found, time.monotonic() - began)
+    took = time.monotonic() - began
     needs = [one.memory_analysis() for one in compiled]
     worst = max(range(len(needs)), key=lambda i: needs[i].temp_size_in_bytes)
-    batch, need = batches[worst], needs[worst]
-    rows = [
-        (config.objective.params_name, _held(shapes.params, shardings.params)),
-        *(
-            [(config.objective.carried_name, _held(shapes.carried, shardings.carried))]
-            if shapes.carried
-            else []
-        ),
-        ("optimiser", _held(shapes.opt_state, shardings.opt_state)),
-        ("batch", _bytes(jax.tree.leaves(batch)) // mesh.devices.size),
-        ("activations and gradients", need.temp_size_in_bytes),
-    ]
-    total = sum(size for _, size in rows)
-    if not total:
+    setting, step, need = every[worst], compiled[worst], needs[worst]
+    device = setting.mesh.devices.flat[0]
+    if devices is None:
+        memory = (device.memory_stats() or {}).get("bytes_limit")
+    program = Program(step.as_text())
+    outline = _outline(setting, settings, need.temp_size_in_bytes, 0, memory, took)
+    if not outline.needs:
         raise ConfigError("this backend does not say what a program needs; plan on the CPU")
-    device = jax.devices()[0]
-    lines = [
-        f"{config.recipe} on {mesh.devices.size} x {device.device_kind}, mesh {config.mesh}, "
-        f"{batch['example_id'].shape[0]} examples "
-        f"{'x'.join(map(str, config.data.example_shapes[worst]))} per step",
-        "",
-        "MiB per device",
-        *(f"  {name:26}{size / MIB:12,.1f}" for name, size in rows),
-        f"  {'in all':26}{total / MIB:12,.1f}",
-    ]
-    limit = (device.memory_stats() or {}).get("bytes_limit")
-    if limit:
-        lines.append(f"  {'of':26}{limit / MIB:12,.1f}")
-    lines += ["", "largest arrays of the step, MiB"]
-    lines += [f"  {size / MIB:10,.1f}  {name}" for name, size in largest(compiled[worst].as_text())]
-    cost = compiled[worst].cost_analysis() or {}
-    if flops := cost.get("flops"):
-        lines += ["", f"{flops / 1e9:,.1f} GFLOP per step and device, as XLA counts"]
-    lines += [
-        "",
-        "To need less: mesh=fsdp:-1 (parameters, optimiser), train.micro_batches, "
-        "mask.micro_views, trunk.remat=blocks (activations).",
-    ]
-    return "\n".join(lines)
+    if devices is not None:  # tiles are filled up, and the program lies in memory too
+        needed = need.argument_size_in_bytes + need.temp_size_in_bytes
+        needed += need.output_size_in_bytes - need.alias_size_in_bytes
+        needed += need.generated_code_size_in_bytes
+        outline = dataclasses.replace(outline, needs=needed)
+    counts = step.cost_analysis() or {}
+    return dataclasses.replace(
+        outline,
+        counted=counts.get("flops"),
+        moved=counts.get("bytes accessed"),
+        largest=tuple(largest(program)),
+        cycles=program.cycles,
+        collectives=tuple(program.collectives()),
+        costliest=tuple(costliest(program)),
+    )
 
 
-def abstract_batch(config: Config, shape: tuple[int, ...], size: int) -> dict[str, Any]:
-    """The shapes of a batch as the loader delivers it."""
-    forms = config.data.form(shape, size)
-    return {name: jax.ShapeDtypeStruct(*one) for name, one in forms.items()}
+def _outline(
+    setting: Setting,
+    settings: tuple[str, ...],
+    temporary: int | None,
+    needs: int,
+    memory: int | None,
+    took: float,
+) -> Plan:
+    """What is known without the compiled program."""
+    config, mesh = setting.config, setting.mesh
+    count, device = mesh.devices.size, mesh.devices.flat[0]
+    shapes, shardings, objective = setting.shapes, setting.shardings, config.objective
+    held = {objective.params_name: held_bytes(shapes.params, shardings.params)}
+    if shapes.carried:
+        held[objective.carried_name] = held_bytes(shapes.carried, shardings.carried)
+    held["optimiser"] = held_bytes(shapes.opt_state, shardings.opt_state)
+    held["batch"] = bytes_of(jax.tree.leaves(setting.batch)) // count
+    return Plan(
+        recipe=config.recipe,
+        settings=settings,
+        on=f"{count} x {device.device_kind}",
+        devices=count,
+        mesh=config.mesh,
+        dtype=objective.dtype,
+        examples=setting.examples,
+        example_shape=setting.example_shape,
+        held=held,
+        temporary=temporary,
+        needs=needs or sum(held.values()) + (temporary or 0),
+        has=memory,
+        products=sum(setting.products.values()) / count,
+        compile_s=took,
+    )
 
 
-def _held(shapes: Any, shardings: Any) -> int:
+def _too_large(error: str) -> tuple[int, int] | None:
+    """Bytes that a program would need and those that there are, of the compiler's refusal."""
+    for pattern in TOO_LARGE:
+        if found := pattern.search(error):
+            need, unit, has, of = found.groups()
+            return int(float(need) * UNITS[unit]), int(float(has) * UNITS[of])
+    return None
+
+
+def held_bytes(shapes: Any, shardings: Any) -> int:
     """Bytes of a tree that one device holds."""
     shards = jax.tree.map(
         lambda x, s: jax.ShapeDtypeStruct(s.shard_shape(x.shape), x.dtype), shapes, shardings
     )
-    return _bytes(jax.tree.leaves(shards))
+    return bytes_of(jax.tree.leaves(shards))
 
 
-def _bytes(leaves: Iterable[jax.ShapeDtypeStruct]) -> int:
+def bytes_of(leaves: Iterable[jax.ShapeDtypeStruct]) -> int:
     return sum(math.prod(leaf.shape) * np.dtype(leaf.dtype).itemsize for leaf in leaves)
 
 
-def largest(program: str) -> list[tuple[str, int]]:
+def largest(program: Program) -> list[tuple[str, int]]:
     """The largest arrays that a compiled program names, one per name."""
     sizes: dict[str, int] = collections.defaultdict(int)
-    for kind, sides, name in ARRAY.findall(program):
-        if kind in BYTES:
-            size = BYTES[kind] * math.prod(map(int, sides.split(",")))
-            short = f"{_short(name)} [{sides}] {kind}"
-            sizes[short] = max(sizes[short], size)
+    for one in program.instructions():
+        if one.op_name and (shape := ARRAY.match(one.made)):
+            kind, sides = shape.groups()
+            short = f"{short_name(one.op_name)} [{sides}] {kind}"
+            sizes[short] = max(sizes[short], one.bytes)
     return sorted(sizes.items(), key=lambda item: -item[1])[:LARGEST]
 
 
-def _short(name: str) -> str:
+def costliest(program: Program) -> list[Cost]:
+    """The operations that take most, those of one name and line together, whatever the block."""
+    sums: dict[tuple[str, str], int] = collections.Counter()
+    for one, times in program.operations():
+        if cycles := one.cycles * times:
+            back = " (back)" if "transpose(" in one.op_name else ""
+            name = re.sub(r"(block|conv|proj)_\d+", r"\1_*", short_name(one.op_name, 3))
+            sums[f"{name}{back}" if name else one.opcode, program.line(one)] += cycles
+    found = sorted(sums.items(), key=lambda item: -item[1])[:COSTLIEST]
+    return [Cost(cycles, *key) for key, cycles in found]
+
+
+def short_name(name: str, most: int = 5) -> str:
     """Without JAX's own words: "jit(step)/transpose(jvp(student))/Network.predict/trunk/..."."""
-    parts = [part for part in name.split("/") if not part.startswith(("jit(", "while", "body"))]
-    return "/".join(parts[-5:])
+    bare = [
+        WRAPPED.sub("", part).rstrip(")") if "jvp(" in part else part for part in name.split("/")
+    ]
+    own = ("jit(", "while", "body", "closed_call", "checkpoint")
+    return "/".join([part for part in bare if part and not part.startswith(own)][-most:])

@@ -15,8 +15,8 @@ from jax.experimental.compilation_cache import compilation_cache
 
 from d2v_jax.common import trees
 from d2v_jax.common.checks import UserError
-from d2v_jax.measure import devices, plan
-from d2v_jax.measure.leave_out import compile_without
+from d2v_jax.measure import devices
+from d2v_jax.measure.setting import Setting
 from d2v_jax.train import state
 from d2v_jax.train.machine import mesh as meshes
 from d2v_jax.train.recipe.records import Config
@@ -62,14 +62,12 @@ class Arithmetic:
         return sum(self.parts.values())
 
     @staticmethod
-    def of(setting: "Setting", lowered: jax.stages.Lowered) -> "Arithmetic":
+    def of(setting: Setting, lowered: jax.stages.Lowered) -> "Arithmetic":
         objective, shapes = setting.config.objective, setting.shapes
-        each = objective.arithmetic(setting.example_shape)
-        parts = {name: setting.examples * flops for name, flops in each.items()}
         update = OPTIMISER * trees.count(shapes.params)
         update += objective.carried_operations * trees.count(shapes.carried)
         counted = (lowered.cost_analysis() or {}).get("flops", math.nan)
-        return Arithmetic(parts, update, counted)
+        return Arithmetic(setting.products, update, counted)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,40 +106,21 @@ class Compared:
     ratio: Quartiles  # of examples per second, the other's by the first's
 
 
-class Setting:
-    """A recipe's step on a batch of noise, of the longest examples that the recipe has."""
+def ready(setting: Setting, program: jax.stages.Compiled) -> Burst:
+    """Allocates everything and warms up."""
+    config, data = setting.config, setting.config.data
+    batch = data.noise(setting.example_shape, setting.examples, config.frontend)
+    batch = meshes.put(batch, meshes.batch_sharding(setting.mesh))
+    held = jax.jit(lambda: state.create(config), out_shardings=setting.shardings)()
 
-    def __init__(self, config: Config, without: str | None = None):
-        """`without` one of the objective's `parts`, or "update"."""
-        self.config = config
-        self.mesh = meshes.make_mesh(config.mesh)
-        sizes = config.data.batch_sizes(config.train.batch_size)
-        meshes.check_batch(sizes, config.train.micro_batches, self.mesh)
-        self.example_shape, self.examples = config.data.example_shapes[-1], sizes[-1]
-        self.shapes = jax.eval_shape(lambda: state.create(config))
-        self.shardings = meshes.state_sharding(self.shapes, self.mesh)
-        self._jitted = compile_without(without, config, self.mesh, self.shardings)
-        self._keeps = without == "update"
+    def steps(count: int) -> None:
+        nonlocal held
+        for _ in range(count):
+            moved, metrics = program(held, batch)
+            held = held if setting.keeps else moved
+        jax.block_until_ready((held, metrics))
 
-    def lower(self) -> jax.stages.Lowered:
-        batch = plan.abstract_batch(self.config, self.example_shape, self.examples)
-        return self._jitted.lower(self.shapes, batch)
-
-    def ready(self, program: jax.stages.Compiled) -> Burst:
-        """Allocates everything and warms up."""
-        config, data = self.config, self.config.data
-        batch = data.noise(self.example_shape, self.examples, config.frontend)
-        batch = meshes.put(batch, meshes.batch_sharding(self.mesh))
-        held = jax.jit(lambda: state.create(config), out_shardings=self.shardings)()
-
-        def steps(count: int) -> None:
-            nonlocal held
-            for _ in range(count):
-                moved, metrics = program(held, batch)
-                held = held if self._keeps else moved
-            jax.block_until_ready((held, metrics))
-
-        return burst(steps)
+    return burst(steps)
 
 
 def burst(units: Callable[[int], None]) -> Burst:
@@ -183,7 +162,7 @@ def bench(
             )
             program = one.lower().compile()
             fits(program)
-        bursts[name] = one.ready(program)
+        bursts[name] = ready(one, program)
     log.info("measuring for %.0f s ...", seconds)
     rounds = measured(bursts, seconds)
 

@@ -9,7 +9,7 @@ import pytest
 import systems
 
 from d2v_jax.data2vec import flops
-from d2v_jax.measure import plan
+from d2v_jax.measure import setting
 from d2v_jax.train import state, step
 from d2v_jax.train.recipe import resolve as recipes
 
@@ -28,7 +28,7 @@ def test_matrix_products_are_what_the_compiler_counts(name):
     )
     shape = small.data.example_shape
     lowered = jax.jit(step.make_train_step(small)).lower(
-        jax.eval_shape(lambda: state.create(small)), plan.abstract_batch(small, shape, 2)
+        jax.eval_shape(lambda: state.create(small)), setting.abstract_batch(small, shape, 2)
     )
     ours = flops.of_example(small.objective.cfg, shape).total
     assert 1.0 < lowered.cost_analysis()["flops"] / 2 / ours < 1.12

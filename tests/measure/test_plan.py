@@ -7,11 +7,12 @@ import pytest
 import systems
 
 from d2v_jax.common.checks import ConfigError
-from d2v_jax.measure import plan
+from d2v_jax.measure import plan, plan_table
+from d2v_jax.measure.program import Program
 
 
 def table(config):
-    text = plan.plan(config)
+    text = plan_table.table(plan.plan(config))
     return text, {
         name.strip(): float(size.replace(",", ""))
         for name, size in re.findall(r"^  ([a-z ]+?) +([\d.,]+)$", text, re.M)
@@ -34,11 +35,13 @@ def test_a_cut_state_needs_less(tiny):
 
 def test_largest_arrays_of_a_program():
     program = """
-      %a = f32[8,1024]{1,0} fusion(%x), kind=kLoop, metadata={op_name="jit(step)/a/b/c" id=1}
-      %b = bf16[2048,1024]{1,0} dot(%x), metadata={op_name="jit(step)/while/body/d"}
-      ROOT %c = pred[4]{0} compare(%x), metadata={op_name="e"}
-    """
-    assert plan.largest(program) == [
+ENTRY %main () -> pred[4] {
+  %a = f32[8,1024]{1,0} fusion(%x), kind=kLoop, metadata={op_name="jit(step)/a/b/c" id=1}
+  %b = bf16[2048,1024]{1,0} dot(%x), metadata={op_name="jit(step)/while/body/d"}
+  ROOT %c = pred[4]{0} compare(%x), metadata={op_name="e"}
+}
+"""
+    assert plan.largest(Program(program)) == [
         ("d [2048,1024] bf16", 4_194_304),
         ("a/b/c [8,1024] f32", 32_768),
         ("e [4] pred", 4),

@@ -1,0 +1,135 @@
+"""Which settings make a recipe fit on a slice: tried with its compiler, one after the other."""
+
+import copy
+import dataclasses
+import hashlib
+import json
+import logging
+import math
+import pathlib
+from collections.abc import Mapping
+from importlib import metadata
+from typing import Any
+
+from d2v_jax.common.files import cache_folder, write_whole
+from d2v_jax.measure import plan as plans
+from d2v_jax.measure import program
+from d2v_jax.measure.plan import Cost, Plan
+from d2v_jax.measure.program import Collective
+from d2v_jax.measure.setting import Setting
+from d2v_jax.measure.slices import Slice
+from d2v_jax.train.recipe import resolve
+from d2v_jax.train.recipe.records import Config
+
+log = logging.getLogger("d2v")
+
+SPARE = 0.97  # of the memory: estimates of how many parts are needed are a little short
+Settings = dict[str, Any]  # "train.micro_batches": 2
+
+
+def fit(config: Config, where: Slice, search: bool = True) -> tuple[Plan, Plan]:
+    """The plan of the recipe as it is, and of what fits: the same one where that is it.
+
+    Where nothing does, the second is of the last that was tried. Without `search` only the first
+    is made. Compiling takes minutes; plans are kept, by program, slice and versions.
+    """
+    first = last = kept(config, where, {})
+    settings: Settings = {}
+    while search and not last.fits:
+        more = further(config, last, settings)
+        if more is None:
+            break
+        settings = more
+        last = kept(changed(config, settings), where, settings)
+    return first, last
+
+
+def further(config: Config, plan: Plan, settings: Settings) -> Settings | None:
+    """What to try when `settings` did not fit; None where nothing is left.
+
+    Parameters are cut where they take half of the memory. Then the batch is taken in as many
+    parts as should do; then activations are computed again; then views are taken in parts.
+    """
+    state = sum(size for name, size in plan.held.items() if name != "batch")
+    if state > plan.has / 2 and "fsdp" not in plan.mesh:
+        return settings | {"mesh": "fsdp:-1"}
+    fields = resolve.to_fields(changed(config, settings))
+    free = SPARE * plan.has - state
+    times = (plan.needs - state) / free if free > 0 else math.inf
+    each = plan.examples // plan.devices
+    parts = fields["train"]["micro_batches"]
+    for size in range(parts + 1, each + 1):
+        if each % size == 0 and size >= parts * times:
+            return settings | {"train.micro_batches": size}
+    if fields["trunk"]["remat"] != "blocks":
+        return settings | {"trunk.remat": "blocks"}
+    if parts < each:
+        return settings | {"train.micro_batches": each}
+    mask = fields.get("mask", {})
+    views, parts = mask.get("views", 1), mask.get("micro_views", 1)
+    for size in range(parts + 1, views + 1):
+        if views % size == 0:
+            return settings | {"mask.micro_views": size}
+    return None
+
+
+def changed(config: Config, settings: Mapping[str, Any]) -> Config:
+    """The recipe with other values in some fields, checked."""
+    fields = copy.deepcopy(resolve.to_fields(config))
+    for path, value in settings.items():
+        *sections, name = path.split(".")
+        holder = fields
+        for section in sections:
+            holder = holder[section]
+        holder[name] = value
+    return resolve.resolve(fields)
+
+
+def kept(config: Config, where: Slice, settings: Settings) -> Plan:
+    """`plan.plan`, of the last time that this program was compiled by these versions."""
+    words = tuple(f"{name}={value}" for name, value in settings.items())
+    text = Setting(config, devices=where.devices).lower().as_text()
+    versions = [metadata.version(name) for name in ("jax", "jaxlib", "libtpu")]
+    key = hashlib.sha256("\n".join((where.name, *versions, text)).encode()).hexdigest()
+    path = cache_folder() / "plans" / f"{key}.json"
+    try:
+        found = json.loads(path.read_text())
+        plan = dataclasses.replace(from_json(found["plan"]), settings=words)
+        return plan if found["sources"] == sources() else _without_lines(plan)
+    except (OSError, ValueError, TypeError, KeyError):
+        pass
+    log.info(
+        "compiling %s%s for %s; this takes minutes ...",
+        config.recipe,
+        "".join(f" {word}" for word in words),
+        where.name,
+    )
+    plan = plans.plan(config, where.devices, round(where.chip.memory_gib * 2**30), words)
+    log.info("compiled in %.0f s", plan.compile_s)
+    try:
+        write_whole(path, json.dumps({"sources": sources(), "plan": dataclasses.asdict(plan)}))
+    except OSError as error:
+        log.warning("the plan is not kept: %s: %s", path, error.strerror)
+    return plan
+
+
+def sources() -> str:
+    """A hash of this package's code: lines of plans that were made with another have moved."""
+    files = sorted(pathlib.Path(program.ROOT).rglob("*.py"))
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+
+
+def _without_lines(plan: Plan) -> Plan:
+    costliest = tuple(dataclasses.replace(cost, line="") for cost in plan.costliest)
+    return dataclasses.replace(plan, costliest=costliest)
+
+
+def from_json(fields: dict[str, Any]) -> Plan:
+    """A plan that was kept as JSON. Raises `TypeError` or `KeyError` where it is another's."""
+    whole = dict(fields)
+    whole["collectives"] = tuple(Collective(**one) for one in whole["collectives"])
+    whole["costliest"] = tuple(Cost(**one) for one in whole["costliest"])
+    whole["largest"] = tuple((name, size) for name, size in whole["largest"])
+    for name in ("settings", "example_shape"):
+        whole[name] = tuple(whole[name])
+    return Plan(**whole)
