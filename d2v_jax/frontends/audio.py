@@ -15,7 +15,7 @@ from d2v_jax.frontends.frontend import Inputs
 from d2v_jax.nn import initializers
 from d2v_jax.nn.activation import gelu
 from d2v_jax.nn.dense import Dense
-from d2v_jax.nn.norm import LayerNorm, standardize
+from d2v_jax.nn.norm import LayerNorm, layer_norm
 
 ConvLayers = tuple[tuple[int, int, int], ...]  # (width, kernel, stride) each
 
@@ -105,8 +105,7 @@ class WaveConv(nn.Module):
             "VALID",
             dimension_numbers=("NWC", "WIO", "NWC"),
         )
-        x_btc = (standardize(x_btc, -1) * scale + bias).astype(self.dtype)
-        return gelu(x_btc)
+        return gelu(layer_norm(x_btc, scale, bias, dtype=self.dtype))
 
 
 class WaveEncoder(nn.Module):

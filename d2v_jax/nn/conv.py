@@ -97,4 +97,4 @@ class ConvLayer(nn.Module):
         kernel = self.param("kernel", init, shape).astype(self.dtype)
         bias = self.param("bias", init, (self.width,)).astype(self.dtype)
         x = grouped_conv(x.astype(self.dtype), kernel, self.groups) + bias
-        return gelu(standardize(x, -1).astype(self.dtype))
+        return gelu(standardize(x, -1, dtype=self.dtype))

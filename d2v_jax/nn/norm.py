@@ -6,18 +6,44 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+EPS = 1e-5
 
-def standardize(x: jax.Array, axis: int, eps: float = 1e-5) -> jax.Array:
-    """Mean 0 and variance 1 along `axis`, without affine; at least float32.
+
+def standardize(x: jax.Array, axis: int, eps: float = EPS, dtype: str | None = None) -> jax.Array:
+    """Mean 0 and variance 1 along `axis`, without affine; at least float32, or `dtype`.
 
     Axis -1 of x_btd is a layer norm over D; axis -2 an instance norm over T (REFERENCE, notation).
-    Only x and its statistics are kept for the way back: what the checkpoint is given.
     """
+    return _normed(x, axis, eps, dtype)
+
+
+def layer_norm(
+    x: jax.Array,
+    scale: jax.Array,
+    bias: jax.Array,
+    eps: float = EPS,
+    dtype: str | None = None,
+) -> jax.Array:
+    """Over the last axis, then `scale` and `bias` of its length; at least float32, or `dtype`."""
+    return _normed(x, -1, eps, dtype, scale, bias)
+
+
+def _normed(
+    x: jax.Array, axis: int, eps: float, dtype: str | None, *affine: jax.Array
+) -> jax.Array:
+    """Only x and its statistics are kept for the way back: that is the checkpoint."""
     wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
     mean = wide.mean(axis, keepdims=True)
     scale = jax.lax.rsqrt(jnp.square(wide - mean).mean(axis, keepdims=True) + eps)
-    apply = jax.checkpoint(_standardized, static_argnums=3, prevent_cse=False)
-    return apply(x, mean, scale, axis)
+
+    @functools.partial(jax.checkpoint, prevent_cse=False)
+    def apply(x: jax.Array, mean: jax.Array, scale: jax.Array, *affine: jax.Array) -> jax.Array:
+        y = _standardized(x, mean, scale, axis)
+        if affine:
+            y = y * affine[0] + affine[1]
+        return y.astype(dtype or y.dtype)
+
+    return apply(x, mean, scale, *affine)
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(3,))
@@ -51,4 +77,4 @@ class LayerNorm(nn.Module):
         width = x.shape[-1]
         scale = self.param("scale", nn.initializers.ones, (width,))
         bias = self.param("bias", nn.initializers.zeros, (width,))
-        return (standardize(x, -1, self.eps) * scale + bias).astype(self.dtype)
+        return layer_norm(x, scale, bias, self.eps, self.dtype)

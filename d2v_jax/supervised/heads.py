@@ -12,7 +12,7 @@ from d2v_jax.common.trees import Tree
 from d2v_jax.encoder.network import Encoded
 from d2v_jax.nn import initializers
 from d2v_jax.nn.dropout import dropout
-from d2v_jax.nn.norm import standardize
+from d2v_jax.nn.norm import layer_norm, standardize
 
 # Kinds that a recipe may ask for; checkpoints of others may also bring the poolers.
 TRAINED = (
@@ -86,7 +86,7 @@ def attended(
 ) -> jax.Array:
     """Tokens pooled by the attention of learned queries, one for each head -> [n, d]."""
     norm = params["norm"]
-    x_ntd = standardize(tokens_ntd, -1, norm_eps) * norm["scale"] + norm["bias"]
+    x_ntd = layer_norm(tokens_ntd, norm["scale"], norm["bias"], norm_eps)
     key_ntd, value_ntd = jnp.split(dense(params["kv"], x_ntd), 2, -1)
     heads, each = params["query"].shape
     split = lambda y: y.reshape(*y.shape[:2], heads, each)
