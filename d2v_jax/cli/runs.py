@@ -1,6 +1,7 @@
 """`d2v pretrain`, and `d2v inspect`, which looks at a run or plans one."""
 
 import argparse
+import json
 import logging
 import pathlib
 from collections.abc import Callable, Mapping
@@ -59,6 +60,9 @@ def add(task: Task) -> None:
     )
     sub.add_argument(
         "--as-is", action="store_true", help="with --on: do not look for settings that would fit"
+    )
+    sub.add_argument(
+        "--json", type=pathlib.Path, metavar="FILE", help="with --on: the plans' figures too"
     )
 
 
@@ -182,15 +186,19 @@ def _plan(args: argparse.Namespace, overrides: list[str]) -> int:
 
 
 def _plan_slices(args: argparse.Namespace, overrides: list[str]) -> int:
+    from d2v_jax.common import files
     from d2v_jax.measure import fitting, plan, plan_table, slices
 
     plan.pretend(None)
     recipe = resolved(str(args.checkpoint), overrides)
     wheres = [slices.find(name) for name in args.on]
-    found = []
+    found, records = [], []
     for where in wheres:
         first, last = fitting.fit(recipe, where, not args.as_is)
         found.append(last.fits)
+        records.append(plan_table.record(last, where))
+        if args.json:
+            files.write_whole(args.json, json.dumps(records, indent=1) + "\n")
         print(plan_table.table(first, where))
         if last is not first:
             print(f"\n{plan_table.verdict(last, where)}\n")

@@ -1,5 +1,6 @@
 """Which settings make a recipe fit on a slice: tried with its compiler, one after the other."""
 
+import contextlib
 import copy
 import dataclasses
 import hashlib
@@ -7,7 +8,9 @@ import json
 import logging
 import math
 import pathlib
-from collections.abc import Mapping
+import threading
+import time
+from collections.abc import Iterator, Mapping
 from importlib import metadata
 from typing import Any
 
@@ -23,6 +26,7 @@ from d2v_jax.train.recipe.records import Config
 
 log = logging.getLogger("d2v")
 
+TELL_S = 30
 SPARE = 0.97  # of the memory: estimates of how many parts are needed are a little short
 Settings = dict[str, Any]  # "train.micro_batches": 2
 
@@ -98,19 +102,34 @@ def kept(config: Config, where: Slice, settings: Settings) -> Plan:
         return plan if found["sources"] == sources() else _without_lines(plan)
     except (OSError, ValueError, TypeError, KeyError):
         pass
-    log.info(
-        "compiling %s%s for %s; this takes minutes ...",
-        config.recipe,
-        "".join(f" {word}" for word in words),
-        where.name,
-    )
-    plan = plans.plan(config, where.devices, round(where.chip.memory_gib * 2**30), words)
-    log.info("compiled in %.0f s", plan.compile_s)
+    called = " ".join((config.recipe, *words))
+    with telling(f"compiling {called} for {where.name}; this takes minutes"):
+        plan = plans.plan(config, where.devices, round(where.chip.memory_gib * 2**30), words)
+    log.info("%s after %.0f s", "compiled" if plan.fits else "too large", plan.compile_s)
     try:
         write_whole(path, json.dumps({"sources": sources(), "plan": dataclasses.asdict(plan)}))
     except OSError as error:
         log.warning("the plan is not kept: %s: %s", path, error.strerror)
     return plan
+
+
+@contextlib.contextmanager
+def telling(what: str) -> Iterator[None]:
+    """Says what is done and, every `TELL_S` seconds, for how long: compilers are silent."""
+    log.info("%s ...", what)
+    done, began = threading.Event(), time.monotonic()
+
+    def tell() -> None:
+        while not done.wait(TELL_S):
+            log.info("... %.0f s", time.monotonic() - began)
+
+    thread = threading.Thread(target=tell, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
 
 
 def sources() -> str:

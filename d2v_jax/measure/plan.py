@@ -50,8 +50,9 @@ class Plan:
     example_shape: tuple[int, ...]
     held: dict[str, int]  # bytes, by what they are
     temporary: int | None  # bytes; None where the compiler gave up before it knew
-    needs: int  # bytes in all
+    needs: int  # bytes in all, at the fullest moment
     has: int | None  # bytes, where that is known
+    fits: bool
     products: float  # floating-point operations of matrix products, by hand
     counted: float | None = None  # of everything, as the compiler counts
     moved: float | None = None  # bytes to and from memory, as the compiler counts
@@ -60,10 +61,6 @@ class Plan:
     collectives: tuple[Collective, ...] = ()
     costliest: tuple[Cost, ...] = ()
     compile_s: float = 0.0
-
-    @property
-    def fits(self) -> bool:
-        return self.has is None or self.needs <= self.has
 
 
 def pretend(devices: int | None) -> None:
@@ -93,7 +90,9 @@ def plan(
     except jax.errors.JaxRuntimeError as error:
         if (found := _too_large(str(error))) is None:
             raise
-        return _outline(every[-1], settings, None, *found, time.monotonic() - began)
+        needs, has = found
+        outline = _outline(every[-1], settings, None, has, time.monotonic() - began)
+        return dataclasses.replace(outline, needs=needs, fits=False)
     took = time.monotonic() - began
     needs = [one.memory_analysis() for one in compiled]
     worst = max(range(len(needs)), key=lambda i: needs[i].temp_size_in_bytes)
@@ -102,14 +101,12 @@ def plan(
     if devices is None:
         memory = (device.memory_stats() or {}).get("bytes_limit")
     program = Program(step.as_text())
-    outline = _outline(setting, settings, need.temp_size_in_bytes, 0, memory, took)
+    outline = _outline(setting, settings, need.temp_size_in_bytes, memory, took)
     if not outline.needs:
         raise ConfigError("this backend does not say what a program needs; plan on the CPU")
-    if devices is not None:  # tiles are filled up, and the program lies in memory too
-        needed = need.argument_size_in_bytes + need.temp_size_in_bytes
-        needed += need.output_size_in_bytes - need.alias_size_in_bytes
-        needed += need.generated_code_size_in_bytes
-        outline = dataclasses.replace(outline, needs=needed)
+    if device.platform == "tpu":  # its compiler refuses what is too large
+        peak = need.peak_memory_in_bytes + need.generated_code_size_in_bytes
+        outline = dataclasses.replace(outline, needs=peak, fits=True)
     counts = step.cost_analysis() or {}
     return dataclasses.replace(
         outline,
@@ -126,7 +123,6 @@ def _outline(
     setting: Setting,
     settings: tuple[str, ...],
     temporary: int | None,
-    needs: int,
     memory: int | None,
     took: float,
 ) -> Plan:
@@ -139,6 +135,7 @@ def _outline(
         held[objective.carried_name] = held_bytes(shapes.carried, shardings.carried)
     held["optimiser"] = held_bytes(shapes.opt_state, shardings.opt_state)
     held["batch"] = bytes_of(jax.tree.leaves(setting.batch)) // count
+    needs = sum(held.values()) + (temporary or 0)
     return Plan(
         recipe=config.recipe,
         settings=settings,
@@ -150,8 +147,9 @@ def _outline(
         example_shape=setting.example_shape,
         held=held,
         temporary=temporary,
-        needs=needs or sum(held.values()) + (temporary or 0),
+        needs=needs,
         has=memory,
+        fits=memory is None or needs <= memory,
         products=sum(setting.products.values()) / count,
         compile_s=took,
     )

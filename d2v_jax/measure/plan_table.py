@@ -1,6 +1,9 @@
 """A plan for people."""
 
+import dataclasses
 from collections.abc import Iterator
+from importlib import metadata
+from typing import Any
 
 from d2v_jax.measure.plan import Plan
 from d2v_jax.measure.slices import Slice
@@ -27,10 +30,7 @@ def _lines(plan: Plan, where: Slice | None) -> Iterator[str]:
         yield _mib(name, size)
     if plan.temporary is not None:
         yield _mib("activations and gradients", plan.temporary)
-        other = plan.needs - plan.temporary - sum(plan.held.values())
-        if other > 0:
-            yield _mib("program, filled up tiles", other)
-    yield _mib("in all", plan.needs) + ("" if plan.temporary is not None else " or more")
+    yield _mib("at the fullest moment" if where else "in all", plan.needs)
     if plan.has:
         yield _mib("of", plan.has) + f"   {'fits' if plan.fits else 'DOES NOT FIT'}"
     if plan.largest:
@@ -57,6 +57,19 @@ def _lines(plan: Plan, where: Slice | None) -> Iterator[str]:
         "To need less: mesh=fsdp:-1 (parameters, optimiser), train.micro_batches, "
         "mask.micro_views, trunk.remat=blocks (activations)."
     )
+
+
+def record(plan: Plan, where: Slice) -> dict[str, Any]:
+    """All figures, with what the slice makes of them, for JSON."""
+    estimates = {}
+    if plan.cycles:
+        estimates = {
+            "step_s": step_s(plan, where),
+            "links_s": links_s(plan, where),
+            "utilisation": utilisation(plan, where),
+        }
+    versions = {name: metadata.version(name) for name in ("jax", "jaxlib", "libtpu")}
+    return {"slice": where.name, **dataclasses.asdict(plan), **estimates, "versions": versions}
 
 
 def verdict(last: Plan, where: Slice) -> str:

@@ -70,8 +70,8 @@ def find(name: str) -> Slice:
 def _remedy(name: str, error: str) -> str:
     if "not installed" in error:
         return (
-            f"--on {name}: the compiler for TPUs is missing; pip install 'jax[tpu]' (it needs no "
-            "TPU; beside jax[cuda] in an environment of its own)"
+            f"--on {name}: the compiler for TPUs is missing (it needs no TPU); pip install "
+            "--target tpu-compiler libtpu, and PYTHONPATH=tpu-compiler before the command"
         )
     return f"--on {name}: libtpu does not know this slice: {error.strip().splitlines()[-1]}"
 
@@ -80,6 +80,7 @@ def _remedy(name: str, error: str) -> str:
 def _silent() -> Iterator[None]:
     """libtpu looks for the machine it would run on, and complains at length where there is none."""
     os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")
+    os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")  # others may compile at the same time
     sys.stderr.flush()
     kept = os.dup(2)
     with tempfile.TemporaryFile() as silent:

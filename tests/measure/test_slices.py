@@ -27,6 +27,7 @@ PLAN = plan.Plan(
     temporary=8 * GIB,
     needs=13 * GIB,
     has=16 * GIB,
+    fits=True,
     products=197e12,
     counted=300e12,
     moved=2.0**30,
@@ -51,9 +52,11 @@ def test_the_estimate_in_words():
 
 
 def test_what_does_not_fit_says_so_and_estimates_nothing():
-    less = dataclasses.replace(PLAN, temporary=None, needs=25 * GIB, cycles=0, counted=None)
+    less = dataclasses.replace(
+        PLAN, temporary=None, needs=25 * GIB, fits=False, cycles=0, counted=None
+    )
     text = plan_table.table(less, V5E)
-    assert "25,600.0 or more" in text and "DOES NOT FIT" in text and "estimate" not in text
+    assert "25,600.0" in text and "DOES NOT FIT" in text and "estimate" not in text
     with_settings = dataclasses.replace(less, settings=("train.micro_batches=4",))
     assert "does not fit on v5e:2x2 even with --config.train.micro_batches=4" in (
         plan_table.verdict(with_settings, V5E)
