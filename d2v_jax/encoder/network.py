@@ -74,6 +74,7 @@ class Network(nn.Module):
             activation_dropout=trunk.activation_dropout,
             layer_scale=trunk.layer_scale,
             init=trunk.init,
+            attention_parts=trunk.attention_parts,
             relative_grid=grid if cfg.positions.bias == "relative_per_block" else None,
         )
         prenet_path, trunk_path = drop_paths(trunk)

@@ -50,6 +50,7 @@ class TrunkConfig:
     drop_path: float = below_one()
     drop_path_ramp: str = one_of("trunk", "both")
     layer_drop: float = below_one()
+    attention_parts: int = positive(free=True)
     remat: str = one_of(*REMAT, free=True)
     scan: bool = anything(free=True)
     dtype: str = one_of("float32", "bfloat16")

@@ -38,6 +38,7 @@ class BlockSpec:
     activation_dropout: float = 0.0  # of the MLP's units
     layer_scale: float = 1.0  # initial factor of each branch, "pre_norm" only
     init: str = "bert"
+    attention_parts: int = 1  # in which the rows' attention is computed
     relative_grid: tuple[int, int] | None = None  # a relative position table of each block's own
 
 
@@ -88,6 +89,7 @@ class Block(nn.Module):
             spec.heads,
             spec.dtype,
             spec.attention_dropout,
+            spec.attention_parts,
             spec.block == "post_norm",
             spec.relative_grid,
             init,
