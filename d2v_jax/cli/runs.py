@@ -194,7 +194,7 @@ def _plan_slices(args: argparse.Namespace, overrides: list[str]) -> int:
     wheres = [slices.find(name) for name in args.on]
     found, records = [], []
     for where in wheres:
-        first, last = fitting.fit(recipe, where, not args.as_is)
+        first, last = fitting.made_to_fit(recipe, where, not args.as_is)
         found.append(last.fits)
         records.append(plan_table.record(last, where))
         if args.json:

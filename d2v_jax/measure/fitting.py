@@ -31,7 +31,7 @@ SPARE = 0.97  # of the memory: estimates of how many parts are needed are a litt
 Settings = dict[str, Any]  # "train.micro_batches": 2
 
 
-def fit(config: Config, where: Slice, search: bool = True) -> tuple[Plan, Plan]:
+def made_to_fit(config: Config, where: Slice, search: bool = True) -> tuple[Plan, Plan]:
     """The plan of the recipe as it is, and of what fits: the same one where that is it.
 
     Where nothing does, the second is of the last that was tried. Without `search` only the first

@@ -2,8 +2,7 @@
 
 import functools
 import math
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import flax.linen as nn
 import jax
@@ -95,23 +94,34 @@ def in_parts(
 ) -> jax.Array:
     """`mix` of some rows after the others, computed once more on the way back.
 
-    The logits of a part, which are the largest arrays of an encoder, so never leave the fast
-    memory of an accelerator. As many parts as divide the rows; 1 is `mix` itself, all kept. Each
-    part takes every nth row, and so draws on every device's share.
+    The logits of a part, which are the largest arrays of an encoder, so need not leave the fast
+    memory of an accelerator, and are not kept. Every device takes its own rows in parts, as many
+    as divide them; 1 is `mix` itself, all kept. Not a loop: it would copy what it goes through.
     """
-    parts = math.gcd(parts, qkv_ntd.shape[0])
+    devices = math.gcd(jax.sharding.get_abstract_mesh().size or 1, qkv_ntd.shape[0])
+    parts = math.gcd(parts, qkv_ntd.shape[0] // devices)
     if parts == 1:
         return mix(qkv_ntd, bias_nhtt, padding_nt, keys)
-    of_all = bias_nhtt if bias_nhtt is not None and bias_nhtt.shape[0] == 1 else None
-    rows = (qkv_ntd, None if of_all is not None else bias_nhtt, padding_nt)
-    rows = (*rows, None if keys is None else keys.each_n)
+    shared = bias_nhtt is not None and bias_nhtt.shape[0] == 1
 
     @jax.checkpoint
-    def part(of_all: jax.Array | None, rows: Any) -> jax.Array:
-        qkv_ntd, bias_nhtt, padding_nt, each_n = rows
-        own = None if each_n is None else Keys(keys.all, each_n)
-        return mix(qkv_ntd, bias_nhtt if of_all is None else of_all, padding_nt, own)
+    def part(qkv_ntd, bias_nhtt, padding_nt, each_n) -> jax.Array:
+        return mix(
+            qkv_ntd, bias_nhtt, padding_nt, each_n if keys is None else Keys(keys.all, each_n)
+        )
 
-    split = lambda x: jnp.swapaxes(x.reshape(-1, parts, *x.shape[1:]), 0, 1)
-    mixed = jax.lax.map(lambda rows: part(of_all, rows), jax.tree.map(split, rows))
-    return jnp.swapaxes(mixed, 0, 1).reshape(-1, *mixed.shape[2:])
+    def split(x: jax.Array | None) -> Sequence[jax.Array | None]:
+        if x is None:
+            return [None] * parts
+        each = jax.lax.split(x.reshape(devices, parts, -1, *x.shape[1:]), (1,) * parts, 1)
+        return [one.reshape(-1, *x.shape[1:]) for one in each]
+
+    every = zip(
+        split(qkv_ntd),
+        [bias_nhtt] * parts if shared else split(bias_nhtt),
+        split(padding_nt),
+        split(None if keys is None else keys.each_n),
+    )
+    mixed = [part(*rows) for rows in every]
+    tail = mixed[0].shape[1:]
+    return jnp.concatenate([x.reshape(devices, 1, -1, *tail) for x in mixed], 1).reshape(-1, *tail)

@@ -112,8 +112,14 @@ def compile_step(config: Config, mesh: Mesh, shardings: TrainState) -> TrainStep
     """The step jitted over `mesh`: examples split, state cut as in `shardings` and donated."""
     copied, split = meshes.replicated(mesh), meshes.batch_sharding(mesh)
     gather = lambda tree: jax.lax.with_sharding_constraint(tree, copied)
+    train_step = make_train_step(config, gather)
+
+    def on_mesh(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+        with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
+            return train_step(state, batch)
+
     return jax.jit(
-        make_train_step(config, gather),
+        on_mesh,
         in_shardings=(shardings, split),
         out_shardings=(shardings, copied),
         donate_argnums=0,

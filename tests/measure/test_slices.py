@@ -123,7 +123,7 @@ def test_a_search_ends_with_what_fits_and_keeps_its_plans(monkeypatch, tmp_path)
     limit = (less + need) / 2
     chip = dataclasses.replace(slices.CHIPS["v5e"], memory_gib=limit / GIB)
     where = slices.Slice("cpu", chip, devices)
-    first, last = fitting.fit(config, where)
+    first, last = fitting.made_to_fit(config, where)
     assert not first.fits and last.fits and first.needs == need
     assert last.settings and "micro_batches" in last.settings[0]
     assert len(list(tmp_path.glob("plans/*.json"))) >= 2
@@ -132,12 +132,12 @@ def test_a_search_ends_with_what_fits_and_keeps_its_plans(monkeypatch, tmp_path)
         raise AssertionError("compiled again")
 
     monkeypatch.setattr(fitting.plans, "plan", never)
-    again = fitting.fit(config, where)
+    again = fitting.made_to_fit(config, where)
     assert again == (first, last)
     for path in tmp_path.glob("plans/*.json"):
         path.write_text(json.dumps({"another": "version's"}))
     with pytest.raises(AssertionError, match="compiled again"):
-        fitting.fit(config, where)
+        fitting.made_to_fit(config, where)
 
 
 @pytest.mark.parametrize("name", ["v9:2x2", "v5e", "v5e:8", "v5e:2x", "2x4", "v5e:2x4x4x4"])
