@@ -60,12 +60,13 @@ def further(config: Config, plan: Plan, settings: Settings) -> Settings | None:
     fields = resolve.to_fields(changed(config, settings))
     free = SPARE * plan.has - state
     times = (plan.needs - state) / free if free > 0 else math.inf
-    each = plan.examples // plan.devices
+    sizes = config.data.batch_sizes(config.train.batch_size)
+    each = math.gcd(*sizes) // plan.devices
     parts = fields["train"]["micro_batches"]
     for size in range(parts + 1, each + 1):
         if each % size == 0 and size >= parts * times:
             return settings | {"train.micro_batches": size}
-    if fields["trunk"]["remat"] != "blocks":
+    if fields.get("trunk", {}).get("remat", "blocks") != "blocks":
         return settings | {"trunk.remat": "blocks"}
     if parts < each:
         return settings | {"train.micro_batches": each}
@@ -93,8 +94,7 @@ def kept(config: Config, where: Slice, settings: Settings) -> Plan:
     """`plan.plan`, of the last time that this program was compiled by these versions."""
     words = tuple(f"{name}={value}" for name, value in settings.items())
     text = Setting(config, devices=where.devices).lower().as_text()
-    versions = [metadata.version(name) for name in ("jax", "jaxlib", "libtpu")]
-    key = hashlib.sha256("\n".join((where.name, *versions, text)).encode()).hexdigest()
+    key = hashlib.sha256("\n".join((where.name, *versions().values(), text)).encode()).hexdigest()
     path = cache_folder() / "plans" / f"{key}.json"
     try:
         found = json.loads(path.read_text())
@@ -111,6 +111,12 @@ def kept(config: Config, where: Slice, settings: Settings) -> Plan:
     except OSError as error:
         log.warning("the plan is not kept: %s: %s", path, error.strerror)
     return plan
+
+
+def versions() -> dict[str, str]:
+    """Of what compiles."""
+    found = {one.name: one.version for one in metadata.distributions()}
+    return {name: found.get(name, "unknown") for name in ("jax", "jaxlib", "libtpu")}
 
 
 @contextlib.contextmanager

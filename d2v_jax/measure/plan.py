@@ -104,9 +104,11 @@ def plan(
     outline = _outline(setting, settings, need.temp_size_in_bytes, memory, took)
     if not outline.needs:
         raise ConfigError("this backend does not say what a program needs; plan on the CPU")
-    if device.platform == "tpu":  # its compiler refuses what is too large
+    if device.platform == "tpu":
+        # Its compiler refuses what is too large; its temporaries are not all there at once.
         peak = need.peak_memory_in_bytes + need.generated_code_size_in_bytes
-        outline = dataclasses.replace(outline, needs=peak, fits=True)
+        rest = max(peak - sum(outline.held.values()), 0)
+        outline = dataclasses.replace(outline, temporary=rest, needs=peak, fits=True)
     counts = step.cost_analysis() or {}
     return dataclasses.replace(
         outline,

@@ -2,9 +2,9 @@
 
 import dataclasses
 from collections.abc import Iterator
-from importlib import metadata
 from typing import Any
 
+from d2v_jax.measure import fitting
 from d2v_jax.measure.plan import Plan
 from d2v_jax.measure.slices import Slice
 
@@ -68,7 +68,7 @@ def record(plan: Plan, where: Slice) -> dict[str, Any]:
             "links_s": links_s(plan, where),
             "utilisation": utilisation(plan, where),
         }
-    versions = {name: metadata.version(name) for name in ("jax", "jaxlib", "libtpu")}
+    versions = fitting.versions()
     return {"slice": where.name, **dataclasses.asdict(plan), **estimates, "versions": versions}
 
 

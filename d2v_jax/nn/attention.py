@@ -73,7 +73,7 @@ def attend(
         rearrange(one_ntd, "n t (h k) -> n h t k", h=heads) for one_ntd in jnp.split(qkv_ntd, 3, -1)
     )
     q_nhtk = q_nhtk * q_nhtk.shape[-1] ** -0.5
-    logits_nhtt = jnp.einsum("nhtk,nhsk->nhts", q_nhtk, k_nhtk, preferred_element_type=jnp.float32)
+    logits_nhtt = jnp.einsum("nhtk,nhsk->nhts", q_nhtk, k_nhtk).astype(jnp.float32)
     if bias_nhtt is not None:
         logits_nhtt = logits_nhtt + bias_nhtt
     if padding_nt is not None:

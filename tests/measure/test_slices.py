@@ -10,6 +10,7 @@ from jax.experimental import topologies
 from d2v_jax.cli import main
 from d2v_jax.measure import fitting, plan, plan_table, slices
 from d2v_jax.measure.program import Collective
+from d2v_jax.train.recipe import resolve
 
 GIB = 2**30
 CONFIG = systems.small("v2_image_base")
@@ -107,10 +108,19 @@ def test_what_is_tried_next(settings, change, wanted):
     assert fitting.further(config, dataclasses.replace(PLAN, **change), settings) == wanted
 
 
+def test_what_is_tried_divides_the_batches_of_every_length():
+    """240, 96, 48 and 32 examples on eight devices: two parts at most."""
+    recipe = resolve.resolve(resolve.load("v2_audio_base"))
+    assert recipe.data.batch_sizes(recipe.train.batch_size) == (240, 96, 48, 32)
+    plan_of_it = dataclasses.replace(PLAN, devices=8, examples=32, needs=20 * GIB)
+    assert fitting.further(recipe, plan_of_it, {}) == {"train.micro_batches": 2}
+    much = dataclasses.replace(plan_of_it, needs=60 * GIB)
+    assert fitting.further(recipe, much, {}) == {"trunk.remat": "blocks"}
+
+
 def test_a_search_ends_with_what_fits_and_keeps_its_plans(monkeypatch, tmp_path):
     """On the CPU's devices, with a memory that the recipe as it is does not fit into."""
     monkeypatch.setenv("D2V_CACHE", str(tmp_path))
-    monkeypatch.setattr(fitting.metadata, "version", lambda name: "1")
     config = dataclasses.replace(
         CONFIG, mesh="data:-1", train=dataclasses.replace(CONFIG.train, batch_size=64)
     )

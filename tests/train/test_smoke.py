@@ -16,7 +16,7 @@ from d2v_jax.train.machine import mesh
 @pytest.mark.parametrize("name", systems.NAMES)
 def test_learns_and_resumes_exactly(name, tmp_path, monkeypatch, caplog):
     whole = mesh.make_mesh
-    monkeypatch.setattr(mesh, "make_mesh", lambda spec: whole(spec, jax.devices()[:1]))
+    monkeypatch.setattr(mesh, "make_mesh", lambda spec, _=None: whole(spec, jax.devices()[:1]))
     first, again = tmp_path / "first", tmp_path / "again"
     assert main.main(["pretrain", "--config", f"{name}:smoke", "--workdir", str(first)]) == 0
     history = [json.loads(line) for line in (first / "metrics.jsonl").read_text().splitlines()]
