@@ -85,9 +85,9 @@ def get_config() -> config_dict.ConfigDict:
     # Where it rises: "trunk", or "both" prenet and trunk (fine-tuned images of 2.0, §12.3).
     c.trunk.drop_path_ramp = "trunk"
     c.trunk.layer_drop = 0.0  # of whole blocks per step
-    # For accelerators: parts of each device's rows whose attention is computed one after the other,
+    # On accelerators: parts of each device's rows whose attention is computed one after the other,
     # and once more on the way back: logits are not kept and need not leave fast memory. 1: all.
-    c.trunk.attention_parts = 1
+    c.trunk.attention_parts = 4
     # What is computed again on the way back, to save memory: "none", "blocks" (all but their
     # inputs), "cheap" (all but the results of matrix products).
     c.trunk.remat = "none"

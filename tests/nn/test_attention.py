@@ -19,6 +19,12 @@ from d2v_jax.train.machine import mesh
 ROWS, TOKENS, WIDTH, HEADS = 8, 6, 16, 4
 
 
+@pytest.fixture(autouse=True)
+def accelerator(monkeypatch):
+    """Otherwise a CPU takes all rows at once."""
+    monkeypatch.setattr(attention, "accelerated", lambda: True)
+
+
 def arguments(bias, padding, noise):
     """x, bias_nhtt of that many rows, padding and keys, or None."""
     draw = np.random.default_rng(0).standard_normal
@@ -107,3 +113,19 @@ def test_whole_steps_with_parts(name):
         found.append(train_step(state.create(config), batch)[1])
     for key in ("loss", "grad_norm"):
         np.testing.assert_allclose(found[0][key][0], found[1][key][0], rtol=2e-5)
+
+
+def test_a_cpu_takes_rows_whole(monkeypatch):
+    monkeypatch.undo()
+    calls = []
+    rows = jnp.zeros((8, 2, 3))
+    for device in (None, "cpu", "tpu"):
+        grid = mesh.make_mesh("data:2", jax.devices()[:2]).abstract_mesh
+        if device == "tpu":
+            tpu = jax.sharding.AbstractDevice("TPU v5 lite", None, "tpu")
+            grid = grid.update(abstract_device=tpu)
+        sizes = []
+        with jax.sharding.use_abstract_mesh(grid if device else jax.sharding.AbstractMesh((), ())):
+            attention.in_parts(lambda x, *_: sizes.append(len(x)) or x, 2, rows, None, None, None)
+        calls.append(set(sizes))
+    assert calls == [{8}, {8}, {4}]
