@@ -117,15 +117,20 @@ def test_whole_steps_with_parts(name):
 
 def test_a_cpu_takes_rows_whole(monkeypatch):
     monkeypatch.undo()
-    calls = []
-    rows = jnp.zeros((8, 2, 3))
-    for device in (None, "cpu", "tpu"):
-        grid = mesh.make_mesh("data:2", jax.devices()[:2]).abstract_mesh
-        if device == "tpu":
-            tpu = jax.sharding.AbstractDevice("TPU v5 lite", None, "tpu")
-            grid = grid.update(abstract_device=tpu)
-        sizes = []
-        with jax.sharding.use_abstract_mesh(grid if device else jax.sharding.AbstractMesh((), ())):
-            attention.in_parts(lambda x, *_: sizes.append(len(x)) or x, 2, rows, None, None, None)
-        calls.append(set(sizes))
-    assert calls == [{8}, {8}, {4}]
+    seen = set()
+
+    def rows_at_once(grid):
+        seen.clear()
+        with jax.sharding.use_abstract_mesh(grid):
+            attention.in_parts(note, 2, jnp.zeros((8, 2, 3)), None, None, None)
+        return set(seen)
+
+    def note(qkv_ntd, *_):
+        seen.add(len(qkv_ntd))
+        return qkv_ntd
+
+    grid = mesh.make_mesh("data:2", jax.devices()[:2]).abstract_mesh
+    tpu = jax.sharding.AbstractDevice("TPU v5 lite", None, "tpu")
+    assert rows_at_once(jax.sharding.AbstractMesh((), ())) == {8}
+    assert rows_at_once(grid) == {8}
+    assert rows_at_once(grid.update(abstract_device=tpu)) == {4}
