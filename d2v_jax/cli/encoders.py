@@ -5,6 +5,7 @@ import pathlib
 from collections.abc import Callable
 
 from d2v_jax.cli.shared import CHECKPOINT
+from d2v_jax.common.buckets import place
 
 Task = Callable[..., argparse.ArgumentParser]
 
@@ -30,7 +31,7 @@ def add(task: Task) -> None:
         "kNN and linear probe on frozen features: classes of images and patches, "
         "voices, words and phones, documents of passages, tags of words",
     )
-    sub.add_argument("checkpoint", type=pathlib.Path, metavar="RUN", help=CHECKPOINT)
+    sub.add_argument("checkpoint", type=place, metavar="RUN", help=CHECKPOINT)
     sub.add_argument(
         "--source",
         help="where labels are: a folder with one sub-folder per class "
@@ -56,7 +57,7 @@ def add(task: Task) -> None:
         "run it again to go on where it was interrupted",
         FILE,
     )
-    sub.add_argument("checkpoint", type=pathlib.Path, metavar="RUN", help=CHECKPOINT)
+    sub.add_argument("checkpoint", type=place, metavar="RUN", help=CHECKPOINT)
     sub.add_argument(
         "inputs",
         metavar="INPUT",
@@ -88,8 +89,8 @@ def add(task: Task) -> None:
         _convert,
         "anyone's checkpoint into a run folder, one safetensors file or a Hugging Face folder",
     )
-    sub.add_argument("source", type=pathlib.Path, metavar="IN", help=CHECKPOINT)
-    sub.add_argument("out", type=pathlib.Path, metavar="OUT", help="a new folder")
+    sub.add_argument("source", type=place, metavar="IN", help=CHECKPOINT)
+    sub.add_argument("out", type=place, metavar="OUT", help="a new folder")
     sub.add_argument(
         "--to",
         default="run",

@@ -7,6 +7,7 @@ import os
 import sys
 
 from d2v_jax.cli import bench, data, encoders, runs, supervised
+from d2v_jax.common import buckets
 from d2v_jax.common.checks import UserError
 
 log = logging.getLogger("d2v")
@@ -25,28 +26,41 @@ def main(argv: list[str] | None = None) -> int:
     log.setLevel(logging.INFO)
     logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax narrates every file it opens
     parser = _parser()
-    args, rest = parser.parse_known_args(argv)
-    if rest and not (args.task in WITH_FIELDS or getattr(args, "plan", False)):
-        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    task = "d2v"
     try:
+        args, rest = parser.parse_known_args(argv)
+        task = f"d2v {args.task}"
+        if rest and not (args.task in WITH_FIELDS or getattr(args, "plan", False)):
+            parser.error(f"unrecognized arguments: {' '.join(rest)}")
+        for value in vars(args).values():
+            if isinstance(value, os.PathLike):
+                buckets.reach(value)
         code = args.run(args, rest)
         sys.stdout.flush()
         return code
     except UserError as error:
-        print(f"d2v {args.task}: {error}", file=sys.stderr)
+        print(f"{task}: {error}", file=sys.stderr)
         return error.code
     except BrokenPipeError:  # `| head` has read enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
-    except OSError as error:
-        if error.errno not in OUTSIDE:
-            raise
-        where = f"{error.filename}: " if error.filename else ""
-        print(f"d2v {args.task}: {where}{error.strerror}", file=sys.stderr)
-        return 2
+    except Exception as error:
+        if said := _outside(error):
+            print(f"{task}: {said}", file=sys.stderr)
+            return 2
+        raise
     except KeyboardInterrupt:
-        print(f"d2v {args.task}: interrupted", file=sys.stderr)
+        print(f"{task}: interrupted", file=sys.stderr)
         return 130
+
+
+def _outside(error: Exception) -> str | None:
+    """What to say of a trouble that the program has no part in; None of any other."""
+    if said := buckets.trouble(error):
+        return said
+    if not isinstance(error, OSError) or error.errno not in OUTSIDE:
+        return None
+    return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
 
 
 def _parser() -> argparse.ArgumentParser:

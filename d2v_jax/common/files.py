@@ -4,9 +4,11 @@ import contextlib
 import os
 import pathlib
 import secrets
+import tempfile
 from collections.abc import Iterator
 
 PART = ".part"  # ends the name of a file that is being written
+BUCKET = "gs://"  # begins the name of what is not on a disk; `common.buckets`
 
 
 def cache_folder() -> pathlib.Path:
@@ -17,14 +19,25 @@ def cache_folder() -> pathlib.Path:
     return pathlib.Path(shared).expanduser() / "d2v_jax"
 
 
+def on_disk(path: str | os.PathLike) -> bool:
+    return not os.fspath(path).startswith(BUCKET)
+
+
 @contextlib.contextmanager
 def written_whole(path: pathlib.Path) -> Iterator[pathlib.Path]:
     """The path of a file to write beside `path`, whose place it takes when all went well.
 
     By then it is on the disk. Others see the file before or after, however many write it at
     once, and whenever this process is killed; what is left of it then is hidden and ends in
-    `PART`. Raises `OSError` as the file system does.
+    `PART`. Raises `OSError` as the file system does. What goes into a bucket is written to a
+    temporary folder first.
     """
+    if not on_disk(path):
+        with tempfile.TemporaryDirectory(prefix="d2v-") as folder:
+            local = pathlib.Path(folder, path.name)
+            yield local
+            path.write_bytes(local.read_bytes())
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{secrets.token_hex(8)}{PART}")
     try:

@@ -12,6 +12,7 @@ from orbax.checkpoint.checkpoint_managers import preservation_policy
 
 from d2v_jax.common import trees
 from d2v_jax.common.checks import UserError
+from d2v_jax.common.files import on_disk
 from d2v_jax.train.state import TrainState
 
 FOLDER = "checkpoints"
@@ -34,7 +35,7 @@ class Checkpoints:
         `items`: what the trained and the carried tree are called there (`Objective.params_name`).
         """
         self._items = items
-        self.folder = workdir.absolute() / FOLDER
+        self.folder = _folder(workdir)
         self._by, self._highest = by.removeprefix("-"), by.startswith("-")
         policies = [preservation_policy.LatestN(keep)]
         if best:
@@ -136,9 +137,12 @@ class Checkpoints:
 
 def newest(workdir: pathlib.Path, item: str) -> int | None:
     """Step of the newest complete checkpoint of a run folder, None where there is none."""
-    folder = workdir.absolute() / FOLDER
     return max(
-        (int(p.name) for p in folder.glob("*") if p.name.isdigit() and _complete(p, item)),
+        (
+            int(p.name)
+            for p in _folder(workdir).glob("*")
+            if p.name.isdigit() and _complete(p, item)
+        ),
         default=None,
     )
 
@@ -153,7 +157,7 @@ def load_trees(
             f"{workdir} holds no checkpoint; is it a run folder made by `d2v pretrain` or "
             "`d2v convert`?"
         )
-    path = workdir.absolute() / FOLDER / str(step)
+    path = _folder(workdir) / str(step)
     narrator = logging.getLogger("absl")  # of Orbax, which misses metadata it does not need here
     level = narrator.level
     narrator.setLevel(logging.ERROR)
@@ -172,7 +176,14 @@ def load_trees(
         narrator.setLevel(level)
 
 
+def _folder(workdir: pathlib.Path) -> pathlib.Path:
+    return (workdir.absolute() if on_disk(workdir) else workdir) / FOLDER
+
+
 def _complete(path: pathlib.Path, item: str) -> bool:
+    """On disk a folder gets its name at the end, in a bucket an object that says so."""
+    if not on_disk(path):
+        return bool(ocp.utils.is_checkpoint_finalized(path))
     return (path / "_CHECKPOINT_METADATA").exists() or (path / item).is_dir()
 
 

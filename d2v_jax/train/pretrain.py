@@ -12,7 +12,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from d2v_jax.common import trees
+from d2v_jax.common import buckets, trees
 from d2v_jax.common.checks import UserError
 from d2v_jax.common.trees import Tree
 from d2v_jax.data.loader import Batches, open_batches
@@ -52,7 +52,12 @@ def pretrain(
     other processes of this run, if there are any; they share `workdir`. `evaluate` is called every
     `eval.every` steps with trees of NumPy arrays, in process 0.
     """
-    spent = Goodput(workdir)
+    with buckets.Copy(workdir) as copy:
+        return _pretrain(config, workdir, copy, read_start, peers, evaluate)
+
+
+def _pretrain(config, workdir, copy, read_start, peers, evaluate) -> int:
+    spent = Goodput(copy.folder)
     mesh = meshes.make_mesh(config.mesh)
     sizes = config.data.batch_sizes(config.train.batch_size)
     meshes.check_batch(sizes, config.train.micro_batches, mesh)
@@ -75,7 +80,7 @@ def pretrain(
     if start >= config.train.steps:
         log.info("%s is complete at step %d; nothing to do", workdir, start)
         return 0
-    quarantine = Quarantine(workdir, jax.process_index())
+    quarantine = Quarantine(copy.folder, jax.process_index())
     # Bad data and a bad beginning must show before anything is written.
     config.data.check_frontend(config.frontend)
     with _open(config, start, quarantine.add) as batches:
@@ -86,7 +91,8 @@ def pretrain(
             peers.agree("--workdir", "new" if new else "begun")
             peers.agree("step", start)
         if new and jax.process_index() == 0:
-            config.data.keep(workdir / run.TOKENIZER)
+            config.data.keep(copy.folder / run.TOKENIZER)
+            copy.keep()
             run.write_config(workdir, config)
         if peers:
             peers.agree("beginning", "done")  # nobody goes on before the run folder stands
@@ -108,9 +114,7 @@ def pretrain(
             if peers:
                 peers.watch()
             stream = Stream(batches, itertools.chain([first], batches), quarantine.path)
-            return _train(
-                config, workdir, stream, mesh, checkpoints, current, start, spent, evaluate
-            )
+            return _train(config, copy, stream, mesh, checkpoints, current, start, spent, evaluate)
         finally:
             checkpoints.close()
 
@@ -157,15 +161,15 @@ def _initial_state(config, mesh, shapes, checkpoints, fingerprint, latest, first
     return current
 
 
-def _train(config, workdir, stream, mesh, checkpoints, current, start, spent, evaluate) -> int:
+def _train(config, copy, stream, mesh, checkpoints, current, start, spent, evaluate) -> int:
     index, together = jax.process_index(), jax.process_count() > 1
-    history = metrics.History(workdir, start) if index == 0 else None
+    history = metrics.History(copy.folder, start) if index == 0 else None
     watch = metrics.Watch(config.objective, config.optimizer.warmup_steps)
     progress = metrics.Progress(config.train.steps, config.objective.shown)
     guard = loop.Guard(
         [path for path, _ in trees.leaves(current.params)], config.train.most_skipped
     )
-    profile = Profile(workdir, config.profiled_steps)
+    profile = Profile(copy.folder, config.profiled_steps)
     train_step = step.compile_step(config, mesh, jax.tree.map(lambda x: x.sharding, current))
     log.info("compiling the step ...")
     began = time.monotonic()
@@ -189,10 +193,12 @@ def _train(config, workdir, stream, mesh, checkpoints, current, start, spent, ev
         def save(state_now: state.TrainState) -> None:
             position = {"next_batch": int(state_now.step), "fingerprint": stream.source.fingerprint}
             with spent.timed("checkpoint"):
+                copy.keep()  # a checkpoint never runs ahead of the history
                 checkpoints.save(state_now, position, to_fields(config), last or None)
             if index == 0:
                 spent.write(start, position["next_batch"])
 
+        copy.keep_on()
         spent.started()
         current = loop.fit(
             current,
@@ -219,15 +225,18 @@ def _train(config, workdir, stream, mesh, checkpoints, current, start, spent, ev
             spent.write(start, int(current.step))
         if history:
             history.close()
+        copy.keep()
         if stream.source.faults:
             log.warning(
                 "%d records were left out and %d examples replaced; %s names them with the reasons",
                 len(stream.source.faults),
                 stream.source.skipped,
-                stream.quarantine,
+                copy.run / stream.quarantine.name,
             )
     done = int(current.step)
-    log.info("step %d saved in %s after %s", done, workdir, metrics.clock(time.monotonic() - began))
+    log.info(
+        "step %d saved in %s after %s", done, copy.run, metrics.clock(time.monotonic() - began)
+    )
     if guard.skipped:
         log.warning("%d updates were skipped because they were not finite", guard.skipped)
     if guard.full:
@@ -235,14 +244,14 @@ def _train(config, workdir, stream, mesh, checkpoints, current, start, spent, ev
             f"{config.train.most_skipped} updates in a row were not finite (train.most_skipped); "
             f"step {done} holds the state before them. Lower optimizer.learning_rate, set "
             "optimizer.clip, or compute in trunk.dtype=float32, in a new --workdir with "
-            f"--config.init_from={workdir}"
+            f"--config.init_from={copy.run}"
         )
     if stop.name and done < config.train.steps:
         if index == 0:
             command = "finetune" if config.objective.own_head else "pretrain"
             print(
                 f"Stopped by {stop.name} at step {done}; everything is saved. Go on with:\n"
-                f"  d2v {command} --workdir {shlex.quote(str(workdir))}",
+                f"  d2v {command} --workdir {shlex.quote(str(copy.run))}",
                 file=sys.stderr,
             )
         return STOPPED

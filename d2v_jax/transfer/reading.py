@@ -10,8 +10,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from d2v_jax.common import rng, trees
+from d2v_jax.common import buckets, rng, trees
 from d2v_jax.common.checks import UserError
+from d2v_jax.common.files import on_disk
 from d2v_jax.common.trees import Tree
 from d2v_jax.encoder.objective import Objective
 from d2v_jax.interop.fairseq import reader
@@ -59,7 +60,8 @@ def read(path: str | pathlib.Path) -> Loaded:
 
     Raises `UserError` naming the file and what is wrong with it.
     """
-    path = pathlib.Path(path).expanduser()
+    path = buckets.place(path)
+    buckets.reach(path)
     loaded = _read(path)
     _require_whole(path, loaded)
     return loaded
@@ -71,6 +73,8 @@ def _read(path: pathlib.Path) -> Loaded:
             f"there is no {path}; give a run folder, a folder with config.json and "
             "model.safetensors, or a checkpoint file (.pt, .pth)"
         )
+    if not on_disk(path) and not (path / checkpoint.FOLDER).is_dir():
+        path = buckets.fetched(path)
     if path.is_file():
         if path.suffix == ".safetensors" or path.name == run.FILE:
             raise UserError(f"{path} is part of a checkpoint; give the folder {path.parent}")
@@ -103,13 +107,14 @@ def _resolve(path: pathlib.Path, fields: Any) -> Config:
 
 def _with_tokenizer(loaded: Loaded, path: pathlib.Path) -> Loaded:
     """What lies in `path` of the data's belongings, such as a tokenizer, is that of the weights."""
-    data = loaded.recipe.data.found_in(path)
+    data = loaded.recipe.data.found_in(buckets.fetched(path))
     return dataclasses.replace(loaded, recipe=dataclasses.replace(loaded.recipe, data=data))
 
 
 def outline(path: str | pathlib.Path) -> Loaded:
     """As `read`; of a run that has not saved yet, the shapes that it will have."""
-    path = pathlib.Path(path).expanduser()
+    path = buckets.place(path)
+    buckets.reach(path)
     content = _content(path) if (path / run.FILE).is_file() else {}
     saved = any(place.name.isdigit() for place in (path / checkpoint.FOLDER).glob("*"))
     if saved or "recipe" not in content or "format" in content:
