@@ -75,8 +75,8 @@ def file_bytes(root: pathlib.Path, name: str) -> bytes:
     """Contents of the file `name` below `root`; `BadRecord` where it cannot be read."""
     try:
         return (root / name).read_bytes()
-    except OSError as error:
-        raise BadRecord(error.strerror or str(error), name) from error
+    except (OSError, ValueError) as error:  # the latter for a name that no file can have
+        raise BadRecord(getattr(error, "strerror", None) or str(error), name) from error
 
 
 def numbered(class_n: Sequence[str]) -> tuple[tuple[str, ...], np.ndarray]:

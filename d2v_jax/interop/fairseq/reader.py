@@ -22,7 +22,7 @@ from d2v_jax.interop.keymap import Report
 from d2v_jax.interop.layout import Layout
 from d2v_jax.interop.pickles import torch_pickle
 
-# What a fine-tuned file may do without.
+# What a file may do without.
 PRETRAINING = ("decoder", "mask")
 
 
@@ -32,7 +32,7 @@ class Imported:
 
     `system`: "v1_audio", "v1_image", "v1_text", "v2_audio", "v2_image" or "v2_text".
     `config`: nested dict, the fields of configs/{audio,image,text}.py.
-    `student`: without `decoder` and `mask` where a fine-tuned file lacks them.
+    `student`: without `decoder` and `mask` where the file lacks them.
     `teacher`: the parts that it averages; None when the file has no teacher.
     `copies`: further parts of the file's teacher, which the original overwrites with the
     student's at every step.
@@ -71,7 +71,7 @@ def read_fairseq(path: str | os.PathLike, images_per_device: int | None = None) 
     try:
         original = recognize(checkpoint)
         config = _config(original, images_per_device)
-        if original.system != "v1_image" and not original.finetuned:
+        if original.system != "v1_image" and original.trained:
             schedule.apply(config, original.cfg)
         return _convert(original, config, checkpoint)
     except UserError as error:
@@ -104,8 +104,7 @@ def _config(original: Original, images_per_device: int | None) -> dict[str, Any]
 def _convert(original: Original, config: dict[str, Any], checkpoint: Mapping[str, Any]) -> Imported:
     names = layout(original.system, config)
     flat = names.student_names(original.student)
-    if original.finetuned:
-        names, flat = _without_pretraining(names, flat, original.system)
+    names, flat = _without_pretraining(names, flat, original)
     student, report = keymap.convert(
         flat, names.student, names.student_constants, "the student", original.prefix
     )
@@ -131,10 +130,14 @@ def _convert(original: Original, config: dict[str, Any], checkpoint: Mapping[str
 
 
 def _without_pretraining(
-    names: Layout, flat: dict[str, Any], system: str
+    names: Layout, flat: dict[str, Any], original: Original
 ) -> tuple[Layout, dict[str, Any]]:
-    """Leaves out the rules of parts that fine-tuning took away."""
-    if system == "v1_text":  # a fresh head of fairseq's RoBERTa, of no use to anybody
+    """Leaves out the rules of parts that fine-tuning or a publisher took away.
+
+    Features need none of them; who trains on starts them anew.
+    """
+    if original.finetuned and original.system == "v1_text":
+        # A fresh head of fairseq's RoBERTa, of no use to anybody.
         flat = {k: v for k, v in flat.items() if not k.startswith("encoder.lm_head.")}
     there = {
         part: any(

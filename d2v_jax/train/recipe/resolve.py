@@ -2,12 +2,13 @@
 
 import dataclasses
 import difflib
+import functools
 import importlib
 import importlib.resources
 import pathlib
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from absl import flags
@@ -38,10 +39,8 @@ def load(spec: str, overrides: Sequence[str] = ()) -> config_dict.ConfigDict:
     path = _recipe_path(path)
     whole = f"{path}:{argument}" if argument else path
     words = ["d2v", f"--config={whole}", *overrides]
-    values = flags.FlagValues()
-    # Overrides are looked up in `sys_argv`, which would otherwise be the process's own.
-    config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=words)
-    return _parsed(values, words, spec)
+    define = functools.partial(config_flags.DEFINE_config_file, "config")
+    return _parsed(define, words, spec)
 
 
 def edited(
@@ -49,10 +48,8 @@ def edited(
 ) -> config_dict.ConfigDict:
     """The recipe of a run, as `to_fields` keeps it, with `overrides`; `spec` names it."""
     recipe = config_dict.ConfigDict(_as_recipe(fields))
-    words = ["d2v", *overrides]
-    values = flags.FlagValues()
-    config_flags.DEFINE_config_dict("config", recipe, flag_values=values, sys_argv=words)
-    return _parsed(values, words, spec)
+    define = functools.partial(config_flags.DEFINE_config_dict, "config", recipe)
+    return _parsed(define, ["d2v", *overrides], spec)
 
 
 def _as_recipe(value: Any) -> Any:
@@ -64,8 +61,11 @@ def _as_recipe(value: Any) -> Any:
     return config_dict.placeholder(float) if value is None else value
 
 
-def _parsed(values: flags.FlagValues, words: Sequence[str], spec: str) -> config_dict.ConfigDict:
+def _parsed(define: Callable[..., Any], words: Sequence[str], spec: str) -> config_dict.ConfigDict:
+    values = flags.FlagValues()
     try:
+        # Overrides are looked up in `sys_argv`, which would otherwise be the process's own.
+        define(flag_values=values, sys_argv=words)
         left = values(words)[1:]
         recipe = values.config
         if not isinstance(recipe, config_dict.ConfigDict):
