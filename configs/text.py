@@ -24,6 +24,7 @@ def get_config(arg: str = "") -> config_dict.ConfigDict:
     # "contiguous": blocks ignore the borders of documents; "documents": whole sentences of one
     # document, padded.
     c.data.blocks = "contiguous"
+    c.data.words = False  # also say which ids go on with a word, for whole-word masks
     # Of labelled texts, a .tsv or .csv file: the columns of a text or of a pair, and of the label,
     # by name, or by number from 0 where the file has no line of names.
     c.data.columns = ("text",)

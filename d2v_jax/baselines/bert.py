@@ -75,7 +75,9 @@ class NamingNetwork(Network):
         padding_bt = self.cfg.frontend.padding(inputs)
         return Tokens(self.frontend(inputs.values, random, types_bt), padding_bt)
 
-    def name(self, tokens: Tokens, places_bu: jax.Array, table_vd: jax.Array, random: Keys | None):
+    def answer(
+        self, tokens: Tokens, places_bu: jax.Array, table_vd: jax.Array, random: Keys | None
+    ):
         """`table_vd`: the embedding of ids, which is also what they are told apart by."""
         out_btd = self.encode(tokens, None, random).out
         x_bud = jnp.take_along_axis(out_btd, places_bu[:, :, None], 1)
@@ -87,7 +89,7 @@ class NamingNetwork(Network):
 
     def everything(self, inputs: Inputs, mask: Mask, random: Keys) -> Named:
         table_vd = jnp.zeros((self.cfg.frontend.vocab_size, self.cfg.trunk.width))
-        return self.name(self.tokens(inputs, random), mask.hidden_ids_nu, table_vd, random)
+        return self.answer(self.tokens(inputs, random), mask.hidden_ids_nu, table_vd, random)
 
 
 class Naming(nn.Module):
@@ -116,11 +118,11 @@ class NamingModel(EncoderModel):
         """`tokens`, of pairs whose sentences have types."""
         return self._apply(params, inputs, random, types_bt, method="tokens")
 
-    def name(
+    def answer(
         self, params: Tree, tokens: Tokens, places_bu: jax.Array, random: Keys | None
     ) -> Named:
         table_vd = params["frontend"]["tokens"]["embedding"]
-        return self._apply(params, tokens, places_bu, table_vd, random, method="name")
+        return self._apply(params, tokens, places_bu, table_vd, random, method="answer")
 
 
 class Drawn(NamedTuple):
@@ -164,7 +166,12 @@ class Objective(objective.Objective):
         cfg, frontend = self.cfg, self.cfg.frontend
         inputs = self.model.prepare(batch)
         chosen = corruption.choose(
-            cfg.corruption, frontend, cfg.mask.share, random.named("mask"), inputs.values
+            cfg.corruption,
+            frontend,
+            cfg.mask.share,
+            random.named("mask"),
+            inputs.values,
+            self.words(batch) if cfg.corruption.words else None,
         )
         most = corruption.most(cfg.corruption, cfg.mask.share, inputs.values.shape[1])
         mask = masking.from_hidden(chosen.chosen_bt, most)
@@ -177,6 +184,14 @@ class Objective(objective.Objective):
         return Drawn(
             Inputs(chosen.ids_bt), types_bt, mask.hidden_ids_nu, mask.weight_nu, wanted_bu, next_b
         )
+
+    def words(self, batch: Batch) -> jax.Array:
+        if "goes_on" not in batch:
+            raise UserError(
+                "corruption.words=True hides whole words and needs to be told where they begin: "
+                "set data.words=True, of texts without labels, or corruption.words=False"
+            )
+        return batch["goes_on"]
 
     def pairs(self, batch: Batch) -> jax.Array:
         labels = batch.get("labels")
@@ -207,7 +222,7 @@ class Objective(objective.Objective):
         del carried, step
         model = self.model
         tokens = model.typed(params, drawn.inputs, random.named("tokens"), drawn.types_bt)
-        named = model.name(params, tokens, drawn.places_bu, random.named("encoder"))
+        named = model.answer(params, tokens, drawn.places_bu, random.named("encoder"))
         error, right = surprise(named.ids_buv, drawn.wanted_bu, drawn.weight_bu)
         count = drawn.weight_bu.sum()
         total = error / jnp.maximum(whole["masked"], 1)

@@ -20,7 +20,7 @@ class CorruptionConfig:
     """Fields: configs/bert.py."""
 
     rule: str = one_of("bert", "roberta")
-    words: tuple[int, ...] = anything()
+    words: bool = anything()
     most: int = positive()
     mask_share: float = share()
     random_share: float = share()
@@ -41,16 +41,11 @@ def check(cfg: CorruptionConfig, frontend: Any) -> None:
         f"corruption.mask_share={cfg.mask_share} and corruption.random_share={cfg.random_share} "
         "exceed 1",
     )
-    ids = (*cfg.kept, *cfg.words, cfg.separator)
+    ids = (*cfg.kept, cfg.separator)
     require(
         max(ids) < frontend.vocab_size,
         f"corruption names the id {max(ids)}, which is outside frontend.vocab_size="
         f"{frontend.vocab_size}",
-    )
-    require(
-        len(cfg.words) in (0, 2) and list(cfg.words) == sorted(cfg.words),
-        f"corruption.words={cfg.words} must be (FIRST, LAST + 1) of the ids that go on with a "
-        "word, or () for single tokens",
     )
 
 
@@ -64,24 +59,28 @@ def most(cfg: CorruptionConfig, chosen: float, tokens: int) -> int:
 
 
 def choose(
-    cfg: CorruptionConfig, frontend: Any, chosen: float, random: Keys, ids_bt: jax.Array
+    cfg: CorruptionConfig,
+    frontend: Any,
+    chosen: float,
+    random: Keys,
+    ids_bt: jax.Array,
+    goes_on_bt: jax.Array | None = None,
 ) -> Chosen:
     """Chooses `chosen` of each text and corrupts it, from each example's own key.
 
     "bert": round(share * length), between 1 and `most`, never what is `kept`; of whole words as
     many as fit, in random order; each piece is corrupted by itself. "roberta": share * length,
     rounded up or down at random, of all tokens; of whole words that many words, and one decision
-    for each of them.
+    for each of them. `goes_on_bt` says which ids are of the same word as the one before them.
     """
+    if goes_on_bt is None:
+        goes_on_bt = jnp.zeros(ids_bt.shape, bool)
 
-    def one(key: jax.Array, ids_t: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def one(key: jax.Array, ids_t: jax.Array, goes_on_t: jax.Array) -> tuple[jax.Array, jax.Array]:
         keys = jax.random.split(key, 5)
         real_t = ids_t != frontend.pad_id
         free_t = real_t & ~jnp.isin(ids_t, jnp.array(cfg.kept or (-1,)))
-        goes_on_t = jnp.zeros_like(real_t)
-        if cfg.words:
-            goes_on_t = (ids_t >= cfg.words[0]) & (ids_t < cfg.words[1]) & free_t
-            goes_on_t &= jnp.pad(free_t, (1, 0))[:-1]
+        goes_on_t = goes_on_t & free_t & jnp.pad(free_t, (1, 0))[:-1]
         word_t = jnp.cumsum(~goes_on_t) - 1  # a number for each word
         score_t = jax.random.uniform(keys[0], ids_t.shape)  # of word 0, 1, ...
         if cfg.rule == "bert":
@@ -103,7 +102,7 @@ def choose(
         seen_t = jnp.where(decision_t < cfg.mask_share, frontend.mask_id, seen_t)
         return jnp.where(chosen_t, seen_t, ids_t), chosen_t
 
-    return Chosen(*jax.vmap(one)(random.each_n, ids_bt))
+    return Chosen(*jax.vmap(one)(random.each_n, ids_bt, goes_on_bt))
 
 
 def _filling(score_w: jax.Array, size_w: jax.Array, room: jax.Array) -> jax.Array:
