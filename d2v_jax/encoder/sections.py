@@ -36,7 +36,7 @@ class TrunkConfig:
     prenet_depth: int = not_negative()
     depth: int = positive()
     mlp_ratio: float = positive()
-    block: str = one_of("post_norm", "pre_norm")
+    block: str = one_of("post_norm", "pre_norm", "plain_pre_norm")
     input_norm: bool = anything()
     output_norm: bool = anything()
     norm_eps: float = positive()
