@@ -19,7 +19,8 @@ from d2v_jax.frontends.frontend import Inputs
 from d2v_jax.supervised import heads, mixing, sections
 from d2v_jax.supervised.sections import SupervisedConfig
 
-LEFT = ("decoder", "mask", "head")  # parts of a checkpoint that fine-tuning may have no use for
+# Parts of a checkpoint that fine-tuning goes on with; others are only for pretraining.
+KEPT = ("frontend", "positions", "prefix", "prenet", "trunk")
 
 
 class Drawn(NamedTuple):
@@ -81,7 +82,7 @@ class Supervised(objective.Objective):
             if carried is None:
                 raise UserError("start.encoder='teacher': the checkpoint holds no teacher")
             params = {**params, **carried}
-        kept = {part: tree for part, tree in params.items() if part not in LEFT}
+        kept = {part: tree for part, tree in params.items() if part in KEPT}
         if cfg.mask.hide == "replace" and "mask" in params:
             kept["mask"] = params["mask"]
         if not cfg.trunk.output_norm and "norm" in kept["trunk"]:

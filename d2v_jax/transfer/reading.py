@@ -160,7 +160,8 @@ def _imported(imported: reader.Imported) -> Loaded:
     recipe = configs.resolve(imported.config)
     # A teacher can own no part that a model of these fields does not have.
     exist, fields = shapes_of(recipe), configs.to_fields(recipe)
-    fields["teacher"]["owns"] = tuple(p for p in fields["teacher"]["owns"] if p in exist)
+    if teacher := fields.get("teacher"):
+        teacher["owns"] = tuple(part for part in teacher["owns"] if part in exist)
     recipe = configs.resolve(fields)
     return Loaded(recipe, imported.student, imported.teacher, imported.head, 0, imported.report)
 
