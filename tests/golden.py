@@ -17,6 +17,7 @@ from typing import Any
 import golden_huggingface
 import golden_masks
 import golden_pretraining
+import golden_speech
 import numpy as np
 
 # A correct float32 port stays within a few times the recorded distance to float64.
@@ -68,6 +69,8 @@ def recompute(folder: pathlib.Path, case: dict, recorded: dict[str, np.ndarray])
     """Everything a case records, by our code."""
     if (folder / "pretrained").exists():
         return golden_huggingface.recompute(folder, case, recorded), {}
+    if case["case"] in golden_speech.CASES:
+        return golden_speech.recompute(folder, case, recorded)
     return golden_pretraining.recompute(folder, case, recorded)
 
 

@@ -69,6 +69,7 @@ GUESTS = {
         "data2vec/",
         "baselines/",
         "supervised/",
+        "baselines/",
         "train/",
         "transfer/",
         "interop/",

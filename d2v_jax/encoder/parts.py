@@ -60,6 +60,10 @@ class Positions(nn.Module):
                 cfg.conv_layers, cfg.conv_kernel, cfg.conv_groups, trunk.dtype
             )
             nn.share_scope(self, self.conv)
+        if cfg.add == "normed_conv":
+            self.conv = positions.NormedConvPositions(
+                cfg.conv_kernel, cfg.conv_groups, trunk.dtype, name="normed_conv"
+            )
         match cfg.bias:
             case "alibi":
                 self.alibi_scale = self.param("alibi_scale", nn.initializers.ones, (trunk.heads,))

@@ -11,6 +11,8 @@ from d2v_jax.interop.fairseq import (
     finetuned,
     image_v1,
     schedule,
+    siblings_config,
+    siblings_rules,
     v1_config,
     v1_rules,
     v2_config,
@@ -23,14 +25,15 @@ from d2v_jax.interop.layout import Layout
 from d2v_jax.interop.pickles import torch_pickle
 
 # What a file may do without.
-PRETRAINING = ("decoder", "mask")
+PRETRAINING = ("decoder", "mask", "quantizer", "target", "prediction", "clusters")
 
 
 @dataclasses.dataclass(frozen=True)
 class Imported:
     """A checkpoint in our terms; all trees are nested dicts of float32 arrays.
 
-    `system`: "v1_audio", "v1_image", "v1_text", "v2_audio", "v2_image" or "v2_text".
+    `system`: "v1_audio", "v1_image", "v1_text", "v2_audio", "v2_image", "v2_text",
+    "wav2vec2_audio" or "hubert_audio".
     `config`: nested dict, the fields of configs/{audio,image,text}.py.
     `student`: without `decoder` and `mask` where the file lacks them.
     `teacher`: the parts that it averages; None when the file has no teacher.
@@ -61,7 +64,7 @@ class Imported:
 
 
 def read_fairseq(path: str | os.PathLike, images_per_device: int | None = None) -> Imported:
-    """Reads a checkpoint of any data2vec model, pre-trained or fine-tuned, without torch.
+    """Reads a checkpoint of any data2vec model, wav2vec 2.0 or HuBERT, pre-trained or fine-tuned, without torch.
 
     `images_per_device` of the original run scales the cls term of data2vec 2.0 vision; the
     default is what the file says (`dataset.batch_size`), or 16. Raises UserError naming file,
@@ -87,6 +90,8 @@ def layout(system: str, config: Mapping[str, Any]) -> Layout:
             return v1_rules.text(config)
         case "v1_image":
             return image_v1.layout(config)
+        case "wav2vec2_audio" | "hubert_audio":
+            return siblings_rules.layout(config)
     return v2_rules.layout(config)
 
 
@@ -98,6 +103,10 @@ def _config(original: Original, images_per_device: int | None) -> dict[str, Any]
             return v1_config.text(original)
         case "v1_image":
             return image_v1.config(original)
+        case "wav2vec2_audio":
+            return siblings_config.wav2vec2_config(original)
+        case "hubert_audio":
+            return siblings_config.hubert_config(original)
     return v2_config.config(original, images_per_device)
 
 

@@ -32,6 +32,8 @@ SYSTEMS = {
 HUGGING_FACE = re.compile(
     r"feature_extractor\.conv_layers\.0\.conv\.|embeddings\.(patch|word)_embeddings\."
 )
+# Its convolution of positions tells a sibling of data2vec's from 1.0 speech.
+SIBLINGS = "encoder.pos_conv.0.weight_"
 TEACHERS = {"v1_text": "encoder._ema", "v1_image": "model_ema"}  # "_ema" elsewhere
 
 log = logging.getLogger("d2v")
@@ -131,6 +133,9 @@ def _system(body: Mapping[str, Any]) -> str:
         raise UserError(f"holds no data2vec model: its keys are of no known kind (first: {names})")
     if len(found) > 1:
         raise UserError(f"holds several models ({', '.join(found)}); only one can be read")
+    if found == ["v1_audio"] and any(key.startswith(SIBLINGS) for key in body):
+        labelled = any(key.startswith("label_embs") for key in body)
+        return "hubert_audio" if labelled else "wav2vec2_audio"
     return found[0]
 
 
