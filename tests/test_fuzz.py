@@ -30,6 +30,25 @@ def test_spoilt_input_ends_in_a_sentence(name, tmp_path):
     assert found == {} and 0 < tried <= most
 
 
+FOUND = {  # by the tool, each mended where it came from
+    "a section that is none": ("recipes", ("v2_image_base", [([7], "set", None)], [])),
+    "the frontend's": ("recipes", ("v2_image_base", [([46], "set", None)], [])),
+    "an override below it": ("recipes", ("v1_audio_base", [([93], "set", None)], [(223, "")])),
+    "control codes in a value": ("recipes", ("v2_image_base", [], [(47, "j\x87K")])),
+    "control codes of Parquet": ("texts", ("a.parquet", [("flip", 4, 4)])),
+    "a name with a zero byte": ("manifests", ("tsv", [("set", 17, b"\0")])),
+}
+
+
+@pytest.mark.parametrize("case", FOUND)
+def test_what_was_found_ends_in_a_sentence(case, tmp_path):
+    name, spoilt_input = FOUND[case]
+    target = targets.TARGETS[name]
+    prepared = target.prepare(tmp_path)
+    with judge.judged():
+        target.check(prepared, tmp_path, spoilt_input)
+
+
 def test_findings_are_found(tmp_path):
     """What the judge must not let pass."""
 

@@ -3,6 +3,7 @@
 import collections
 import datetime
 import decimal
+import json
 import pathlib
 import pickle
 
@@ -10,8 +11,10 @@ import ml_dtypes
 import numpy as np
 import pytest
 from cases import checkpoint, imported, load, same, student
+from safetensors.numpy import save_file
 from torch_files import Ops, Writer, legacy_file, name, text, zip_file
 
+import d2v_jax as d2v
 from d2v_jax.common import trees
 from d2v_jax.common.checks import UserError
 from d2v_jax.interop.allowed import StandIn, plain
@@ -235,3 +238,32 @@ def test_names_of_hugging_face_in_a_torch_file(tmp_path):
     flat = {"data2vec_audio.feature_extractor.conv_layers.0.conv.weight": np.ones((2, 1, 10), "f4")}
     with pytest.raises(UserError, match=r"as pytorch_model\.bin into a folder"):
         load(tmp_path, flat)
+
+
+LAYOUTS = {
+    "model.safetensors": lambda flat, place: save_file(flat, place / "model.safetensors"),
+    "pytorch_model.bin": lambda flat, place: zip_file(place / "pytorch_model.bin", flat),
+    "shards": lambda flat, place: shards(flat, place, "model.safetensors", save_file),
+    "torch shards": lambda flat, place: shards(
+        flat, place, "pytorch_model.bin", lambda part, path: zip_file(path, part)
+    ),
+}
+
+
+def shards(flat, place, name, write):
+    stem, _, suffix = name.partition(".")
+    where = {key: f"{stem}-0000{n % 3}-of-00003.{suffix}" for n, key in enumerate(flat)}
+    for shard in set(where.values()):
+        write({key: flat[key] for key in flat if where[key] == shard}, place / shard)
+    (place / f"{name}.index.json").write_text(json.dumps({"weight_map": where}))
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_folders_of_weights_alone(tmp_path, layout):
+    """As accelerate saves them: no configuration beside."""
+    flat = {f"module.{k}": v.copy() for k, v in student(checkpoint("v2_audio")).items()}
+    LAYOUTS[layout](flat, tmp_path)
+    assert d2v.load(tmp_path).config.trunk.heads == 6
+    same(reader.read_fairseq(tmp_path).student, imported("v2_audio").student)
+    if layout == "model.safetensors":
+        assert d2v.load(tmp_path / layout).config.trunk.heads == 6

@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import pathlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,6 +21,7 @@ from d2v_jax.interop.fairseq import (
 )
 from d2v_jax.interop.fairseq.original import Original
 from d2v_jax.interop.fairseq.recognize import recognize
+from d2v_jax.interop.huggingface import hf_files
 from d2v_jax.interop.keymap import Report
 from d2v_jax.interop.layout import Layout
 from d2v_jax.interop.pickles import torch_pickle
@@ -66,11 +68,12 @@ class Imported:
 def read_fairseq(path: str | os.PathLike, images_per_device: int | None = None) -> Imported:
     """Reads a checkpoint of any data2vec model, wav2vec 2.0 or HuBERT, pre-trained or fine-tuned, without torch.
 
+    `path`: a file of torch.save, a safetensors file, or a folder with either and no config.json.
     `images_per_device` of the original run scales the cls term of data2vec 2.0 vision; the
     default is what the file says (`dataset.batch_size`), or 16. Raises UserError naming file,
     key or field.
     """
-    checkpoint = torch_pickle.read(path)
+    checkpoint = _content(pathlib.Path(path).expanduser())
     try:
         original = recognize(checkpoint)
         config = _config(original, images_per_device)
@@ -79,6 +82,15 @@ def read_fairseq(path: str | os.PathLike, images_per_device: int | None = None) 
         return _convert(original, config, checkpoint)
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
+
+
+def _content(path: pathlib.Path) -> dict[str, Any]:
+    """Of a file of torch.save, or of weights alone, as accelerate saves them."""
+    if path.is_dir():
+        return hf_files.read_weights(path)
+    if path.suffix == ".safetensors":
+        return hf_files.read_safetensors(path)
+    return torch_pickle.read(path)
 
 
 def layout(system: str, config: Mapping[str, Any]) -> Layout:

@@ -126,12 +126,15 @@ def resolve(recipe: Mapping[str, Any] | config_dict.ConfigDict) -> Config:
         require(isinstance(fields.get(name), str), f"the recipe lacks {name}, such as {example!r}")
     objective = objective_class(fields["objective"])
     require(
-        fields["objective"] not in objectives.SUPERVISED or "depth" in fields.get("trunk", {}),
+        fields["objective"] not in objectives.SUPERVISED or "depth" in (fields.get("trunk") or {}),
         f"{fields.get('recipe') or 'the recipe'} takes its encoder from a checkpoint: d2v finetune "
         "--config RECIPE --config.init_from=CHECKPOINT",
     )
     kinds = _sections(objective, fields["modality"])
     _same_keys("the recipe", fields, {*SCALARS, *kinds})
+    for name in kinds:
+        section = fields[name]
+        require(isinstance(section, Mapping), f"{name}={section!r} must be a section of fields")
     fields["frontend"] = dict(fields["frontend"])
     for name in _shared(kinds["frontend"], kinds["data"]):
         if name in fields["frontend"]:
@@ -190,7 +193,7 @@ def _moved(fields: Mapping[str, Any]) -> dict[str, Any]:
     for old, new in MOVED.items():
         *section, name = old.split(".")
         holder = fields.get(section[0], {}) if section else fields
-        if name in holder:
+        if isinstance(holder, Mapping) and name in holder:
             section, renamed = new.split(".")
             fields.setdefault(section, {})[renamed] = holder.pop(name)
     return fields
