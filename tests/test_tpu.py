@@ -312,10 +312,6 @@ def test_a_dry_run_touches_nothing(tmp_path):
         (["run", "s", "--zone", "z", "--config", "a"], "--config is no option.*after --"),
         (["run", "s", "--zone", "z", "--", "--config", "a"], "needs --workdir"),
         (["run", "s", "--zone", "z", "--", "--workdir=/mnt/bucket/a"], "which bucket"),
-        (
-            ["run", "s", "--zone", "z", "--", "--workdir", "gs://b/runs/a"],
-            "--bucket b and --workdir /mnt/bucket/runs/a",
-        ),
         (["run", "s", "--zone", "z", "--spot", "--", "--workdir", "runs/a"], "lost with a spot"),
         (["resume", "s", "--zone", "z"], "2 words where 3 are due"),
         (["fly", "s"], "usage: tpu/vm.sh create"),

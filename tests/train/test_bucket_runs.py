@@ -128,7 +128,7 @@ def test_what_reads_a_run_reads_it_in_a_bucket(bucket, tmp_path, one_device, cap
     said = capsys.readouterr().out
     assert main.main(["inspect", str(here)]) == 0
     assert said == capsys.readouterr().out
-    pictures = np.random.default_rng(0).integers(0, 255, (2, 28, 28, 1), dtype=np.uint8)
+    pictures = np.random.default_rng(0).integers(0, 255, (2, 32, 32, 1), dtype=np.uint8)
     features = [d2v.load(path).features(pictures) for path in (there, here)]
     np.testing.assert_array_equal(*features)
     converted = bucket()
