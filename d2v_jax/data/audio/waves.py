@@ -2,6 +2,8 @@
 
 import contextlib
 import io
+import mmap
+import os
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -9,13 +11,13 @@ import numpy as np
 import soundfile
 import soxr
 
+from d2v_jax.data.audio import riff
 from d2v_jax.data.records import BadRecord, Example, Record
 
 RATE = 16_000  # samples per second, of everything behind this file
 RATES = (1_000, 1_000_000)  # declared rates outside these are damage
 EPS = 1e-5  # added to the variance (REFERENCE §5.7)
 FULL = 32_768  # int16 of a full-scale wave
-STREAM = 0x7FFF_0000  # programs that pipe wav write such sizes or larger ones
 PIECE = 1 << 20  # samples read at once
 
 
@@ -72,15 +74,34 @@ def header(data: bytes) -> tuple[int | None, int]:
         return file.frames if length_known(file.frames) else None, file.samplerate
 
 
+def stored_as(data: bytes) -> tuple[int, int, str]:
+    """Samples per second, channels and format ("WAV PCM_16") of a sound file."""
+    with _opened(data) as file:
+        return file.samplerate, file.channels, f"{file.format} {file.subtype}"
+
+
+def header_of(path: str | os.PathLike) -> tuple[int | None, int]:
+    """`header` of the file at `path`, of which little is read."""
+    with open(path, "rb") as file:
+        if file.read(4) in riff.BEGINNINGS:
+            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+                found = riff.look(data)
+            if found is not None:
+                return found.frames, found.rate
+        try:
+            info = soundfile.info(os.fspath(path))
+        except soundfile.SoundFileError as error:
+            raise BadRecord(f"not a readable sound file: {_reason(error)}") from error
+    return info.frames if length_known(info.frames) else None, info.samplerate
+
+
 @contextlib.contextmanager
 def _opened(data: bytes) -> Iterator[soundfile.SoundFile]:
     """Of a sound file's bytes. Whatever goes wrong with them inside the block is a `BadRecord`."""
     if not data:
         raise BadRecord("the file is empty")
-    if (whole := _riff_bytes(data)) > len(data) + 1:  # libsndfile takes what is left of it
-        raise BadRecord(f"truncated: {len(data)} of {whole} bytes")
     try:
-        with soundfile.SoundFile(io.BytesIO(data)) as file:
+        with soundfile.SoundFile(io.BytesIO(riff.mended(data))) as file:
             yield file
     except (soundfile.SoundFileError, RuntimeError, ValueError, MemoryError) as error:
         raise BadRecord(f"not a readable sound file: {_reason(error)}") from error
@@ -97,12 +118,6 @@ def _all_samples(file: soundfile.SoundFile, dtype: str) -> np.ndarray:
     while len(pieces[-1]):
         pieces.append(file.read(PIECE, dtype))
     return np.concatenate(pieces)
-
-
-def _riff_bytes(data: bytes) -> int:
-    """Length that a wav file's header promises; 0 for other files and endless streams."""
-    size = int.from_bytes(data[4:8], "little")
-    return size + 8 if data[:4] == b"RIFF" and size < STREAM else 0
 
 
 def length_known(frames: int) -> bool:
