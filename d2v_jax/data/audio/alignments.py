@@ -6,7 +6,6 @@ recording at its own rate, LAST is one past the end.
 
 import pathlib
 
-
 from d2v_jax.common.checks import UserError
 from d2v_jax.data.audio.waves import RATE, header_of
 

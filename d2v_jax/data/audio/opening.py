@@ -1,10 +1,11 @@
 """From the name of a source of sound to its recordings."""
 
+import pathlib
 from collections.abc import Callable
 
 import numpy as np
 
-from d2v_jax.data.audio import manifest
+from d2v_jax.data.audio import manifest, segments
 from d2v_jax.data.audio.recordings import SOUNDS, Sounds, Timed
 from d2v_jax.data.audio.tfds_audio import TfdsAudio
 from d2v_jax.data.builtin.speech import SPLITS as SPEECH_SPLITS
@@ -29,6 +30,8 @@ def open_audio(source: str, split: str) -> Timed:
         return BUILTIN[name](split)
     if name.lower().endswith(manifest.SUFFIX):
         return manifest.Manifest(name)
+    if segments.looks_listed(name) and not pathlib.Path(name).is_dir():
+        return segments.Segments(name)
     if looks_prepared(name):
         return Prepared(name, "audio", "audio", has_lengths=True)
     return Sounds(name)

@@ -4,6 +4,7 @@ import contextlib
 import io
 import mmap
 import os
+import pathlib
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -48,7 +49,7 @@ def decode(sound: bytes | np.ndarray) -> np.ndarray:
 
 
 def _read(data: bytes) -> np.ndarray:
-    with _opened(data) as file:
+    with opened(data) as file:
         rate, promised = file.samplerate, file.frames
         if not RATES[0] <= rate <= RATES[1]:
             raise BadRecord(f"a sample rate of {rate} Hz")
@@ -70,13 +71,13 @@ def header(data: bytes) -> tuple[int | None, int]:
 
     Raises `BadRecord` for anything else.
     """
-    with _opened(data) as file:
+    with opened(data) as file:
         return file.frames if length_known(file.frames) else None, file.samplerate
 
 
 def stored_as(data: bytes) -> tuple[int, int, str]:
     """Samples per second, channels and format ("WAV PCM_16") of a sound file."""
-    with _opened(data) as file:
+    with opened(data) as file:
         return file.samplerate, file.channels, f"{file.format} {file.subtype}"
 
 
@@ -89,22 +90,38 @@ def header_of(path: str | os.PathLike) -> tuple[int | None, int]:
             if found is not None:
                 return found.frames, found.rate
         try:
-            info = soundfile.info(os.fspath(path))
+            info = soundfile.info(os.fsencode(path))
         except soundfile.SoundFileError as error:
             raise BadRecord(f"not a readable sound file: {_reason(error)}") from error
     return info.frames if length_known(info.frames) else None, info.samplerate
 
 
 @contextlib.contextmanager
-def _opened(data: bytes) -> Iterator[soundfile.SoundFile]:
+def opened_at(path: pathlib.Path) -> Iterator[soundfile.SoundFile]:
+    """`opened` of a file, of which no more is read than asked for where its header is right."""
+    with open(path, "rb") as file:
+        found = None
+        if file.read(4) in riff.BEGINNINGS:
+            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+                found = riff.look(data)
+    with opened(path.read_bytes() if found else path) as sound:
+        yield sound
+
+
+@contextlib.contextmanager
+def opened(data: bytes | pathlib.Path) -> Iterator[soundfile.SoundFile]:
     """Of a sound file's bytes. Whatever goes wrong with them inside the block is a `BadRecord`."""
     if not data:
         raise BadRecord("the file is empty")
     try:
-        with soundfile.SoundFile(io.BytesIO(riff.mended(data))) as file:
+        with soundfile.SoundFile(_readable(data)) as file:
             yield file
     except (soundfile.SoundFileError, RuntimeError, ValueError, MemoryError) as error:
         raise BadRecord(f"not a readable sound file: {_reason(error)}") from error
+
+
+def _readable(data: bytes | pathlib.Path) -> io.BytesIO | bytes:
+    return io.BytesIO(riff.mended(data)) if isinstance(data, bytes) else os.fsencode(data)
 
 
 def _is_exact(file: soundfile.SoundFile) -> bool:
@@ -196,7 +213,7 @@ def whole(record: Record, rng: np.random.Generator, samples: int) -> Example:
 
 def _stored_crop(data: bytes, rng: np.random.Generator, samples: int) -> np.ndarray | None:
     """int16 [s] of a sound file; None, with nothing drawn, where only the whole gives it."""
-    with _opened(data) as file:
+    with opened(data) as file:
         if not (_is_exact(file) and length_known(file.frames) and file.seekable()):
             return None
         file.seek(_start(file.frames, rng, samples))
