@@ -20,6 +20,7 @@ RATES = (1_000, 1_000_000)  # declared rates outside these are damage
 EPS = 1e-5  # added to the variance (REFERENCE §5.7)
 FULL = 32_768  # int16 of a full-scale wave
 PIECE = 1 << 20  # samples read at once
+LONG = 1 << 23  # samples at 16 kHz, nearly nine minutes
 
 
 class Utterance(NamedTuple):
@@ -56,14 +57,22 @@ def _read(data: bytes) -> np.ndarray:
         exact = _is_exact(file)
         if not length_known(promised):
             file.seekable = lambda: False  # or reading would seek to that length's end
-        wave_s = _all_samples(file, "int16" if exact else "float32")
-    if length_known(promised) and len(wave_s) < promised:
-        raise BadRecord(f"truncated: {len(wave_s)} of {promised} samples")
-    if wave_s.ndim == 2:
-        wave_s = wave_s.mean(axis=1)
-    if rate != RATE and np.isfinite(wave_s).all():
-        wave_s = soxr.resample(wave_s, rate, RATE)
-    return wave_s
+        # Piece by piece the same as the whole, bit for bit, and only what comes out is kept.
+        resampler = None if rate == RATE else soxr.ResampleStream(rate, RATE, 1, "float32")
+        pieces, read, finite = [], 0, True
+        while len(piece := file.read(PIECE, "int16" if exact else "float32")):
+            read += len(piece)
+            piece_s = piece.mean(axis=1) if piece.ndim == 2 else piece
+            finite = finite and (exact or bool(np.isfinite(piece_s).all()))
+            if finite:
+                pieces.append(resampler.resample_chunk(piece_s) if resampler else piece_s)
+    if length_known(promised) and read < promised:
+        raise BadRecord(f"truncated: {read} of {promised} samples")
+    if not finite:
+        raise BadRecord("holds NaN or infinity")
+    if resampler and read:
+        pieces.append(resampler.resample_chunk(np.zeros(0, np.float32), last=True))
+    return np.concatenate(pieces) if pieces else np.zeros(0, np.int16)
 
 
 def header(data: bytes) -> tuple[int | None, int]:
@@ -129,14 +138,6 @@ def _is_exact(file: soundfile.SoundFile) -> bool:
     return (file.subtype, file.channels, file.samplerate) == ("PCM_16", 1, RATE)
 
 
-def _all_samples(file: soundfile.SoundFile, dtype: str) -> np.ndarray:
-    """[s] or [s, channel], read in pieces: a damaged header may promise more than memory holds."""
-    pieces = [file.read(PIECE, dtype)]
-    while len(pieces[-1]):
-        pieces.append(file.read(PIECE, dtype))
-    return np.concatenate(pieces)
-
-
 def length_known(frames: int) -> bool:
     """Whether a header says how long the file is: streams may leave that open."""
     return 0 < frames < 2**40
@@ -147,10 +148,33 @@ def _reason(error: Exception) -> str:
     return text.strip().rstrip(".")[:120] or type(error).__name__
 
 
-def standardise(wave_s: np.ndarray) -> np.ndarray:
-    """float32 [s] of mean 0 and variance 1: (w - mean) / sqrt(var + 1e-5) (REFERENCE §5.7)."""
-    wave_s = wave_s.astype(np.float64) / (FULL if wave_s.dtype == np.int16 else 1)
-    return ((wave_s - wave_s.mean()) / np.sqrt(wave_s.var() + EPS)).astype(np.float32)
+def standardise(wave_s: np.ndarray, most: int | None = None) -> np.ndarray:
+    """float32 [s] of mean 0 and variance 1: (w - mean) / sqrt(var + 1e-5) (REFERENCE §5.7).
+
+    Of the whole; the first `most` samples of that are returned.
+    """
+    mean, variance = _moments(wave_s)
+    scaled_s = _unit(wave_s[:most])
+    return ((scaled_s - mean) / np.sqrt(variance + EPS)).astype(np.float32)
+
+
+def _moments(wave_s: np.ndarray) -> tuple[float, float]:
+    """Mean and variance in double precision, of which no long recording needs a whole copy.
+
+    Those of long ones are sums of pieces: 1e-15 beside numpy's.
+    """
+    if len(wave_s) <= LONG:
+        wave_s = _unit(wave_s)
+        return wave_s.mean(), wave_s.var()
+    parts = [slice(first, first + PIECE) for first in range(0, len(wave_s), PIECE)]
+    mean = sum(float(_unit(wave_s[part]).sum()) for part in parts) / len(wave_s)
+    squares = (float(np.square(_unit(wave_s[part]) - mean).sum()) for part in parts)
+    return mean, sum(squares) / len(wave_s)
+
+
+def _unit(wave_s: np.ndarray) -> np.ndarray:
+    """float64 [s]; full scale is 1."""
+    return wave_s.astype(np.float64) / (FULL if wave_s.dtype == np.int16 else 1)
 
 
 def utterance(wave_s: np.ndarray) -> Utterance:
@@ -160,11 +184,20 @@ def utterance(wave_s: np.ndarray) -> Utterance:
     """
     fit = 1.0
     if wave_s.dtype != np.int16:
-        fit = min(1.0, (FULL - 1) / FULL / max(float(np.abs(wave_s).max()), 1e-30))
-        wave_s = np.rint(wave_s.astype(np.float64) * (FULL * fit)).astype(np.int16)
+        largest = max(float(wave_s.max()), -float(wave_s.min()))
+        fit = min(1.0, (FULL - 1) / FULL / max(largest, 1e-30))
+        stored_s = np.empty(len(wave_s), np.int16)
+        for first in range(0, len(wave_s), PIECE):
+            part = slice(first, first + PIECE)
+            stored_s[part] = np.rint(wave_s[part].astype(np.float64) * (FULL * fit))
+        wave_s = stored_s
     # Of these very samples, in double precision: sums of squares of int16 are large.
-    mean = wave_s.mean(dtype=np.float64)
-    deviation = np.sqrt(wave_s.var(dtype=np.float64) + EPS * (FULL * fit) ** 2)
+    if len(wave_s) <= LONG:
+        mean, variance = wave_s.mean(dtype=np.float64), wave_s.var(dtype=np.float64)
+    else:
+        mean, variance = _moments(wave_s)
+        mean, variance = mean * FULL, variance * FULL**2
+    deviation = np.sqrt(variance + EPS * (FULL * fit) ** 2)
     return Utterance(wave_s, np.float32(mean), np.float32(1 / deviation))
 
 
