@@ -45,8 +45,8 @@ def _hinted(source: Timed, name: str) -> Timed:
     """`source`; long recordings in it are said to be slow."""
     if many := int((source.lengths > LONG).sum()):
         log.warning(
-            "%d of %d recordings of %s are longer than %.0f minutes: unless they are 16-bit mono at "
-            "16 kHz each crop decodes a whole one. d2v data prepare does that once",
+            "%d of %d recordings of %s are longer than %.0f minutes: unless they are 16-bit mono "
+            "at 16 kHz each crop decodes a whole one. d2v data prepare does that once",
             *(many, len(source), name, LONG / RATE / 60),
         )
     return source
