@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import json
 import logging
+import os
 import pathlib
 from typing import Any
 

@@ -7,11 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
 import numpy as np
-import soundfile
 
 from d2v_jax.common.checks import UserError
 from d2v_jax.data.audio import alignments, librispeech
-from d2v_jax.data.audio.waves import RATE, RATES, decode, length_known
+from d2v_jax.data.audio.waves import RATE, RATES, decode, header_of
 from d2v_jax.data.progress import logged
 from d2v_jax.data.records import BadRecord, Record, Source, Subset
 from d2v_jax.data.stores.folder import Folder, Kind
@@ -71,12 +70,12 @@ class Sounds(Folder):
 
 def _length(path: os.PathLike) -> int:
     try:
-        header = soundfile.info(path)
-    except (soundfile.SoundFileError, OSError):
+        frames, rate = header_of(path)
+    except (BadRecord, OSError):
         return UNKNOWN  # stays in, so that reading it reports and counts the fault
-    if not length_known(header.frames) or not RATES[0] <= header.samplerate <= RATES[1]:
+    if frames is None or not RATES[0] <= rate <= RATES[1]:
         return UNKNOWN
-    return header.frames * RATE // header.samplerate
+    return frames * RATE // rate
 
 
 def long_enough(source: Timed, name: str, crop: int, shortest: int, bucketed: bool) -> Source:
