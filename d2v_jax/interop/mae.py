@@ -165,5 +165,3 @@ def _inner(array: np.ndarray) -> np.ndarray:
 
 def _outer(array: np.ndarray) -> np.ndarray:
     return array[None, None]
-
-
