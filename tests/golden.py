@@ -18,6 +18,7 @@ import golden_huggingface
 import golden_masks
 import golden_pretraining
 import golden_speech
+import golden_siblings
 import numpy as np
 
 # A correct float32 port stays within a few times the recorded distance to float64.
@@ -67,6 +68,8 @@ def read(folder: pathlib.Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
 
 def recompute(folder: pathlib.Path, case: dict, recorded: dict[str, np.ndarray]) -> Recomputed:
     """Everything a case records, by our code."""
+    if case["case"] in golden_siblings.CASES:
+        return golden_siblings.recompute(folder, case, recorded)
     if (folder / "pretrained").exists():
         return golden_huggingface.recompute(folder, case, recorded), {}
     if case["case"] in golden_speech.CASES:
