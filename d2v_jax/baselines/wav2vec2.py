@@ -225,7 +225,8 @@ class Objective(speech.Sibling):
             most = masking.hidden_most(self.cfg.mask, tokens)
             require(
                 most > 1,
-                f"mask.share={self.cfg.mask.share} hides one frame of {tokens}; negatives are other hidden frames, so hide more",
+                f"mask.share={self.cfg.mask.share} hides one frame of {tokens}, and negatives are "
+                "other hidden frames; hide more",
             )
 
     def troubles(self, record: Mapping[str, float], warm: bool) -> dict[str, str]:
