@@ -76,7 +76,7 @@ def get_config() -> config_dict.ConfigDict:
     c.trunk.prefix_tokens = 0  # learned tokens in front (cls)
     c.trunk.layer_scale = 1e-4  # initial factor of each branch, "pre_norm" only
     # Initial values. "bert": N(0, 0.02); "beit": the same cut at one deviation, the last
-    # matrix of branch pair i divided by sqrt(2 i) (§6.2).
+    # matrix of branch pair i divided by sqrt(2 i) (§6.2); "xavier": as masked autoencoders.
     c.trunk.init = "bert"
     c.trunk.input_dropout = 0.0  # behind the input norm; all of these act on the student alone
     c.trunk.dropout = 0.0  # of each branch

@@ -117,6 +117,11 @@ def compare(
     ours: Any, theirs: np.ndarray, accuracy: Mapping[str, float] | None
 ) -> tuple[float, float]:
     """(absolute error, tolerance): SLACK times the recorded accuracy, or relative for scalars."""
+    if theirs.dtype.kind == "f" and np.isinf(theirs).any():
+        infinite, ours = np.isinf(theirs), np.asarray(ours)
+        if ours.shape != theirs.shape or not np.array_equal(ours[infinite], theirs[infinite]):
+            return float("inf"), 0.0
+        ours, theirs = ours[~infinite], theirs[~infinite]
     size = float(np.abs(theirs).max()) if theirs.size else 0.0
     if theirs.dtype.kind in "iub":
         return distance(ours, theirs), 0.0

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from d2v_jax.baselines import hubert, wav2vec2
+from d2v_jax.baselines import contrast, hubert
 from d2v_jax.common import trees
 from d2v_jax.encoder import masking
 from d2v_jax.encoder.network import Tokens
@@ -76,8 +76,8 @@ def wav2vec2_step(objective, params, case: dict, recorded: dict[str, np.ndarray]
         params, inputs, mask, negatives, None
     )
     count, cfg = float(mask.weight_nu.sum()), objective.cfg.contrast
-    same = wav2vec2.same_codes(answer.quantized.codes_nug, negatives)
-    same_eval = wav2vec2.same_codes(evaluated.quantized.codes_nug, negatives)
+    same = contrast.same_codes(answer.quantized.codes_nug, negatives)
+    same_eval = contrast.same_codes(evaluated.quantized.codes_nug, negatives)
     infinite = lambda logits: np.where(np.asarray(logits) < -1e8, -np.inf, np.asarray(logits))
     quantized, diversity, penalty = answer.quantized, metrics["diversity"], metrics["penalty"]
     arrays = stages(objective, params, inputs, mask, None) | {

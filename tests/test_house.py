@@ -67,6 +67,7 @@ GUESTS = {
         "frontends/",
         "encoder/",
         "data2vec/",
+        "baselines/",
         "supervised/",
         "baselines/",
         "train/",
@@ -184,7 +185,7 @@ def test_rooms_can_be_held_in_the_head():
 
 def test_programs_follow_the_platform_they_are_compiled_for():
     """Not the machine that traces them; `allocator` throws a switch of its own process."""
-    for room in ("nn", "frontends", "encoder", "data2vec", "train"):
+    for room in ("nn", "frontends", "encoder", "data2vec", "baselines", "train"):
         for path in (PACKAGE / room).rglob("*.py"):
             asked = "default_backend" in path.read_text()
             assert not asked or path.name == "allocator.py", path

@@ -1,1 +1,1 @@
-"""data2vec's siblings on the same encoder: each a file or small folder, as its paper's abstract."""
+"""data2vec's siblings as objectives: the same frontends, encoder, data, step and loop."""

@@ -9,8 +9,16 @@ from d2v_jax.frontends.frontend import Grid, grid_shape
 from d2v_jax.nn import initializers, positions
 
 # By `trunk.init` (REFERENCE §5.2, §6.2, §10.2).
-PREFIX_INIT = {"bert": nn.initializers.normal(1.0), "beit": initializers.NAMED["beit"]}
-MASK_INIT = {"bert": initializers.uniform(0, 1), "beit": initializers.NAMED["beit"]}
+PREFIX_INIT = {
+    "bert": nn.initializers.normal(1.0),
+    "beit": initializers.NAMED["beit"],
+    "xavier": nn.initializers.normal(0.02),
+}
+MASK_INIT = {
+    "bert": initializers.uniform(0, 1),
+    "beit": initializers.NAMED["beit"],
+    "xavier": nn.initializers.normal(0.02),
+}
 
 
 class PrefixTokens(nn.Module):

@@ -1,6 +1,7 @@
 """Text: blocks of token ids."""
 
 import dataclasses
+import functools
 import logging
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -61,6 +62,7 @@ class TextData(modality.Data):
     tokenizer: str = fields.anything()
     tokens: int = fields.positive()
     blocks: str = fields.one_of("contiguous", "documents")
+    words: bool = fields.anything()
     columns: tuple[str, ...] = fields.anything()
     label_column: str = fields.anything()
     buckets: tuple[int, ...] = fields.anything()
@@ -120,7 +122,10 @@ class TextData(modality.Data):
         if self.labels != "none":
             return tables.opened_of(self)
         sources = [one.records() for one in self.each()]
-        return joined(sources, rows.padded, ("text", self.tokens), self.tokens)
+        cut = rows.padded
+        if self.words:
+            cut = functools.partial(rows.with_words, opens=self.open_tokenizer().breaks[0])
+        return joined(sources, cut, ("text", self.tokens), self.tokens)
 
     @classmethod
     def of_the_encoder(
