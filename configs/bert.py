@@ -1,4 +1,4 @@
-"""Every field that BERT and RoBERTa have (arXiv:1810.04805, 1907.11692). The values are BERT base's.
+"""Every field that BERT and RoBERTa have (arXiv:1810.04805, 1907.11692), with BERT base's values.
 
 `sized` makes the published sizes of it, `roberta` what RoBERTa changes.
 """

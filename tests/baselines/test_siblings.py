@@ -46,7 +46,7 @@ def test_patches_are_normalised_by_their_unbiased_deviation():
     [
         ("mae_base", ["mask.hide=replace"], "mask.hide='replace'"),
         ("mae_base", ["painter.heads=3"], "painter.width=.*painter.heads=3"),
-        ("bert_base", ["frontend.types=1"], "sentences.next=True needs frontend.types=2"),
+        ("bert_base", ["sentences.next=True", "frontend.types=1"], "sentences.next=True needs frontend.types=2"),
         ("roberta_base", ["corruption.random_share=0.3"], "corruption.random_share=0.3 exceed 1"),
         ("roberta_base", ["corruption.separator=70000"], "id 70000, .*vocab_size=50265"),
         ("bert_base", ["mask.hide=replace"], "mask.hide='replace'"),

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from d2v_jax.common.checks import UserError
-from d2v_jax.interop import keymap
+from d2v_jax.interop import keymap, mae
 from d2v_jax.interop.fairseq import (
     finetuned,
     image_v1,
@@ -23,6 +23,7 @@ from d2v_jax.interop.fairseq.recognize import recognize
 from d2v_jax.interop.keymap import Report
 from d2v_jax.interop.layout import Layout
 from d2v_jax.interop.pickles import torch_pickle
+from d2v_jax.interop.sections import Section
 
 # What a fine-tuned file may do without.
 PRETRAINING = ("decoder", "mask", "quantizer", "target", "prediction", "clusters")
@@ -74,6 +75,8 @@ def read_fairseq(path: str | os.PathLike, images_per_device: int | None = None) 
     """
     checkpoint = torch_pickle.read(path)
     try:
+        if mae.is_one(checkpoint.get("model")):
+            return _masked_autoencoder(checkpoint)
         original = recognize(checkpoint)
         config = _config(original, images_per_device)
         if original.system != "v1_image" and not original.finetuned:
@@ -81,6 +84,22 @@ def read_fairseq(path: str | os.PathLike, images_per_device: int | None = None) 
         return _convert(original, config, checkpoint)
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
+
+
+def _masked_autoencoder(checkpoint: Mapping[str, Any]) -> Imported:
+    """Fine-tuned files are read without their heads."""
+    flat, args = dict(checkpoint["model"]), Section("args", checkpoint.get("args") or {})
+    flat = {k: v for k, v in flat.items() if not k.startswith(("head.", "fc_norm."))}
+    about = {
+        "heads": args.integer("num_heads", 0, 2**16, 0),
+        "decoder_heads": args.integer("decoder_num_heads", 0, 2**16, 0),
+        "norm_pix_loss": args.flag("norm_pix_loss", True),
+    }
+    config = mae.config(flat, about)
+    rules, constants = mae.rules(config, flat)
+    student, report = keymap.convert(flat, rules, constants, "the model")
+    names = Layout(rules, [], constants, [], dict, dict)
+    return Imported("mae_image", config, student, None, {}, None, _rows("student", report), names)
 
 
 def layout(system: str, config: Mapping[str, Any]) -> Layout:

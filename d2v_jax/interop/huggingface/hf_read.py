@@ -10,7 +10,7 @@ from d2v_jax.common.checks import UserError
 from d2v_jax.interop import keymap
 from d2v_jax.interop.allowed import printable
 from d2v_jax.interop.fairseq.reader import Imported
-from d2v_jax.interop.huggingface import hf_files, hf_rules
+from d2v_jax.interop.huggingface import hf_files, hf_rules, hf_siblings
 from d2v_jax.interop.huggingface.hf_config import read_config, system_of
 from d2v_jax.interop.keymap import Rule
 from d2v_jax.interop.layout import Layout
@@ -62,6 +62,8 @@ def read_hf(folder: str | os.PathLike) -> Imported:
     path = hf_files.open_folder(folder)
     hf = hf_files.read_json(path / hf_files.CONFIG)
     try:
+        if hf_siblings.reads(hf):
+            return hf_siblings.read(hf, hf_files.read_weights(path))
         system = system_of(hf)
         expected = _expected_head(system, hf.get("architectures"))
         preprocessor = hf_files.optional_json(path / "preprocessor_config.json")
