@@ -7,7 +7,7 @@ from ml_collections import config_dict
 def get_config() -> config_dict.ConfigDict:
     """The base of recipes for HuBERT."""
     c = wav2vec2.encoder()
-    c.recipe, c.objective = "hubert", "d2v_jax.baselines.hubert"
+    c.recipe, c.objective = "hubert", "hubert"
     c.mask.share = 0.8
     c.mask.neighbours = 5  # utterances that shared a device
     c.optimizer.clip = 10.0

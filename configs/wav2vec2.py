@@ -9,7 +9,7 @@ UNUSED = ("decoder", "targets", "loss", "teacher")  # sections of data2vec
 def get_config() -> config_dict.ConfigDict:
     """The base of recipes for wav2vec 2.0."""
     c = encoder()
-    c.recipe, c.objective = "wav2vec2", "d2v_jax.baselines.wav2vec2"
+    c.recipe, c.objective = "wav2vec2", "wav2vec2"
     c.mask.share = 0.65
     c.mask.neighbours = 5  # utterances that shared a device
 

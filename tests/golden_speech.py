@@ -9,8 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from d2v_jax.baselines import hubert, wav2vec2
+from d2v_jax.baselines import contrast, hubert
 from d2v_jax.common import trees
+from d2v_jax.data.audio import mfcc, units
 from d2v_jax.encoder import masking
 from d2v_jax.encoder.network import Tokens
 from d2v_jax.frontends.frontend import Inputs
@@ -30,13 +31,44 @@ def recompute(folder: pathlib.Path, case: dict, recorded: dict[str, np.ndarray])
     params = jax.tree.map(jnp.asarray, imported.student)
     one = {"wav2vec2": wav2vec2_step, "hubert": hubert_steps}[case["case"]]
     arrays, found = one(objective, params, case, recorded)
-    arrays |= features(objective, params, recorded)
+    arrays |= features(objective, params, recorded) | units_of(recorded)
     pairs = {}
     for prefix, ours in found.items():
         names = {k.removeprefix(prefix): v for k, v in recorded.items() if k.startswith(prefix)}
         theirs = imported.convert_student(names)
         pairs[prefix] = (dict(trees.leaves(ours)), dict(trees.leaves(theirs)))
     return arrays, pairs
+
+
+def units_of(recorded: dict[str, np.ndarray]) -> dict[str, Any]:
+    """The labels of frames: of MFCCs the nearest center, of crops and short recordings which."""
+    arrays: dict[str, Any] = {}
+    if "mfcc/waveform" in recorded:
+        wave_s = recorded["mfcc/waveform"][0]
+        found = mfcc.features(wave_s)
+        distances = np.square(found[:, None] - recorded["kmeans/centers"]).sum(-1)
+        arrays |= {
+            "mfcc/mel_banks": mfcc.mel_banks(),
+            "mfcc/log_mel": mfcc.log_mel(wave_s),
+            "mfcc/features": found,
+            "kmeans/labels": distances.argmin(1),
+            "kmeans/inertia_per_frame": distances.min(1).mean(),
+        }
+    if "align/crop_cases" in recorded:
+        rows = [
+            (rate, start, samples, whole, labels, *units.of_crop(start, samples, rate, labels))
+            for rate, start, samples, whole, labels, _, _ in recorded["align/crop_cases"].tolist()
+        ]
+        arrays["align/crop_cases"] = np.array(rows)
+    if "align/trim_cases" in recorded:
+        rows = []
+        for twice, frames, labels, *_ in recorded["align/trim_cases"].tolist():
+            each = np.arange(labels)[None, :, None]
+            kept = np.asarray(hubert.aligned(each, frames, twice / 2))[0, :, 0]
+            rows.append((twice, frames, labels, len(kept), len(kept), kept[-1], kept.sum()))
+        theirs = recorded["align/trim_cases"]
+        arrays["align/trim_cases"] = np.array(rows)[:, : theirs.shape[1]]
+    return arrays
 
 
 def inputs_of(recorded: dict[str, np.ndarray], name: str = "input/padding_mask") -> Inputs:
@@ -76,8 +108,8 @@ def wav2vec2_step(objective, params, case: dict, recorded: dict[str, np.ndarray]
         params, inputs, mask, negatives, None
     )
     count, cfg = float(mask.weight_nu.sum()), objective.cfg.contrast
-    same = wav2vec2.same_codes(answer.quantized.codes_nug, negatives)
-    same_eval = wav2vec2.same_codes(evaluated.quantized.codes_nug, negatives)
+    same = contrast.same_codes(answer.quantized.codes_nug, negatives)
+    same_eval = contrast.same_codes(evaluated.quantized.codes_nug, negatives)
     infinite = lambda logits: np.where(np.asarray(logits) < -1e8, -np.inf, np.asarray(logits))
     quantized, diversity, penalty = answer.quantized, metrics["diversity"], metrics["penalty"]
     arrays = stages(objective, params, inputs, mask, None) | {

@@ -127,13 +127,13 @@ class Objective(speech.Sibling):
         model, cfg = self.model, self.cfg.clusters
         if "units" not in batch:
             raise ConfigError(
-                "data.units is empty: HuBERT learns the clusters of frames; write them with "
-                "d2v units and set data.units to their folder"
+                'the batches bring no "units": HuBERT learns the clusters of frames, int32 '
+                "[b, labels, label sets]; use data that has them"
             )
         units_bls = batch["units"]
         if units_bls.shape[-1] != len(cfg.classes):
             raise ConfigError(
-                f"data.units has {units_bls.shape[-1]} label sets, clusters.classes="
+                f"the units have {units_bls.shape[-1]} label sets, clusters.classes="
                 f"{cfg.classes} has {len(cfg.classes)}"
             )
         inputs = model.prepare(batch)

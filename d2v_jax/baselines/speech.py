@@ -27,7 +27,7 @@ EXACTLY = jax.lax.Precision.HIGHEST  # targets and losses stay float32 on every 
 
 
 class Heard(NamedTuple):
-    """What the convolutions make of a wave: before and behind the norm, and the encoder's tokens."""
+    """What convolutions make of a wave, before and behind the norm, and the encoder's tokens."""
 
     raw_btc: jax.Array
     normed_btc: jax.Array

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from d2v_jax.baselines import quantizer, speech
+from d2v_jax.baselines import contrast, quantizer, speech
 from d2v_jax.baselines.quantizer import Quantized, Quantizer
 from d2v_jax.baselines.speech import EXACTLY, Heard
 from d2v_jax.common.checks import require
@@ -29,8 +29,6 @@ from d2v_jax.frontends.frontend import Frontend, Inputs
 from d2v_jax.nn import initializers
 from d2v_jax.nn.dense import Dense
 from d2v_jax.nn.dropout import dropout
-
-IMPOSSIBLE = -1e9  # the logit of a negative that is no other
 
 
 @dataclasses.dataclass(frozen=True)
@@ -148,7 +146,7 @@ class Objective(speech.Sibling):
         mask = model.draw_mask(random.named("mask"), tokens, model.padding(inputs))
         places = mask.hidden_ids_nu.shape[1]
         counts_n = mask.weight_nu.sum(1).astype(jnp.int32)
-        negatives = draw_negatives(
+        negatives = contrast.draw_negatives(
             random.named("negatives").each_n, counts_n, places, cfg.negatives
         )
         shape = (places, cfg.groups, cfg.entries)
@@ -193,10 +191,12 @@ class Objective(speech.Sibling):
         Diversity and penalty, which are no sums, count once for every hidden frame.
         """
         cfg, weight_nu = self.cfg.contrast, mask.weight_nu
-        logits = contrast(answer, negatives_nuk, cfg.temperature)
+        codes_nug = answer.quantized.codes_nug
+        cosines_nuu = speech.cosines(answer.predictions_nuf, answer.targets_nuf, cfg.temperature)
+        logits = contrast.logits(cosines_nuu, codes_nug, negatives_nuk)
         each_nu = jax.nn.logsumexp(logits, -1) - logits[..., 0]
         count, one = weight_nu.sum(), jnp.float32(1)
-        soft, hard = perplexities(answer.quantized, weight_nu)
+        soft, hard = contrast.perplexities(answer.quantized.logits_nugv, weight_nu)
         most = cfg.groups * cfg.entries
         diversity, penalty = (most - soft) / most, speech.penalty(answer.heard.raw_btc)
         contrastive = (each_nu * weight_nu).sum()
@@ -225,7 +225,8 @@ class Objective(speech.Sibling):
             most = masking.hidden_most(self.cfg.mask, tokens)
             require(
                 most > 1,
-                f"mask.share={self.cfg.mask.share} hides one frame of {tokens}; negatives are other hidden frames, so hide more",
+                f"mask.share={self.cfg.mask.share} hides one frame of {tokens}, and negatives are "
+                "other hidden frames; hide more",
             )
 
     def troubles(self, record: Mapping[str, float], warm: bool) -> dict[str, str]:
@@ -253,48 +254,3 @@ class Objective(speech.Sibling):
         each = channels * entries + entries * cfg.width // cfg.groups
         each += (cfg.width + width + hidden) * cfg.projected
         return hidden * each
-
-
-def draw_negatives(keys_n: jax.Array, counts_n: jax.Array, places: int, each: int) -> jax.Array:
-    """[n, places, each] int32: for each hidden frame others of its row, uniform, with replacement.
-
-    Numbers count the hidden frames of the row, of which there are `counts_n`, never itself.
-    """
-
-    def one(key: jax.Array, count: jax.Array) -> jax.Array:
-        others = jnp.maximum(count - 1, 1)
-        drawn = jax.random.randint(key, (places, each), 0, others)
-        return drawn + (drawn >= jnp.arange(places)[:, None])
-
-    return jax.vmap(one)(keys_n, counts_n)
-
-
-def contrast(answer: Answer, negatives_nuk: jax.Array, temperature: float) -> jax.Array:
-    """[n, u, 1 + k]: similarity of each prediction with its own target, then with the negatives.
-
-    All pairs of a row are compared once, and those that were drawn picked. A negative of the same
-    entries is no negative: that is decided by codes, as vectors may differ by rounding.
-    """
-    cosines_nuu = speech.cosines(answer.predictions_nuf, answer.targets_nuf, temperature)
-    own_nu = jnp.diagonal(cosines_nuu, axis1=1, axis2=2)
-    negatives_nuk = jnp.minimum(negatives_nuk, cosines_nuu.shape[-1] - 1)
-    others_nuk = jnp.take_along_axis(cosines_nuu, negatives_nuk, -1)
-    same_nuk = same_codes(answer.quantized.codes_nug, negatives_nuk)
-    return jnp.concatenate([own_nu[..., None], jnp.where(same_nuk, IMPOSSIBLE, others_nuk)], -1)
-
-
-def same_codes(codes_nug: jax.Array, negatives_nuk: jax.Array) -> jax.Array:
-    """Whether a negative [n, u, k] is of the same entries as the frame it is for."""
-    same_nuu = (codes_nug[:, :, None] == codes_nug[:, None]).all(-1)
-    return jnp.take_along_axis(same_nuu, negatives_nuk, -1)
-
-
-def perplexities(quantized: Quantized, weight_nu: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """How many entries are in use, summed over codebooks: by probability, and by choice.
-
-    Of the logits without noise and temperature, over all hidden frames.
-    """
-    logits, weight = quantized.logits_nugv, weight_nu[:, :, None, None] / weight_nu.sum()
-    soft_gv = (jax.nn.softmax(logits) * weight).sum((0, 1))
-    hard_gv = (jax.nn.one_hot(logits.argmax(-1), logits.shape[-1]) * weight).sum((0, 1))
-    return speech.perplexity(soft_gv).sum(), speech.perplexity(hard_gv).sum()

@@ -170,7 +170,9 @@ OURS = {
 # Their recipes are whole: nothing is added to those of older runs.
 SIBLINGS = {
     "bert": "d2v_jax.baselines.bert",
+    "hubert": "d2v_jax.baselines.hubert",
     "mae": "d2v_jax.baselines.mae",
+    "wav2vec2": "d2v_jax.baselines.wav2vec2",
 }
 
 

@@ -67,7 +67,9 @@ class Imported:
 
 
 def read_fairseq(path: str | os.PathLike, images_per_device: int | None = None) -> Imported:
-    """Reads a checkpoint of any data2vec model, wav2vec 2.0 or HuBERT, pre-trained or fine-tuned, without torch.
+    """Reads a checkpoint of data2vec, wav2vec 2.0 or HuBERT, as pre-trained or fine-tuned.
+
+    No torch is needed.
 
     `path`: a file of torch.save, a safetensors file, or a folder with either and no config.json.
     `images_per_device` of the original run scales the cls term of data2vec 2.0 vision; the
