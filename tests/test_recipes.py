@@ -16,7 +16,9 @@ from d2v_jax.train.recipe import resolve
 FOLDER = pathlib.Path(__file__).parents[1] / "configs"
 ALL = sorted(p.stem for p in FOLDER.glob("*_*.py") if not p.stem.startswith("_"))
 # Those with labels take their encoder from a checkpoint: tests/supervised.
-RECIPES = [name for name in ALL if not name.startswith("finetune")]
+# Siblings of data2vec: tests/baselines.
+OTHERS = ("finetune", "bert", "roberta", "mae", "quickstart_bert", "quickstart_mae")
+RECIPES = [name for name in ALL if not name.startswith(OTHERS)]
 
 # Parameters of encoder and decoder, hidden of all tokens; REFERENCE §1.9, §5.1, §6.1, §7.1, §9.1,
 # §9.3, §10.1, §10.3, §11.1, §11.2. Of random masks U is the most that a view may hide.

@@ -1,7 +1,6 @@
 """Text: blocks of token ids."""
 
 import dataclasses
-import functools
 import logging
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -122,9 +121,7 @@ class TextData(modality.Data):
         if self.labels != "none":
             return tables.opened_of(self)
         sources = [one.records() for one in self.each()]
-        cut = rows.padded
-        if self.words:
-            cut = functools.partial(rows.with_words, opens=self.open_tokenizer().breaks[0])
+        cut = rows.cutting(self.open_tokenizer().breaks[0] if self.words else None)
         return joined(sources, cut, ("text", self.tokens), self.tokens)
 
     @classmethod
