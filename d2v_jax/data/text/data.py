@@ -1,7 +1,6 @@
 """Text: blocks of token ids."""
 
 import dataclasses
-import functools
 import logging
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -100,10 +99,8 @@ class TextData(modality.Data):
 
     def check_with(self, frontend: Any, batch_size: int) -> None:
         del batch_size
-        most = frontend.max_tokens
-        require(
-            self.tokens <= most, f"data.tokens={self.tokens} exceeds frontend.max_tokens={most}"
-        )
+        ours, most = self.tokens, frontend.max_tokens
+        require(ours <= most, f"data.tokens={ours} exceeds frontend.max_tokens={most}")
 
     def check(self) -> None:
         super().check()
@@ -122,10 +119,8 @@ class TextData(modality.Data):
         if self.labels != "none":
             return tables.opened_of(self)
         sources = [one.records() for one in self.each()]
-        cut = rows.padded
-        if self.words:
-            cut = functools.partial(rows.with_words, opens=self.open_tokenizer().breaks[0])
-        return joined(sources, cut, ("text", self.tokens), self.tokens)
+        opens = self.open_tokenizer().breaks[0] if self.words else None
+        return joined(sources, rows.cutting(opens), ("text", self.tokens), self.tokens)
 
     @classmethod
     def of_the_encoder(

@@ -1,6 +1,8 @@
 """Token ids that every tokenizer shares, and rows of equal length (REFERENCE §7.1)."""
 
 import dataclasses
+import functools
+from collections.abc import Callable
 
 import numpy as np
 
@@ -34,3 +36,8 @@ def with_words(record: Record, rng: np.random.Generator, tokens: int, opens: np.
     special_t = ids_t < SPECIALS
     behind_t = np.append(True, special_t[:-1])
     return {**example, "goes_on": ~(opens[ids_t] | special_t | behind_t)}
+
+
+def cutting(opens: np.ndarray | None) -> Callable[..., Example]:
+    """`with_words` where it is told which ids begin a word, else `padded`."""
+    return padded if opens is None else functools.partial(with_words, opens=opens)
