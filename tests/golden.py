@@ -17,8 +17,8 @@ from typing import Any
 import golden_huggingface
 import golden_masks
 import golden_pretraining
-import golden_speech
 import golden_siblings
+import golden_speech
 import numpy as np
 
 # A correct float32 port stays within a few times the recorded distance to float64.

@@ -1,7 +1,6 @@
 """`d2v probe`, `d2v features` and `d2v convert`: what anyone's checkpoint is good for."""
 
 import argparse
-import pathlib
 from collections.abc import Callable
 
 from d2v_jax.cli.shared import CHECKPOINT
@@ -65,7 +64,7 @@ def add(task: Task) -> None:
         ".txt files or one file, whose documents end at empty lines; a manifest, a folder that "
         "d2v data prepare wrote, tfds:NAME",
     )
-    sub.add_argument("--out", required=True, type=pathlib.Path, metavar="FILE")
+    sub.add_argument("--out", required=True, type=place, metavar="FILE")
     sub.add_argument("--split", default="train", help="of a source with several; default train")
     sub.add_argument("--layer", default="last", help=LAYER)
     sub.add_argument("--teacher", action="store_true", help="the teacher's, not the student's")

@@ -24,6 +24,8 @@ def main(argv: list[str] | None = None) -> int:
     """Parses the command line, runs one task, returns the exit code."""
     logging.basicConfig(format="%(message)s", stream=sys.stderr)
     log.setLevel(logging.INFO)
+    if hasattr(sys.stdout, "reconfigure"):  # names need not be writable in what the screen knows
+        sys.stdout.reconfigure(errors="backslashreplace")
     logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax narrates every file it opens
     parser = _parser()
     task = "d2v"

@@ -3,7 +3,6 @@
 import argparse
 import json
 import logging
-import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -62,9 +61,7 @@ def add(task: Task) -> None:
     sub.add_argument(
         "--as-is", action="store_true", help="with --on: do not look for settings that would fit"
     )
-    sub.add_argument(
-        "--json", type=pathlib.Path, metavar="FILE", help="with --on: the plans' figures too"
-    )
+    sub.add_argument("--json", type=place, metavar="FILE", help="with --on: the plans' figures too")
 
 
 def add_run(sub: argparse.ArgumentParser) -> None:

@@ -74,7 +74,7 @@ def add(task: Task) -> None:
     sub.add_argument("checkpoint", type=place, metavar="RUN", help=CHECKPOINT)
     sub.add_argument("inputs", nargs="+", metavar="INPUT", help="folders, sound files, manifests")
     sub.add_argument(
-        "--out", type=pathlib.Path, metavar="FILE", help="default: the screen; of srt a folder"
+        "--out", type=place, metavar="FILE", help="default: the screen; of srt a folder"
     )
     sub.add_argument("--format", choices=("txt", "jsonl", "srt"), default="txt")
     add_search(sub)
@@ -127,11 +127,11 @@ def add_search(sub: argparse.ArgumentParser) -> None:
     """How letters become words."""
     group = sub.add_argument_group("how letters become words; default: the likeliest of each frame")
     group.add_argument("--beam", type=int, metavar="N", help="labellings kept after each frame")
-    group.add_argument("--lm", type=pathlib.Path, metavar="ARPA", help="a model of words")
+    group.add_argument("--lm", type=place, metavar="ARPA", help="a model of words")
     group.add_argument("--lm-weight", type=float, default=2.0, metavar="W")
     group.add_argument("--word-bonus", type=float, default=-1.0, metavar="B")
-    group.add_argument("--words", type=pathlib.Path, metavar="FILE", help="all that may be said")
-    group.add_argument("--letters", type=pathlib.Path, metavar="FILE", help="what outputs mean")
+    group.add_argument("--words", type=place, metavar="FILE", help="all that may be said")
+    group.add_argument("--letters", type=place, metavar="FILE", help="what outputs mean")
 
 
 def _search(args: argparse.Namespace):

@@ -15,6 +15,7 @@ import threading
 from collections.abc import Iterator
 from typing import Any, Self
 
+from d2v_jax.common import names
 from d2v_jax.common.checks import UserError
 from d2v_jax.common.files import BUCKET, PART, cache_folder, on_disk, write_whole
 
@@ -33,7 +34,7 @@ def place(name: str | os.PathLike) -> pathlib.Path:
     name = os.fspath(name)
     scheme, there, rest = name.partition("://")
     if not there:
-        return pathlib.Path(name).expanduser()
+        return names.place(name)
     if scheme != "gs" or not rest.strip("/"):
         raise UserError(
             f"{name}: only gs://BUCKET/FOLDER is written to directly; mount other buckets and give "

@@ -50,7 +50,7 @@ def written_whole(path: pathlib.Path) -> Iterator[pathlib.Path]:
 def write_whole(path: pathlib.Path, data: bytes | str) -> None:
     """Bytes, or text in UTF-8, by `written_whole`."""
     with written_whole(path) as part:
-        part.write_bytes(data.encode() if isinstance(data, str) else data)
+        part.write_bytes(data.encode(errors="backslashreplace") if isinstance(data, str) else data)
 
 
 def keep(part: pathlib.Path, path: pathlib.Path) -> None:

@@ -79,6 +79,7 @@ def look(every: Source, name: str, least: int, sample: int | None) -> Findings:
     numbers = chosen(len(every), sample)
     found = Findings(name, every.fingerprint, len(every), len(numbers))
     found.bad.update(getattr(every, "faults", {}))
+    found.passed_over = dict(getattr(every, "passed_over", {}))
     shown = set(chosen(len(numbers), WAVES))
     sums = Sums(least)
     for place, one in enumerate(each(every, numbers, _one, found)):

@@ -15,6 +15,7 @@ from absl import flags
 from ml_collections import config_dict, config_flags
 
 from d2v_jax.common.checks import ConfigError, require
+from d2v_jax.common.names import place
 from d2v_jax.data.modality import data_class
 from d2v_jax.encoder import objective as objectives
 from d2v_jax.encoder.objective import Objective, objective_class
@@ -89,8 +90,8 @@ def _parsed(define: Callable[..., Any], words: Sequence[str], spec: str) -> conf
 
 
 def _recipe_path(name: str) -> str:
-    if pathlib.Path(name).is_file():
-        return name
+    if place(name).is_file():
+        return str(place(name))
     shipped = pathlib.Path(str(importlib.resources.files("d2v_jax.configs")))
     recipes = sorted(p.stem for p in shipped.glob("*_*.py") if not p.stem.startswith("_"))
     stem = pathlib.Path(name).stem
