@@ -80,6 +80,12 @@ CHANGES = {
     "hf_text_cls": [("pad/logits", "pad/logits")],
     "hf_vision": [("masked/hidden_2", "masked/hidden_2")],
     "hf_vision_cls": [("nomask/loss", "nomask/loss")],
+    "hf_bert": [
+        ("pad/prediction_logits", "pad/prediction_logits"),
+        ("loss/nsp", "loss/nsp"),
+    ],
+    "hf_roberta_mlm": [("pad/logits", "pad/logits")],
+    "mae": [("loss_per_patch", "loss_per_patch"), ("targets", "targets")],
 }
 
 
