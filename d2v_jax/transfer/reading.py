@@ -4,7 +4,6 @@ import dataclasses
 import functools
 import json
 import logging
-import os
 import pathlib
 from typing import Any
 
@@ -62,7 +61,7 @@ def read(path: str | pathlib.Path) -> Loaded:
     A name on the Hugging Face hub stands for what its cache holds of it.
     Raises `UserError` naming the file and what is wrong with it.
     """
-    path = _located(path)
+    path = hub.located(path)
     loaded = _read(path)
     _require_whole(path, loaded)
     return loaded
@@ -113,15 +112,9 @@ def _with_tokenizer(loaded: Loaded, path: pathlib.Path) -> Loaded:
     return dataclasses.replace(loaded, recipe=dataclasses.replace(loaded.recipe, data=data))
 
 
-def _located(path: str | os.PathLike) -> pathlib.Path:
-    path = buckets.place(path)
-    buckets.reach(path)
-    return hub.located(path) if on_disk(path) else path
-
-
 def outline(path: str | pathlib.Path) -> Loaded:
     """As `read`; of a run that has not saved yet, the shapes that it will have."""
-    path = _located(path)
+    path = hub.located(path)
     content = _content(path) if (path / run.FILE).is_file() else {}
     saved = any(place.name.isdigit() for place in (path / checkpoint.FOLDER).glob("*"))
     if saved or "recipe" not in content or "format" in content:

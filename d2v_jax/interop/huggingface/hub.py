@@ -5,7 +5,9 @@ import os
 import pathlib
 import re
 
+from d2v_jax.common import buckets
 from d2v_jax.common.checks import UserError
+from d2v_jax.common.files import on_disk
 from d2v_jax.interop.huggingface import hf_files
 
 NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
@@ -20,7 +22,10 @@ def located(path: str | os.PathLike) -> pathlib.Path:
     A name is "org/model", also as an address; of a cache folder (models--org--model, or its
     snapshots) the snapshot in use is taken. Raises UserError for a folder that holds none.
     """
-    path = pathlib.Path(path).expanduser()
+    path = buckets.place(path)
+    buckets.reach(path)
+    if not on_disk(path):
+        return path
     if path.is_dir():
         folder = path.parent if path.name == "snapshots" else path
         return _snapshot(folder) if (folder / "snapshots").is_dir() else path
