@@ -6,7 +6,7 @@ The first iteration learns 100 clusters of MFCCs for 250,000 updates:
 --config.clusters.classes="(104,)" --config.clusters.rate=100 --config.train.steps=250000
 
 Command: d2v pretrain --config hubert_base --workdir runs/hubert_base
-    (data: --config.data.source=FOLDER of wav or flac files)
+    (refused so far: no data of ours bring units)
 Cost: not measured; about 0.6 TFLOP per crop of 15 s and step by the FLOP count.
 Expected: 3.4 / 8.1 % WER on test-clean / other after CTC on 100 h with a 4-gram. Not yet run here.
 """

@@ -1,7 +1,7 @@
 """HuBERT (arXiv:2106.07447): name the cluster that a hidden frame of speech belongs to.
 
-Clusters are found beforehand (`d2v units`), of MFCCs or of what a layer of an earlier model makes
-of the sound. Spans of frames are hidden from a Transformer, whose output is to be nearest to the
+Clusters are found beforehand, of MFCCs or of what a layer of an earlier model makes of the sound, and
+batches bring them as "units"; our own data do not yet. Spans of frames are hidden from a Transformer, whose output is to be nearest to the
 embedding of the frame's own cluster; at hidden frames, and if wished at the others too.
 """
 
