@@ -254,7 +254,7 @@ def _stages(objective, frames: int | None, params, inputs: Inputs, mask):
         encoded = network.encode(heard.tokens, mask, None)
         return heard._replace(tokens=Tokens(x_btd, padding_bt)), encoded, first
 
-    return objective.network(objective.cfg).apply({"params": params}, method=run)
+    return objective.kind.network(objective.cfg).apply({"params": params}, method=run)
 
 
 def features(objective, params, recorded: dict[str, np.ndarray]) -> dict[str, Any]:
@@ -277,7 +277,7 @@ def features(objective, params, recorded: dict[str, np.ndarray]) -> dict[str, An
         for i, layer in enumerate(encoded.trunk.layers):
             one |= {f"block_{i}": layer.out, f"block_{i}_ffn": layer.ffn}
             one[f"output_layer_{i + 1}"] = layer.out
-        if hasattr(objective.network, "units"):
+        if hasattr(objective.kind.network, "units"):
             units = objective.apply(params, inputs, method="units")
             one |= {"quantized": units.vectors_nuq, "code_index": units.codes_nug}
         arrays |= {f"features/{kind}/{n}": v for n, v in one.items() if v is not None}

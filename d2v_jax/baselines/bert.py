@@ -9,25 +9,26 @@ masks drawn anew at each step, as all masks are here.
 import dataclasses
 import math
 from collections.abc import Mapping
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from d2v_jax.baselines import arithmetic, corruption
+from d2v_jax.baselines import corruption, flops
 from d2v_jax.baselines.corruption import CorruptionConfig
 from d2v_jax.common.checks import UserError, require
 from d2v_jax.common.fields import anything
 from d2v_jax.common.rng import Keys
 from d2v_jax.common.trees import Tree
-from d2v_jax.encoder import masking, objective
+from d2v_jax.encoder import masking
 from d2v_jax.encoder import sections as encoder
 from d2v_jax.encoder.masking import Mask, MaskConfig
 from d2v_jax.encoder.model import EncoderModel
 from d2v_jax.encoder.network import Network, Tokens
 from d2v_jax.encoder.objective import Batch, Metrics
 from d2v_jax.encoder.sections import PositionsConfig, TrunkConfig
+from d2v_jax.encoder.trained import EncoderObjective
 from d2v_jax.frontends.frontend import Frontend, Inputs
 from d2v_jax.nn import initializers
 from d2v_jax.nn.activation import gelu
@@ -135,32 +136,13 @@ class Drawn(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Objective(objective.Objective):
+class Objective(EncoderObjective):
     cfg: BertConfig
 
     sections: ClassVar[type] = BertConfig
-    params_name: ClassVar[str] = "model"
+    kind: ClassVar[type[EncoderModel]] = NamingModel
     optional: ClassVar[tuple[str, ...]] = ("naming", "pooler", "next")
     shown: ClassVar[tuple[str, ...]] = ("masked_accuracy",)
-
-    @property
-    def model(self) -> NamingModel:
-        return NamingModel(self.cfg)
-
-    @property
-    def dtype(self) -> str:
-        return self.cfg.trunk.dtype
-
-    @property
-    def loops(self) -> bool:
-        return self.cfg.trunk.scan
-
-    @property
-    def encoder(self) -> BertConfig:
-        return self.cfg
-
-    def init(self, key: jax.Array, example_shape: tuple[int, ...]) -> dict[str, Any]:
-        return self.model.init(key, example_shape)
 
     def draw(self, random: Keys, batch: Batch) -> Drawn:
         cfg, frontend = self.cfg, self.cfg.frontend
@@ -258,15 +240,12 @@ class Objective(objective.Objective):
             }
         return {}
 
-    def system(self, modality: str) -> str:
-        return f"bert_{modality}"
-
     def arithmetic(self, example_shape: tuple[int, ...]) -> dict[str, float]:
         cfg, trunk = self.cfg, self.cfg.trunk
         rows = example_shape[0]
         chosen = corruption.most(cfg.corruption, cfg.mask.share, rows)
         head = chosen * trunk.width * (trunk.width + cfg.frontend.vocab_size)
-        return {"encoder": 6 * arithmetic.encoder(trunk, rows), "naming": 6 * head}
+        return {"encoder": 6 * flops.trunk(trunk, rows), "naming": 6 * head}
 
 
 def surprise(

@@ -1,6 +1,6 @@
-"""The arithmetic of an encoder that is trained, counted by hand."""
+"""What the matrix products of siblings cost, counted by hand."""
 
-from d2v_jax.encoder.sections import EncoderConfig
+from d2v_jax.encoder.sections import EncoderConfig, TrunkConfig
 
 
 def of_encoder(cfg: EncoderConfig, example_shape: tuple[int, ...]) -> dict[str, float]:
@@ -12,16 +12,19 @@ def of_encoder(cfg: EncoderConfig, example_shape: tuple[int, ...]) -> dict[str, 
     frontend = sum(cfg.frontend.multiply_adds(example_shape, cfg.trunk.width))
     return {
         "frontend": 2 * frontend,
-        "encoder": 6 * (_positions(cfg, tokens) + blocks(cfg, tokens)),
+        "encoder": 6 * (_positions(cfg, tokens) + trunk(cfg.trunk, tokens)),
     }
 
 
-def blocks(cfg: EncoderConfig, tokens: int) -> float:
-    """Multiply-adds of prenet and trunk for one row of so many tokens and the prefix."""
-    trunk, rows = cfg.trunk, tokens + cfg.trunk.prefix_tokens
-    attention = 4 * rows * trunk.width**2 + 2 * rows**2 * trunk.width
-    mlp = 2 * rows * trunk.width * trunk.hidden
-    return (trunk.prenet_depth + trunk.depth) * (attention + mlp)
+def trunk(cfg: TrunkConfig, tokens: int) -> int:
+    """Multiply-adds of prenet and trunk for one row of so many tokens and the prefix, forwards."""
+    rows = tokens + cfg.prefix_tokens
+    return blocks(cfg.prenet_depth + cfg.depth, rows, cfg.width, cfg.hidden)
+
+
+def blocks(depth: int, rows: int, width: int, hidden: int) -> int:
+    """Multiply-adds of Transformer blocks for so many rows of a matrix, forwards."""
+    return depth * (4 * rows * width**2 + 2 * rows**2 * width + 2 * rows * width * hidden)
 
 
 def _positions(cfg: EncoderConfig, tokens: int) -> float:

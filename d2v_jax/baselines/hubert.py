@@ -1,8 +1,9 @@
 """HuBERT (arXiv:2106.07447): name the cluster that a hidden frame of speech belongs to.
 
-Clusters are found beforehand, of MFCCs or of what a layer of an earlier model makes of the sound, and
-batches bring them as "units"; our own data do not yet. Spans of frames are hidden from a Transformer, whose output is to be nearest to the
-embedding of the frame's own cluster; at hidden frames, and if wished at the others too.
+Clusters are found beforehand, of MFCCs or of what a layer of an earlier model makes of the sound;
+batches bring them as "units", and those of our own data do not yet. Spans of frames are hidden from
+a Transformer, whose output is to be nearest to the embedding of the frame's own cluster; at hidden
+frames, and if wished at the others too.
 """
 
 import dataclasses
@@ -20,7 +21,8 @@ from d2v_jax.common.fields import anything, below_one, not_negative, positive
 from d2v_jax.common.rng import Keys
 from d2v_jax.common.trees import Tree
 from d2v_jax.encoder.masking import Mask, MaskConfig
-from d2v_jax.encoder.network import Encoded, Network
+from d2v_jax.encoder.model import EncoderModel
+from d2v_jax.encoder.network import Encoded
 from d2v_jax.encoder.objective import Batch, Metrics
 from d2v_jax.encoder.sections import PositionsConfig, TrunkConfig
 from d2v_jax.frontends.frontend import Frontend, Inputs
@@ -113,6 +115,10 @@ class HubertNetwork(speech.SpeechNetwork):
         return self.answer(inputs, mask, None, random)
 
 
+class HubertModel(EncoderModel):
+    network = HubertNetwork
+
+
 @dataclasses.dataclass(frozen=True)
 class Objective(speech.Sibling):
     """HuBERT."""
@@ -121,7 +127,7 @@ class Objective(speech.Sibling):
 
     sections: ClassVar[type] = HubertConfig
     optional: ClassVar[tuple[str, ...]] = ("mask", "prediction", "clusters")
-    network: ClassVar[type[Network]] = HubertNetwork
+    kind: ClassVar[type[EncoderModel]] = HubertModel
 
     def draw(self, random: Keys, batch: Batch) -> Drawn:
         model, cfg = self.model, self.cfg.clusters

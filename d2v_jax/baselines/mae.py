@@ -7,25 +7,26 @@ patches, each normalised by itself or not. The decoder is left behind.
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from einops import rearrange
 
-from d2v_jax.baselines import arithmetic
+from d2v_jax.baselines import flops
 from d2v_jax.common.checks import require
 from d2v_jax.common.fields import anything, positive, require_multiple
 from d2v_jax.common.rng import Keys
 from d2v_jax.common.trees import Tree
-from d2v_jax.encoder import masking, objective
+from d2v_jax.encoder import masking
 from d2v_jax.encoder import sections as encoder
 from d2v_jax.encoder.masking import Mask, MaskConfig
 from d2v_jax.encoder.model import EncoderModel
 from d2v_jax.encoder.network import Network, Tokens
 from d2v_jax.encoder.objective import Batch, Metrics
 from d2v_jax.encoder.sections import PositionsConfig, TrunkConfig
+from d2v_jax.encoder.trained import EncoderObjective
 from d2v_jax.frontends.frontend import Frontend, Grid, Inputs, grid_shape
 from d2v_jax.nn import initializers, positions
 from d2v_jax.nn.block import BlockSpec
@@ -41,6 +42,11 @@ class PainterConfig:
     depth: int = positive()
     heads: int = positive()
     mlp_ratio: float = positive()
+
+    @property
+    def hidden(self) -> int:
+        """Units between the two products of an MLP."""
+        return int(self.width * self.mlp_ratio)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,7 +81,7 @@ class Painter(nn.Module):
         spec = BlockSpec(
             block=trunk.block,
             heads=cfg.heads,
-            hidden=int(cfg.width * cfg.mlp_ratio),
+            hidden=cfg.hidden,
             norm_eps=trunk.norm_eps,
             dtype=trunk.dtype,
             init=trunk.init,
@@ -134,32 +140,13 @@ class Drawn(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Objective(objective.Objective):
+class Objective(EncoderObjective):
     cfg: MaeConfig
 
     sections: ClassVar[type] = MaeConfig
-    params_name: ClassVar[str] = "model"
+    kind: ClassVar[type[EncoderModel]] = PaintingModel
     optional: ClassVar[tuple[str, ...]] = ("decoder",)  # released files have none
     shown: ClassVar[tuple[str, ...]] = ("explained",)
-
-    @property
-    def model(self) -> PaintingModel:
-        return PaintingModel(self.cfg)
-
-    @property
-    def dtype(self) -> str:
-        return self.cfg.trunk.dtype
-
-    @property
-    def loops(self) -> bool:
-        return self.cfg.trunk.scan
-
-    @property
-    def encoder(self) -> MaeConfig:
-        return self.cfg
-
-    def init(self, key: jax.Array, example_shape: tuple[int, ...]) -> dict[str, Any]:
-        return self.model.init(key, example_shape)
 
     def draw(self, random: Keys, batch: Batch) -> Drawn:
         inputs = self.model.prepare(batch)
@@ -219,9 +206,6 @@ class Objective(objective.Objective):
             }
         return {}
 
-    def system(self, modality: str) -> str:
-        return f"mae_{modality}"
-
     def arithmetic(self, example_shape: tuple[int, ...]) -> dict[str, float]:
         cfg, painter = self.cfg, self.cfg.painter
         tokens = self.model.token_count(example_shape)
@@ -231,12 +215,12 @@ class Objective(objective.Objective):
         seen, every = tokens - hidden + prefix, tokens + prefix
         decoder = (
             seen * cfg.trunk.width * painter.width
-            + arithmetic.blocks(painter.depth, every, painter.width, painter.mlp_ratio)
+            + flops.blocks(painter.depth, every, painter.width, painter.hidden)
             + every * painter.width * pixels
         )
         return {
             "frontend": 2 * (forwards + backwards),
-            "encoder": 6 * cfg.mask.views * arithmetic.encoder(cfg.trunk, seen),
+            "encoder": 6 * cfg.mask.views * flops.trunk(cfg.trunk, tokens - hidden),
             "decoder": 6 * cfg.mask.views * decoder,
         }
 

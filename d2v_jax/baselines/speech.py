@@ -1,7 +1,6 @@
 """What wav2vec 2.0 and HuBERT have in common: hide frames, predict something at these places."""
 
 import dataclasses
-import functools
 from collections.abc import Sequence
 from typing import Any, ClassVar, NamedTuple
 
@@ -13,12 +12,10 @@ from d2v_jax.baselines import flops
 from d2v_jax.common import trees
 from d2v_jax.common.checks import require
 from d2v_jax.common.trees import Tree
-from d2v_jax.encoder import objective
 from d2v_jax.encoder import sections as encoder
-from d2v_jax.encoder.model import EncoderModel
 from d2v_jax.encoder.network import Network, Tokens
 from d2v_jax.encoder.objective import Fact
-from d2v_jax.encoder.sections import EncoderConfig
+from d2v_jax.encoder.trained import EncoderObjective
 from d2v_jax.frontends.frontend import Inputs
 from d2v_jax.nn import initializers
 
@@ -73,37 +70,14 @@ def length(x: jax.Array) -> jax.Array:
 
 
 @dataclasses.dataclass(frozen=True)
-class Sibling(objective.Objective):
+class Sibling(EncoderObjective):
     """An encoder that learns with something on top; a subclass says with what."""
 
-    cfg: Any
-
-    params_name: ClassVar[str] = "model"
     shown: ClassVar[tuple[str, ...]] = ("accuracy",)
-    network: ClassVar[type[Network]]
-
-    @property
-    def model(self) -> EncoderModel:
-        return _model(self.network)(self.cfg)
-
-    @property
-    def dtype(self) -> str:
-        return self.cfg.trunk.dtype
-
-    @property
-    def loops(self) -> bool:
-        return self.cfg.trunk.scan
-
-    @property
-    def encoder(self) -> EncoderConfig:
-        return self.cfg
-
-    def init(self, key: jax.Array, example_shape: tuple[int, ...]) -> dict[str, Any]:
-        return self.model.init(key, example_shape)
 
     def apply(self, params: Tree, *args: Any, method: str) -> Any:
         """A method of the network."""
-        return self.network(self.cfg).apply({"params": params}, *args, method=method)
+        return self.kind.network(self.cfg).apply({"params": params}, *args, method=method)
 
     def check(self, example_shapes: tuple[tuple[int, ...], ...]) -> None:
         encoder.check(self.cfg, example_shapes)
@@ -111,9 +85,6 @@ class Sibling(objective.Objective):
             self.cfg.mask.hide == "replace",
             f"mask.hide={self.cfg.mask.hide!r}: {type(self).__module__} needs 'replace'",
         )
-
-    def system(self, modality: str) -> str:
-        return f"{type(self).__module__.rpartition('.')[2]}_{modality}"
 
     def facts(self, params: Tree, carried: Tree | None) -> Sequence[Fact]:
         del carried
@@ -133,11 +104,6 @@ class Sibling(objective.Objective):
     def multiply_adds(self, tokens: int) -> float:
         """Of what stands on top of the encoder, forwards, for one example."""
         raise NotImplementedError
-
-
-@functools.cache
-def _model(network: type[Network]) -> type[EncoderModel]:
-    return type("Model", (EncoderModel,), {"network": network})
 
 
 def perplexity(shares: jax.Array) -> jax.Array:

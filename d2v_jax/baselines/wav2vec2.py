@@ -22,7 +22,7 @@ from d2v_jax.common.rng import Keys
 from d2v_jax.common.trees import Tree
 from d2v_jax.encoder import masking
 from d2v_jax.encoder.masking import Mask, MaskConfig
-from d2v_jax.encoder.network import Network
+from d2v_jax.encoder.model import EncoderModel
 from d2v_jax.encoder.objective import Batch, Metrics
 from d2v_jax.encoder.sections import PositionsConfig, TrunkConfig
 from d2v_jax.frontends.frontend import Frontend, Inputs
@@ -128,6 +128,10 @@ class Wav2Vec2Network(speech.SpeechNetwork):
         return self.quantizer(self.hear(inputs).normed_btc, None)
 
 
+class Wav2Vec2Model(EncoderModel):
+    network = Wav2Vec2Network
+
+
 @dataclasses.dataclass(frozen=True)
 class Objective(speech.Sibling):
     """wav2vec 2.0."""
@@ -137,7 +141,7 @@ class Objective(speech.Sibling):
     sections: ClassVar[type] = Wav2Vec2Config
     shown: ClassVar[tuple[str, ...]] = ("accuracy", "code_perplexity")
     optional: ClassVar[tuple[str, ...]] = ("mask", "quantizer", "target", "prediction")
-    network: ClassVar[type[Network]] = Wav2Vec2Network
+    kind: ClassVar[type[EncoderModel]] = Wav2Vec2Model
 
     def draw(self, random: Keys, batch: Batch) -> Drawn:
         model, cfg = self.model, self.cfg.contrast
