@@ -7,6 +7,7 @@ import lzma
 import os
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import soundfile
 from PIL import Image
@@ -23,6 +24,8 @@ GOOD = {
     "array.json": ARRAY.encode(),
     "c4.json.gz": gzip.compress(ROWS.encode()),
     "c4.jsonl.xz": lzma.compress(ROWS.encode()),
+    "c4.jsonl.zst": pa.compress(ROWS.encode(), "zstd", asbytes=True),
+    "caf\udce9.jsonl.zst": pa.compress(ROWS.encode(), "zstd", asbytes=True),
     "x.csv": TABLE.encode(),
     "x.tsv": TABLE.replace(",", "\t", 1).replace('"', "").encode()[:8] + b"\n1\tCaf\n" * 20,
     "x.txt.gz": gzip.compress(PLAIN.encode()),
@@ -33,6 +36,8 @@ GOOD = {
 }
 BAD = {
     "rows.txt": (ROWS.encode(), "name it .jsonl"),
+    "array.txt": (json.dumps(json.loads(ARRAY)).encode(), "name it .jsonl"),
+    "indented.txt": (ARRAY.encode(), "name it .jsonl"),
     "paper.txt": (b"%PDF-1.7 text", "it is PDF"),
     "book.docx": (b"PK\x03\x04" + b"x" * 99, "zip"),
     "bare.txt": ("words " * 9).encode("utf-16-le"),

@@ -117,7 +117,7 @@ def _is_json(head: bytes) -> bool:
         found = json.loads(first)
     except (ValueError, RecursionError):
         return first.startswith((b'{"', b'[{"'))
-    return isinstance(found, dict) or (isinstance(found, list) and isinstance(found[:1], dict))
+    return isinstance(found[0] if isinstance(found, list) and found else found, dict)
 
 
 def lines(path: pathlib.Path) -> Iterator[str]:
