@@ -14,6 +14,7 @@ from PIL import Image
 
 from d2v_jax.cli.main import main
 from d2v_jax.common.names import lines_of, place, writable
+from d2v_jax.data.text import jsonl
 
 ROWS = "".join(json.dumps({"text": f"Café number {i}.", "id": i}) + "\n" for i in range(20))
 ARRAY = json.dumps([json.loads(line) for line in ROWS.splitlines()], indent=1)
@@ -104,3 +105,11 @@ def test_names_paths_and_lines(monkeypatch):
     assert str(place("~/x")) == "/h/x"
     assert writable("caf\udce9\n") == r"caf\xe9\x0a"
     assert lines_of("a\x0cb\u2028c\r\nd\re\n") == ["a\x0cb\u2028c", "d", "e"]
+
+
+@pytest.mark.parametrize("at_once", [1, 7, 1 << 20])
+def test_an_array_is_read_in_pieces(at_once, tmp_path, monkeypatch):
+    monkeypatch.setattr(jsonl, "AT_ONCE", at_once)
+    (tmp_path / "a.json").write_text(ARRAY)
+    found = list(jsonl.read(tmp_path / "a.json", "text"))
+    assert found == [(i + 1, f"Café number {i}.") for i in range(20)]

@@ -3,6 +3,7 @@
 import io
 import json
 import pathlib
+import re
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
@@ -10,6 +11,7 @@ from d2v_jax.data.records import BadRecord
 from d2v_jax.data.stores import packed
 
 AT_ONCE = 1 << 20  # characters of an array
+BETWEEN = re.compile(r"[ \t\r\n,]*")  # entries
 Found = str | BadRecord  # what a record holds, or what is wrong with it
 
 
@@ -52,14 +54,14 @@ def _entries(file: BinaryIO) -> Iterator[Any]:
     """Those of an array, one after the other; `BadRecord` where it is none."""
     text = io.TextIOWrapper(file, encoding="utf-8-sig")
     decoder = json.JSONDecoder()
-    held = text.read(AT_ONCE).lstrip().removeprefix("[")
+    held, place = text.read(AT_ONCE).lstrip().removeprefix("["), 0
     more = True
     while True:
-        held = held.lstrip(" \t\r\n,")
-        if held.startswith("]"):
+        place = BETWEEN.match(held, place).end()
+        if held.startswith("]", place):
             return
         try:
-            entry, end = decoder.raw_decode(held)
+            entry, end = decoder.raw_decode(held, place)
             if end == len(held) and more:  # a number may go on
                 raise ValueError
         except RecursionError as error:
@@ -69,10 +71,10 @@ def _entries(file: BinaryIO) -> Iterator[Any]:
             more = bool(chunk)
             if not more:
                 raise BadRecord(f"not JSON: the array is broken ({error})") from error
-            held += chunk
+            held, place = held[place:] + chunk, 0
             continue
         yield entry
-        held = held[end:]
+        place = end
 
 
 def _text(line: bytes, column: str) -> Found:
