@@ -5,6 +5,7 @@ import errno
 import logging
 import os
 import sys
+import warnings
 
 from d2v_jax.cli import bench, data, encoders, runs, supervised
 from d2v_jax.common import buckets
@@ -27,6 +28,8 @@ def main(argv: list[str] | None = None) -> int:
     if hasattr(sys.stdout, "reconfigure"):  # names need not be writable in what the screen knows
         sys.stdout.reconfigure(errors="backslashreplace")
     logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax narrates every file it opens
+    # Pillow's warnings name no file; what cannot be used is named where it is left out.
+    warnings.filterwarnings("ignore", module=r"PIL\.")
     parser = _parser()
     task = "d2v"
     try:

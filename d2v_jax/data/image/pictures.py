@@ -2,7 +2,6 @@
 
 import io
 import math
-import warnings
 from typing import Protocol
 
 import kornia_rs
@@ -36,8 +35,6 @@ IMAGES = Kind(
     shards=True,
     unread=dict.fromkeys(UNREAD, CONVERT),
 )
-# Pillow's warnings name no file; what cannot be used is named where it is left out.
-warnings.filterwarnings("ignore", module=r"PIL\.")
 MODES = {1: "L", 3: "RGB"}  # by channels
 ATTEMPTS = 10  # of the random crop, before it falls back to the centre
 CENTRAL = 224 / 256  # side of a central crop, in shorter sides of the picture
