@@ -5,7 +5,8 @@ them as "units". Crops are of 2, 5, 10 or 15 s, as long as an utterance allows.
 
 Command: d2v pretrain --config hubert_large --workdir runs/hubert_large
     (refused so far: no data of ours bring units)
-Cost: not measured; about 1.7 TFLOP per crop of 15 s and step by the FLOP count.
+Cost: not measured; about 1.8 TFLOP per crop of 15 s and step by the FLOP count, so 3.4e20 FLOP for
+    the whole schedule.
 Expected: 1.9 / 3.3 % WER on test-clean / other after CTC on 960 h with a
     Transformer's language model. Not yet run here.
 """

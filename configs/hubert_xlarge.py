@@ -5,7 +5,8 @@ them as "units". Crops are of 2, 5, 10 or 15 s, as long as an utterance allows.
 
 Command: d2v pretrain --config hubert_xlarge --workdir runs/hubert_xlarge
     (refused so far: no data of ours bring units)
-Cost: not measured; about 5 TFLOP per crop of 15 s and step by the FLOP count.
+Cost: not measured; about 4.9 TFLOP per crop of 15 s and step by the FLOP count, so 7.6e20 FLOP for
+    the whole schedule.
 Expected: 1.8 / 2.9 % WER on test-clean / other after CTC on 960 h with a
     Transformer's language model. Not yet run here.
 """

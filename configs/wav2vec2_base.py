@@ -5,8 +5,8 @@ its shortest utterance (at most 15.6 s); every batch is its 1.56 hours, 375 crop
 
 Command: d2v pretrain --config wav2vec2_base --workdir runs/wav2vec2_base
     (data: --config.data.source=FOLDER of wav or flac files)
-Cost: not measured; about 0.59 TFLOP per crop of 15 s and step by the FLOP count, so 9e19 FLOP for
-    the whole schedule.
+Cost: not measured; about 0.69 TFLOP per crop of 15 s and step by the FLOP count, so 1.06e20 FLOP
+    for the whole schedule.
 Expected: 3.4 / 8.6 % WER on test-clean / other after CTC on 960 h, greedy. Not yet run here.
 """
 

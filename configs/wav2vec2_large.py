@@ -4,7 +4,7 @@ Learning rate and length are the paper's; the published configuration says 5e-3 
 
 Command: d2v pretrain --config wav2vec2_large --workdir runs/wav2vec2_large
     (data: --config.data.source=FOLDER of wav or flac files)
-Cost: not measured; about 1.7 TFLOP per crop of 15 s and step by the FLOP count, so 6e20 FLOP for
+Cost: not measured; about 1.8 TFLOP per crop of 15 s and step by the FLOP count, so 6.9e20 FLOP for
     the whole schedule.
 Expected: 2.2 % WER on test-clean after CTC on 960 h, greedy; 1.8 / 3.3 % on test-clean / other
     with a Transformer's language model. Not yet run here.

@@ -5,7 +5,7 @@ and length are from memory of the paper, the rest is that of base.
 
 Command: d2v pretrain --config wav2vec2_large_960 --workdir runs/wav2vec2_large_960
     (data: --config.data.source=FOLDER of wav or flac files)
-Cost: not measured; about 1.7 TFLOP per crop of 15 s and step by the FLOP count, so 2.7e20 FLOP for
+Cost: not measured; about 1.8 TFLOP per crop of 15 s and step by the FLOP count, so 2.9e20 FLOP for
     the whole schedule.
 Expected: between base and wav2vec2_large. Not yet run here.
 """

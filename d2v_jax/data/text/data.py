@@ -14,8 +14,7 @@ from d2v_jax.data import modality
 from d2v_jax.data.contests.contest import Contest
 from d2v_jax.data.labelled import tables
 from d2v_jax.data.labelled.labels import Labelled
-from d2v_jax.data.opened import Opened, joined
-from d2v_jax.data.progress import logged
+from d2v_jax.data.opened import Form, Opened, joined
 from d2v_jax.data.records import Record, Source
 from d2v_jax.data.requests import Batch, Named
 from d2v_jax.data.sources import PYTHON_DOCS, named, only_train
@@ -121,6 +120,11 @@ class TextData(modality.Data):
         sources = [one.records() for one in self.each()]
         opens = self.open_tokenizer().breaks[0] if self.words else None
         return joined(sources, rows.cutting(opens), ("text", self.tokens), self.tokens)
+
+    def form(self, example_shape: tuple[int, ...], size: int) -> dict[str, Form]:
+        words = self.words and self.labels == "none"
+        more = {"goes_on": Form((size, *example_shape), bool)} if words else {}
+        return super().form(example_shape, size) | more
 
     @classmethod
     def of_the_encoder(
@@ -271,14 +275,7 @@ class TextData(modality.Data):
     def train_tokenizer(self, out: pathlib.Path, vocab_size: int) -> str:
         from d2v_jax.data.text.train_tokenizer import train_tokenizer
 
-        return train_tokenizer(self._lines, out, vocab_size)
-
-    def _lines(self) -> Iterator[str]:
-        for one in self.each():
-            texts = one.documents()
-            for document in logged(texts.documents(), f"reading {one.source}"):
-                yield from document.lines
-            texts.check_faults(self.max_bad_share)
+        return train_tokenizer(self, out, vocab_size)
 
     def values(self, inputs: np.ndarray) -> int:
         """Tokens that are not padding."""

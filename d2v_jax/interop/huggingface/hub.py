@@ -22,10 +22,12 @@ def located(path: str | os.PathLike) -> pathlib.Path:
     A name is "org/model", also as an address; of a cache folder (models--org--model, or its
     snapshots) the snapshot in use is taken. Raises UserError for a folder that holds none.
     """
-    path = buckets.place(path)
-    buckets.reach(path)
-    if not on_disk(path):
-        return path
+    if not ADDRESS.match(os.fspath(path)):
+        path = buckets.place(path)
+        buckets.reach(path)
+        if not on_disk(path):
+            return path
+    path = pathlib.Path(path)
     if path.is_dir():
         folder = path.parent if path.name == "snapshots" else path
         return _snapshot(folder) if (folder / "snapshots").is_dir() else path
