@@ -201,18 +201,34 @@ def utterance(wave_s: np.ndarray) -> Utterance:
     return Utterance(wave_s, np.float32(mean), np.float32(1 / deviation))
 
 
+class Crop(NamedTuple):
+    """An example, the place of its first sample, and how many the recording has."""
+
+    example: Example
+    start: int
+    whole: int
+
+
 def random_crop(record: Record, rng: np.random.Generator, samples: int) -> Example:
     """inputs int16 [s], s = `samples`, from anywhere in the recording; its offset and scale.
 
+    Raises `BadRecord` where there are fewer samples, or no sound.
+    """
+    return crop(record, rng, samples).example
+
+
+def crop(record: Record, rng: np.random.Generator, samples: int) -> Crop:
+    """`random_crop`, and where it lies.
+
     Where `record.standard` is known, and the samples are used as they are stored, only those of
-    the crop are decoded: the result is the same. Raises `BadRecord` where there are fewer samples,
-    or no sound.
+    the crop are decoded: the result is the same.
     """
     standard = record.standard
     if standard is not None and isinstance(record.data, bytes):
-        inputs_s = _stored_crop(record.data, rng, samples)
-        if inputs_s is not None:
-            return {"inputs": inputs_s, "offset": standard[0], "scale": standard[1]}
+        found = _stored_crop(record.data, rng, samples)
+        if found is not None:
+            inputs_s, start, have = found
+            return Crop(_example(inputs_s, standard), start, have)
     wave_s = decode(record.data)
     whole = utterance(wave_s)
     start = _start(len(whole.samples), rng, samples)
@@ -221,6 +237,10 @@ def random_crop(record: Record, rng: np.random.Generator, samples: int) -> Examp
         if record.learn is not None:
             record.learn(*standard)
     inputs_s = whole.samples[start : start + samples]
+    return Crop(_example(inputs_s, standard), start, len(whole.samples))
+
+
+def _example(inputs_s: np.ndarray, standard: tuple[np.float32, np.float32]) -> Example:
     return {"inputs": inputs_s, "offset": standard[0], "scale": standard[1]}
 
 
@@ -244,16 +264,22 @@ def whole(record: Record, rng: np.random.Generator, samples: int) -> Example:
     }
 
 
-def _stored_crop(data: bytes, rng: np.random.Generator, samples: int) -> np.ndarray | None:
-    """int16 [s] of a sound file; None, with nothing drawn, where only the whole gives it."""
+def _stored_crop(
+    data: bytes, rng: np.random.Generator, samples: int
+) -> tuple[np.ndarray, int, int] | None:
+    """int16 [s] of a sound file, the first one's place, and the number of all.
+
+    None, with nothing drawn, where only the whole gives it.
+    """
     with opened(data) as file:
         if not (_is_exact(file) and length_known(file.frames) and file.seekable()):
             return None
-        file.seek(_start(file.frames, rng, samples))
+        start, have = _start(file.frames, rng, samples), file.frames
+        file.seek(start)
         inputs_s = file.read(samples, "int16")
     if len(inputs_s) < samples:
         raise BadRecord(f"truncated: {len(inputs_s)} of the {samples} samples of a crop")
-    return inputs_s
+    return inputs_s, start, have
 
 
 def _start(have: int, rng: np.random.Generator, samples: int) -> int:
