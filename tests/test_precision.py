@@ -15,8 +15,8 @@ import pytest
 import systems
 
 from d2v_jax.frontends.frontend import Inputs
-from d2v_jax.supervised import heads
 from d2v_jax.measure.setting import abstract_batch
+from d2v_jax.supervised import heads
 from d2v_jax.train import state, step
 from d2v_jax.train.recipe import resolve as recipes
 from d2v_jax.transfer import encoder

@@ -117,6 +117,13 @@ class Units:
     def __reduce__(self):
         return Units, (self.path,)
 
+    def centers(self) -> np.ndarray:
+        """float32 [clusters, d]; raises `UserError` where they cannot be read."""
+        try:
+            return np.load(place(self.path) / CENTERS, allow_pickle=False)
+        except (OSError, ValueError, EOFError) as error:
+            raise self._damaged(f"{CENTERS} cannot be read ({error})") from error
+
     def ids(self, name: str) -> np.ndarray:
         """Those of a recording [l]. Raises `BadRecord` where there are none of it."""
         number = self._place.get(name)
