@@ -1,4 +1,4 @@
-"""The six systems as smoke recipes, and small batches for them."""
+"""The six systems and their siblings as smoke recipes, and small batches for them."""
 
 import dataclasses
 import functools
@@ -16,6 +16,7 @@ NAMES = (
     "v2_image_base",
     "v2_text_base",
 )
+SIBLINGS = ("bert_base", "hubert_base", "mae_base", "wav2vec2_base")
 NOISE = ("input_dropout", "dropout", "attention_dropout", "drop_path", "layer_drop")
 
 
