@@ -3,9 +3,9 @@
 Paper: arXiv:2106.07447, scaled down; no published counterpart.
 Command: d2v units builtin:speech runs/units && d2v pretrain --config quickstart_hubert --workdir
     runs/qh && d2v probe runs/qh
-    (the second iteration: docs/siblings.md)
+    (the second iteration: docs/hubert.md)
 Cost: a few minutes on two CPU cores.
-Expected: docs/siblings.md.
+Expected: docs/hubert.md.
 """
 
 from d2v_jax.configs import hubert, quickstart_audio
