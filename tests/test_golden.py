@@ -30,6 +30,8 @@ CASES = {
     "hf_bert": 71,
     "hf_roberta_mlm": 64,
     "mae": 172,
+    "hf_wav2vec2_pretraining": 88,
+    "hf_hubert": 71,
 }
 # What is changed in each, and the name of the comparison that must then fail.
 CHANGES = {
@@ -86,6 +88,15 @@ CHANGES = {
     ],
     "hf_roberta_mlm": [("pad/logits", "pad/logits")],
     "mae": [("loss_per_patch", "loss_per_patch"), ("targets", "targets")],
+    "hf_wav2vec2_pretraining": [
+        ("eval/loss", "eval/loss"),
+        ("projected_quantized_states", "projected_quantized_states"),
+        ("grad/quantizer.codevectors", "grad/quantizer/entries"),
+    ],
+    "hf_hubert": [
+        ("nopad/hidden_1", "nopad/hidden_1"),
+        ("grad/lm_head.bias", "grad/head/out/bias"),
+    ],
 }
 
 
