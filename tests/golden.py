@@ -14,6 +14,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import golden_cpc
 import golden_hf_speech
 import golden_huggingface
 import golden_masks
@@ -73,6 +74,8 @@ def recompute(folder: pathlib.Path, case: dict, recorded: dict[str, np.ndarray])
     """Everything a case records, by our code."""
     if case["case"] in golden_siblings.CASES:
         return golden_siblings.recompute(folder, case, recorded)
+    if case["case"] in golden_cpc.CASES:
+        return golden_cpc.recompute(folder, case, recorded)
     if case["case"] in golden_hf_speech.CASES:
         return golden_hf_speech.recompute(folder, case, recorded)
     if (folder / "pretrained").exists():
