@@ -12,14 +12,14 @@ Cost: not measured; about 0.44 TFLOP per crop of 15 s and step by the FLOP count
 Expected: nothing published with this encoder. Not yet run here.
 """
 
-from d2v_jax.configs import base, best_rq
+from d2v_jax.configs import base, bestrq
 from ml_collections import config_dict
 
 
 def get_config(arg: str = "") -> config_dict.ConfigDict:
     """`arg`: "" for the recipe, "smoke" for thirty tiny steps, "budget" for few devices."""
-    c = best_rq.get_config()
+    c = bestrq.get_config()
     c.recipe = "best_rq_base"
     c.optimizer.learning_rate = 8e-4
     c.train.steps, c.train.batch_size = 300_000, 384
-    return base.variant(c, arg, best_rq.smoke, shrink=4, micro_batches=4)
+    return base.variant(c, arg, bestrq.smoke, shrink=4, micro_batches=4)

@@ -12,14 +12,14 @@ Expected: 1.6 / 2.9 % WER on test-clean / other after fine-tuning the paper's co
     without a language model; nothing published with this encoder. Not yet run here.
 """
 
-from d2v_jax.configs import base, best_rq, wav2vec2
+from d2v_jax.configs import base, bestrq, wav2vec2
 from ml_collections import config_dict
 
 
 def get_config(arg: str = "") -> config_dict.ConfigDict:
     """`arg`: "" for the recipe, "smoke" for thirty tiny steps, "budget" for few devices."""
-    c = wav2vec2.large(best_rq.get_config())
+    c = wav2vec2.large(bestrq.get_config())
     c.recipe = "best_rq_large"
     c.optimizer.learning_rate = 4e-4
     c.train.steps, c.train.batch_size = 300_000, 2048
-    return base.variant(c, arg, best_rq.smoke, shrink=4, micro_batches=16)
+    return base.variant(c, arg, bestrq.smoke, shrink=4, micro_batches=16)

@@ -6,14 +6,14 @@ Cost: a few minutes on two CPU cores.
 Expected: not yet compared.
 """
 
-from d2v_jax.configs import best_rq, quickstart_audio
+from d2v_jax.configs import bestrq, quickstart_audio
 from ml_collections import config_dict
 
 
 def get_config(arg: str = "") -> config_dict.ConfigDict:
     """`arg`: "" for the recipe, "smoke" for thirty tiny steps."""
-    c = quickstart_audio.sibling(best_rq.get_config())
+    c = quickstart_audio.sibling(bestrq.get_config())
     c.recipe = "quickstart_best_rq"
     c.mask.share, c.mask.block = 0.5, 4
     c.codes.entries, c.codes.width, c.codes.bands = 256, 16, 40
-    return quickstart_audio.variant(c, arg, best_rq.smoke)
+    return quickstart_audio.variant(c, arg, bestrq.smoke)

@@ -35,7 +35,7 @@ from d2v_jax.nn.dense import Dense
 
 @dataclasses.dataclass(frozen=True)
 class CodesConfig:
-    """Fields: configs/best_rq.py."""
+    """Fields: configs/bestrq.py."""
 
     seed: int = not_negative()
     books: int = positive()
