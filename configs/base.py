@@ -90,6 +90,10 @@ def get_config() -> config_dict.ConfigDict:
     # On accelerators: parts of each device's rows whose attention is computed one after the other,
     # and once more on the way back: logits are not kept and need not leave fast memory. 1: all.
     c.trunk.attention_parts = 4
+    # On NVIDIA GPUs from Ampere on, in bfloat16 and where attention drops no weights: by cuDNN's
+    # kernel, which keeps no logits. Off: no GPU has run it yet, sums on the way back are in no
+    # fixed order, and where cuDNN refuses a size the run ends (docs/devices.md).
+    c.trunk.fused_attention = False
     # What is computed again on the way back, to save memory: "none", "blocks" (all but their
     # inputs), "cheap" (all but the results of matrix products).
     c.trunk.remat = "none"

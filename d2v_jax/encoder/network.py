@@ -76,6 +76,7 @@ class Network(nn.Module):
             layer_scale=trunk.layer_scale,
             init=trunk.init,
             attention_parts=trunk.attention_parts,
+            fused_attention=trunk.fused_attention,
             relative_grid=grid if cfg.positions.bias == "relative_per_block" else None,
         )
         prenet_path, trunk_path = drop_paths(trunk)

@@ -52,6 +52,7 @@ class TrunkConfig:
     drop_path_ramp: str = one_of("trunk", "both")
     layer_drop: float = below_one()
     attention_parts: int = positive(free=True)
+    fused_attention: bool = anything(free=True)
     remat: str = one_of(*REMAT, free=True)
     scan: bool = anything(free=True)
     dtype: str = one_of("float32", "bfloat16")
@@ -82,6 +83,12 @@ def _check_trunk(cfg: EncoderConfig) -> None:
     trunk, positions, grid = cfg.trunk, cfg.positions, cfg.frontend.grid
     if trunk.block not in GATES:
         require_multiple("trunk.width", trunk.width, "trunk.heads", trunk.heads)
+    head = trunk.width // trunk.heads
+    require(
+        not trunk.fused_attention or (head % 8 == 0 and head <= 128),
+        f"trunk.fused_attention=True: cuDNN takes heads of 8, 16, ... 128 channels, not {head} "
+        f"(trunk.width / trunk.heads); leave it False",
+    )
     require(
         trunk.drop_path_ramp == "trunk" or trunk.prenet_depth < trunk.depth,
         f"trunk.drop_path_ramp={trunk.drop_path_ramp!r} needs trunk.prenet_depth="

@@ -13,7 +13,7 @@ import numpy as np
 
 from d2v_jax.common.checks import UserError
 from d2v_jax.data.audio import cuts
-from d2v_jax.data.audio.waves import RATE, RATES, header_of
+from d2v_jax.data.audio.sound_files import RATE, RATES, header
 from d2v_jax.data.records import BadRecord, Record, fingerprint_of
 from d2v_jax.data.stores.folder import numbered
 
@@ -89,8 +89,8 @@ class Segments:
 
 def _rate(path: pathlib.Path) -> int:
     try:
-        _, rate = header_of(path)
-    except (BadRecord, OSError):
+        _, rate = header(path)
+    except BadRecord:
         return RATE  # reading it says what is wrong
     return rate if RATES[0] <= rate <= RATES[1] else RATE
 

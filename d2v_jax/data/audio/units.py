@@ -1,6 +1,6 @@
 """Labels of frames beside a recording: which of them a crop has."""
 
-from d2v_jax.data.audio.waves import RATE
+from d2v_jax.data.audio.sound_files import RATE
 
 
 def of_crop(start: int, samples: int, rate: float, labels: int) -> tuple[int, int]:

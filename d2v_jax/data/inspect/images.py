@@ -70,7 +70,7 @@ def look(source: Source, name: str, image_size: int, channels: int, sample: int 
 def _one(record: Record, channels: int) -> Seen:
     picture = pictures.decode(record.data, channels)
     kind, mode = "pixels", "L" if channels_of(record.data) == 1 else "RGB"
-    size = len(record.data) if isinstance(record.data, bytes) else record.data.nbytes
+    size = record.size
     if isinstance(record.data, bytes):
         with Image.open(io.BytesIO(record.data), formats=pictures.FORMATS) as header:
             kind, mode = str(header.format), header.mode

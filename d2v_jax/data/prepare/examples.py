@@ -7,7 +7,8 @@ import numpy as np
 import soundfile
 from PIL import Image
 
-from d2v_jax.data.audio.waves import RATE, decode, length_known, utterance
+from d2v_jax.data.audio import waves
+from d2v_jax.data.audio.sound_files import RATE, Stored, is_exact, length_known, opened
 from d2v_jax.data.image import jpeg, pictures
 from d2v_jax.data.records import BadRecord, Record
 
@@ -68,33 +69,30 @@ def sound_example(record: Record) -> tuple[bytes, int]:
     crops are those of `record`. Raises `BadRecord` for what cannot be decoded completely.
     """
     try:
-        wave_s = decode(record.data)
+        standard = record.standard or waves.standard_of(record.data)
+        data, samples = _sound(record.data, standard.fit)
     except BadRecord as bad:
         raise BadRecord(bad.reason, record.name) from bad
-    whole = utterance(wave_s)
-    offset, scale = whole.offset, whole.scale
-    if record.standard is not None and wave_s.dtype == np.int16:
-        offset, scale = record.standard
-    data = record.data
-    if not (isinstance(data, bytes) and _stays(data)):
-        buffer = io.BytesIO()
-        soundfile.write(buffer, whole.samples, RATE, "PCM_16", format="FLAC")
-        data = buffer.getvalue()
-    samples = len(whole.samples)
-    example = serialized(
-        record, audio=data, samples=samples, offset=float(offset), scale=float(scale)
-    )
+    offset, scale = float(standard.offset), float(standard.scale)
+    example = serialized(record, audio=data, samples=samples, offset=offset, scale=scale)
     return example, samples
 
 
-def _stays(data: bytes) -> bool:
-    info = soundfile.info(io.BytesIO(data))
-    return (
-        info.format in CONTAINERS
-        and info.subtype == "PCM_16"
-        and length_known(info.frames)
-        and (info.channels, info.samplerate) == (1, RATE)
-    )
+def _sound(data: Stored | np.ndarray, fit: float) -> tuple[bytes, int]:
+    if not isinstance(data, np.ndarray) and _stays(data):
+        samples = sum(len(piece_s) for piece_s in waves.pieces(data))
+        return data if isinstance(data, bytes) else data.read_bytes(), samples
+    buffer, samples = io.BytesIO(), 0
+    with soundfile.SoundFile(buffer, "w", RATE, 1, "PCM_16", format="FLAC") as file:
+        for piece_s in waves.pieces(data):
+            file.write(waves.in_16_bits(piece_s, fit))
+            samples += len(piece_s)
+    return buffer.getvalue(), samples
+
+
+def _stays(data: Stored) -> bool:
+    with opened(data) as file:
+        return file.format in CONTAINERS and is_exact(file) and length_known(file.frames)
 
 
 def serialized(record: Record, **features: bytes | int | float) -> bytes:

@@ -11,6 +11,7 @@ from d2v_jax.common.checks import UserError
 from d2v_jax.common.files import write_whole, written_whole
 from d2v_jax.data.audio import inputs, opening, waves
 from d2v_jax.data.audio.manifest import SUFFIX
+from d2v_jax.data.audio.sound_files import RATE
 from d2v_jax.data.progress import logged
 from d2v_jax.data.records import BadRecord
 from d2v_jax.transfer import encoder
@@ -71,7 +72,7 @@ def transcribed(
     def done() -> Iterator[Said]:
         found = model.logits([wave for _, wave in held], standardise=False)
         for (name, wave_s), logits_tc in zip(held, found):
-            seconds = len(wave_s) / waves.RATE / max(len(logits_tc), 1)
+            seconds = len(wave_s) / RATE / max(len(logits_tc), 1)
             yield name, reader.words(logits_tc, seconds)
         held.clear()
 
@@ -110,18 +111,11 @@ def _recordings(
 
 
 def _file(path: pathlib.Path):
-    def read() -> np.ndarray:
-        try:
-            data = path.read_bytes()
-        except OSError as error:
-            raise BadRecord(error.strerror or str(error)) from None
-        return waves.standardise(waves.decode(data))
-
-    return read
+    return lambda: waves.standardised(path)[0]
 
 
 def _record(source, index: int):
-    return lambda: waves.standardise(waves.decode(source.read(index).data))
+    return lambda: waves.standardised(source.read(index).data)[0]
 
 
 def _txt(one: Said) -> str:
