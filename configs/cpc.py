@@ -14,6 +14,7 @@ def get_config() -> config_dict.ConfigDict:
     c.frontend.conv_layers = ((256, 10, 5), (256, 8, 4), (256, 4, 2), (256, 4, 2), (256, 4, 2))
     c.positions.add, c.positions.bias = "none", "none"
     c.trunk.block, c.trunk.width, c.trunk.depth = "lstm", 256, 1
+    c.trunk.heads = 8  # says nothing
     c.trunk.input_norm = False
     c.trunk.input_dropout = c.trunk.dropout = c.trunk.attention_dropout = c.trunk.layer_drop = 0.0
     c.trunk.dtype = "float32"

@@ -18,6 +18,7 @@ import golden_cpc
 import golden_hf_speech
 import golden_huggingface
 import golden_masks
+import golden_noise
 import golden_pretraining
 import golden_siblings
 import golden_speech
@@ -60,6 +61,9 @@ def check(folder: pathlib.Path) -> Iterator[Line]:
     """Yields (array, absolute error, tolerance) for every recorded quantity of a case."""
     if (folder / "masks.json").exists():
         yield from golden_masks.check(folder)
+        return
+    if (folder / "noise.json").exists():
+        yield from golden_noise.check(folder)
         return
     case, recorded = read(folder)
     yield from differences(case, recorded, recompute(folder, case, recorded))
