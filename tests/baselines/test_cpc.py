@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import pathlib
 import shutil
 
 import jax
@@ -14,12 +15,15 @@ import d2v_jax
 from d2v_jax.baselines import best_rq, cpc, mel
 from d2v_jax.cli import main
 from d2v_jax.common import rng, trees
-from d2v_jax.common.checks import ConfigError
+from d2v_jax.common.checks import ConfigError, UserError
 from d2v_jax.frontends.frontend import Inputs
 from d2v_jax.train import state, step
 from d2v_jax.train.machine import mesh
 from d2v_jax.train.recipe import resolve
 from d2v_jax.train.report import metrics
+from d2v_jax.transfer import reading
+
+GOLDEN = pathlib.Path(__file__).parents[1] / "golden"
 
 # All parameters, and what is left of them without the heads.
 CONVS, LSTM = 1_317_120, 526_336
@@ -167,6 +171,14 @@ def test_hidden_tokens_see_noise_alone():
 def test_what_cannot_work_is_refused(name, override, message):
     with pytest.raises(ConfigError, match=message):
         objective(name, f"--config.{override}")
+
+
+@pytest.mark.parametrize("name", SMOKE)
+def test_a_checkpoint_of_another_sibling_is_named(name):
+    given = f"--config.init_from={GOLDEN / 'wav2vec2' / 'checkpoint.pt'}"
+    words = r", a wav2vec2_audio model, does not fit the recipe"
+    with pytest.raises(UserError, match=words):
+        reading.start_from(resolve.resolve(resolve.load(f"{name}:smoke", [given])))
 
 
 @pytest.mark.parametrize("name", SMOKE)
