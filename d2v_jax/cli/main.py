@@ -1,19 +1,18 @@
 """The `d2v` command: one sub-command per task. Errors people caused come without a traceback."""
 
 import argparse
-import errno
+import io
 import logging
 import os
 import sys
 
 from d2v_jax.cli import bench, data, encoders, runs, supervised
-from d2v_jax.common.checks import UserError
+from d2v_jax.cli.troubles import sentence_of
 
 log = logging.getLogger("d2v")
 
-# Troubles of the machine, not of the program: full or read-only disks, missing permissions.
-OUTSIDE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
-
+PIPE_CLOSED = 141  # as the shell has it of a program that SIGPIPE ended
+INTERRUPTED = 130
 
 # Tasks whose other words set fields of a recipe.
 WITH_FIELDS = ("pretrain", "finetune", "sweep", "data", "bench")
@@ -21,6 +20,7 @@ WITH_FIELDS = ("pretrain", "finetune", "sweep", "data", "bench")
 
 def main(argv: list[str] | None = None) -> int:
     """Parses the command line, runs one task, returns the exit code."""
+    _open_streams()
     logging.basicConfig(format="%(message)s", stream=sys.stderr)
     log.setLevel(logging.INFO)
     logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax narrates every file it opens
@@ -28,25 +28,52 @@ def main(argv: list[str] | None = None) -> int:
     args, rest = parser.parse_known_args(argv)
     if rest and not (args.task in WITH_FIELDS or getattr(args, "plan", False)):
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    code = _run(args, rest)
+    # What cannot be written when Python ends would change the exit code.
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    return code
+
+
+def _run(args: argparse.Namespace, rest: list[str]) -> int:
+    from d2v_jax.common import settings
+
     try:
-        code = args.run(args, rest)
+        with settings.fixed():
+            code = args.run(args, rest)
         sys.stdout.flush()
         return code
-    except UserError as error:
-        print(f"d2v {args.task}: {error}", file=sys.stderr)
-        return error.code
     except BrokenPipeError:  # `| head` has read enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
-    except OSError as error:
-        if error.errno not in OUTSIDE:
-            raise
-        where = f"{error.filename}: " if error.filename else ""
-        print(f"d2v {args.task}: {where}{error.strerror}", file=sys.stderr)
-        return 2
+        return PIPE_CLOSED
     except KeyboardInterrupt:
-        print(f"d2v {args.task}: interrupted", file=sys.stderr)
-        return 130
+        log.error("d2v %s: interrupted", args.task)
+        return INTERRUPTED
+    except Exception as error:
+        if (found := sentence_of(error)) is None:
+            raise
+        log.error("d2v %s: %s", args.task, found.words)
+        return found.code
+
+
+def _open_streams() -> None:
+    """Streams that were closed before we began lead nowhere, and no file takes their place.
+
+    What an alphabet of the terminal does not have is written with its number.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free
+    if sys.stdout is None:
+        sys.stdout = open(1, "w", closefd=False)
+    if sys.stderr is None:
+        sys.stderr = open(2, "w", closefd=False)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -1,10 +1,10 @@
 """Wires a recipe to data, state, step and loop; starts a run or continues it."""
 
+import contextlib
 import itertools
 import logging
 import pathlib
 import shlex
-import sys
 import time
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
@@ -12,7 +12,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from d2v_jax.common import trees
+from d2v_jax.common import lock, settings, trees
 from d2v_jax.common.checks import UserError
 from d2v_jax.common.trees import Tree
 from d2v_jax.data.loader import Batches, open_batches
@@ -52,11 +52,20 @@ def pretrain(
     other processes of this run, if there are any; they share `workdir`. `evaluate` is called every
     `eval.every` steps with trees of NumPy arrays, in process 0.
     """
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(settings.fixed())
+        hold = lambda: stack.enter_context(lock.held(workdir, IN_USE))
+        return _pretrain(config, workdir, read_start, peers, evaluate, hold)
+
+
+def _pretrain(config, workdir, read_start, peers, evaluate, hold) -> int:
+    new = not (workdir / run.FILE).exists()
+    if held := workdir.is_dir():
+        _hold_together(hold, peers)
     spent = Goodput(workdir)
     mesh = meshes.make_mesh(config.mesh)
     sizes = config.data.batch_sizes(config.train.batch_size)
     meshes.check_batch(sizes, config.train.micro_batches, mesh)
-    new = not (workdir / run.FILE).exists()
     if not new:
         run.continue_or_refuse(workdir, config)
     elif workdir.is_dir() and (workdir / "checkpoints").exists():
@@ -73,6 +82,7 @@ def pretrain(
     latest = checkpoint.newest(workdir, config.items[0])
     start = latest or 0
     if start >= config.train.steps:
+        _require_learnt(workdir, start)
         log.info("%s is complete at step %d; nothing to do", workdir, start)
         return 0
     quarantine = Quarantine(workdir, jax.process_index())
@@ -85,7 +95,11 @@ def pretrain(
             peers.agree("data", batches.fingerprint, DATA_S)
             peers.agree("--workdir", "new" if new else "begun")
             peers.agree("step", start)
+        if new and not held:
+            _hold_together(hold, peers, lambda: workdir.mkdir(parents=True, exist_ok=True))
         if new and jax.process_index() == 0:
+            if (workdir / run.FILE).exists():
+                raise UserError(f"{workdir} was begun by another call meanwhile; {IN_USE}")
             config.data.keep(workdir / run.TOKENIZER)
             run.write_config(workdir, config)
         if peers:
@@ -113,6 +127,38 @@ def pretrain(
             )
         finally:
             checkpoints.close()
+
+
+ANEW = (
+    "Lower optimizer.learning_rate, set optimizer.clip, or compute in trunk.dtype=float32, in a "
+    "new --workdir"
+)
+IN_USE = "wait for it or end it, or use another --workdir"
+
+
+def _hold_together(hold, peers, before=lambda: None) -> None:
+    """Process 0 holds the run folder for all; where it cannot, all are told."""
+    refused = None
+    if jax.process_index() == 0:
+        try:
+            before()
+            hold()
+        except (UserError, OSError) as error:
+            refused = error
+    try:
+        if peers:
+            peers.agree("the run folder", str(refused) if refused else "free")
+    finally:
+        if refused:
+            raise refused
+
+
+def _require_learnt(workdir: pathlib.Path, step: int) -> None:
+    """Raises where the last updates of a complete run were not finite."""
+    if metrics.ends_unfinished(workdir):
+        raise UserError(
+            f"{workdir} is complete at step {step}, but its last updates were not finite. {ANEW}"
+        )
 
 
 class Stream(NamedTuple):
@@ -170,6 +216,7 @@ def _train(config, workdir, stream, mesh, checkpoints, current, start, spent, ev
     log.info("compiling the step ...")
     began = time.monotonic()
     last: metrics.Record = {}
+    saved, broken = start, False
 
     def record(one: metrics.Record) -> None:
         last.update(one)
@@ -187,9 +234,14 @@ def _train(config, workdir, stream, mesh, checkpoints, current, start, spent, ev
     with loop.StopRequest(3600 * config.train.stop_after, together) as stop:
 
         def save(state_now: state.TrainState) -> None:
+            nonlocal saved, broken
+            broken = not guard.row and not state.is_finite(state_now)
+            if guard.row or broken:  # it would take the place of a good one
+                return
             position = {"next_batch": int(state_now.step), "fingerprint": stream.source.fingerprint}
             with spent.timed("checkpoint"):
                 checkpoints.save(state_now, position, to_fields(config), last or None)
+            saved = position["next_batch"]
             if index == 0:
                 spent.write(start, position["next_batch"])
 
@@ -227,26 +279,43 @@ def _train(config, workdir, stream, mesh, checkpoints, current, start, spent, ev
                 stream.quarantine,
             )
     done = int(current.step)
-    log.info("step %d saved in %s after %s", done, workdir, metrics.clock(time.monotonic() - began))
+    took = metrics.clock(time.monotonic() - began)
+    if saved:
+        log.info("step %d saved in %s after %s", saved, workdir, took)
     if guard.skipped:
         log.warning("%d updates were skipped because they were not finite", guard.skipped)
-    if guard.full:
+    if guard.full or broken or (guard.row and not stop.name):
         raise UserError(
-            f"{config.train.most_skipped} updates in a row were not finite (train.most_skipped); "
-            f"step {done} holds the state before them. Lower optimizer.learning_rate, set "
-            "optimizer.clip, or compute in trunk.dtype=float32, in a new --workdir with "
-            f"--config.init_from={workdir}"
+            _diverged(workdir, checkpoints, guard, broken, done, max(start, guard.last))
         )
     if stop.name and done < config.train.steps:
         if index == 0:
             command = "finetune" if config.objective.own_head else "pretrain"
-            print(
-                f"Stopped by {stop.name} at step {done}; everything is saved. Go on with:\n"
-                f"  d2v {command} --workdir {shlex.quote(str(workdir))}",
-                file=sys.stderr,
+            log.warning(
+                f"Stopped by {stop.name} at step {done}; "
+                f"{'everything' if saved == done else f'step {saved}'} is saved. Go on with:\n"
+                f"  d2v {command} --workdir {shlex.quote(str(workdir))}"
             )
         return STOPPED
     return 0
+
+
+def _diverged(workdir, checkpoints, guard, broken, done, finite) -> str:
+    """What to say of a run whose last update that was finite is number `finite`.
+
+    A checkpoint from which none was leads nowhere, and is set aside.
+    """
+    rows = f"the last {guard.row} updates were not finite"
+    words = [f"at step {done} the parameters are not finite" if broken else rows]
+    good = checkpoints.good(finite)
+    if guard.full and jax.process_index() == 0:
+        moved = checkpoints.set_aside(finite)
+        words += [f"no update from {place.name} on was, so it is in {place} now" for place in moved]
+    if good is None:
+        words.append("there is no good checkpoint")
+        return f"{'; '.join(words)}. {ANEW}"
+    words.append(f"checkpoint {good} is good")
+    return f"{'; '.join(words)}. {ANEW} with --config.init_from={workdir}"
 
 
 def _on_devices(
