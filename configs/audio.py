@@ -26,7 +26,13 @@ def get_config(arg: str = "") -> config_dict.ConfigDict:
 
     # Width, kernel and stride of each convolution of the waveform encoder (§1.1).
     c.frontend.conv_layers = ((512, 10, 5), *((512, 3, 2),) * 4, *((512, 2, 2),) * 2)
+    # Behind "each" of them a layer norm over channels, or one over time behind the "first" alone.
+    c.frontend.conv_norm = "each"
+    c.frontend.conv_bias = False
     c.frontend.norm_eps = 1e-5  # of the layer norm before the projection to D (§1.2)
+    c.frontend.gradient = 1.0  # factor of the gradient that reaches the convolutions; 0: they rest
+    # What of a padded example is padding: frames that are so "partly", or "wholly" alone (HuBERT).
+    c.frontend.padded_frames = "partly"
 
     c.positions.add = "conv"
     c.positions.bias = "alibi"

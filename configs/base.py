@@ -47,7 +47,8 @@ def get_config() -> config_dict.ConfigDict:
 
     c.positions = config_dict.ConfigDict()
     # What is added to the tokens. "sincos": fixed 2-D codes; "conv": a stack of convolutions
-    # over the tokens; "none" (text: learned positions are part of its frontend).
+    # over the tokens; "normed_conv": a single wide one, weight-normed (wav2vec 2.0); "none" (text:
+    # learned positions are part of its frontend).
     c.positions.add = "none"
     # What attention adds to its logits. "alibi": -slope * scale * distance, one learned scale
     # per head; "relative": a learned table of 2-D offsets, shared by all blocks;
@@ -67,7 +68,7 @@ def get_config() -> config_dict.ConfigDict:
     c.trunk.depth = 12  # blocks of the trunk
     c.trunk.mlp_ratio = 4.0  # MLP width / D
     # "post_norm": norm after each residual; "pre_norm": norm before each branch, layer scale,
-    # no key bias (§1.4, block B).
+    # no key bias (§1.4, block B); "plain_pre_norm": without layer scale, with key bias.
     c.trunk.block = "post_norm"
     c.trunk.input_norm = True  # a layer norm in front of the first block
     c.trunk.output_norm = False  # and one behind the last
@@ -75,7 +76,7 @@ def get_config() -> config_dict.ConfigDict:
     c.trunk.prefix_tokens = 0  # learned tokens in front (cls)
     c.trunk.layer_scale = 1e-4  # initial factor of each branch, "pre_norm" only
     # Initial values. "bert": N(0, 0.02); "beit": the same cut at one deviation, the last
-    # matrix of branch pair i divided by sqrt(2 i) (§6.2).
+    # matrix of branch pair i divided by sqrt(2 i) (§6.2); "xavier": as masked autoencoders.
     c.trunk.init = "bert"
     c.trunk.input_dropout = 0.0  # behind the input norm; all of these act on the student alone
     c.trunk.dropout = 0.0  # of each branch
@@ -85,9 +86,9 @@ def get_config() -> config_dict.ConfigDict:
     # Where it rises: "trunk", or "both" prenet and trunk (fine-tuned images of 2.0, §12.3).
     c.trunk.drop_path_ramp = "trunk"
     c.trunk.layer_drop = 0.0  # of whole blocks per step
-    # For accelerators: parts of each device's rows whose attention is computed one after the other,
+    # On accelerators: parts of each device's rows whose attention is computed one after the other,
     # and once more on the way back: logits are not kept and need not leave fast memory. 1: all.
-    c.trunk.attention_parts = 1
+    c.trunk.attention_parts = 4
     # What is computed again on the way back, to save memory: "none", "blocks" (all but their
     # inputs), "cheap" (all but the results of matrix products).
     c.trunk.remat = "none"
@@ -237,37 +238,36 @@ def budget(c: config_dict.ConfigDict, shrink: int, micro_batches: int) -> config
     c.train.batch_size //= shrink
     c.train.micro_batches = micro_batches
     c.optimizer.learning_rate /= shrink**0.5
-    c.teacher.decay_start **= 1 / shrink
-    c.teacher.decay_end **= 1 / shrink
     c.train.steps *= shrink
-    for section, name in (
-        (c.optimizer, "warmup_steps"),
-        (c.optimizer, "hold_steps"),
-        (c.teacher, "decay_steps"),
-    ):
-        section[name] *= shrink
+    c.optimizer.warmup_steps *= shrink
+    c.optimizer.hold_steps *= shrink
+    if "teacher" in c:
+        c.teacher.decay_start **= 1 / shrink
+        c.teacher.decay_end **= 1 / shrink
+        c.teacher.decay_steps *= shrink
     return c
 
 
 def shrink_model(c: config_dict.ConfigDict) -> config_dict.ConfigDict:
     """The part of every `smoke` that no modality changes: 30 steps of a small model."""
-    kept = len(c.targets.blocks) / c.trunk.depth
-    if c.loss.scale == 1 / c.trunk.width:  # a mean over D
-        c.loss.scale = 1 / 32
+    if "targets" in c:
+        kept = len(c.targets.blocks) / c.trunk.depth
+        c.targets.blocks = tuple(range(3 - max(1, round(3 * kept)), 3))
+        if c.loss.scale == 1 / c.trunk.width:  # a mean over D
+            c.loss.scale = 1 / 32
+        c.decoder.width, c.decoder.groups = 32, min(c.decoder.groups, 4)
+        c.decoder.layers = min(c.decoder.layers, 2)
+        c.decoder.hidden = tuple(64 for _ in c.decoder.hidden)
+        c.teacher.decay_start, c.teacher.decay_end, c.teacher.decay_steps = 0.99, 0.999, 20
     c.trunk.width, c.trunk.heads = 32, 4
     c.trunk.prenet_depth = min(c.trunk.prenet_depth, 1)
     c.trunk.depth = 3
-    c.targets.blocks = tuple(range(3 - max(1, round(3 * kept)), 3))
     c.trunk.dtype = "float32"
     c.positions.conv_groups = 4
-    c.decoder.width, c.decoder.groups = 32, min(c.decoder.groups, 4)
-    c.decoder.layers = min(c.decoder.layers, 2)
-    c.decoder.hidden = tuple(64 for _ in c.decoder.hidden)
     c.mask.views = min(c.mask.views, 2)
     c.mask.neighbours = min(c.mask.neighbours, 4)
     c.optimizer.learning_rate = 5e-3
     c.optimizer.warmup_steps, c.optimizer.hold_steps = 5, min(c.optimizer.hold_steps, 10)
-    c.teacher.decay_start, c.teacher.decay_end, c.teacher.decay_steps = 0.99, 0.999, 20
     c.data.threads = 2
     c.train.steps, c.train.batch_size, c.train.micro_batches = 30, 8, 1
     c.mask.micro_views = 1

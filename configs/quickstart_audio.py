@@ -43,3 +43,16 @@ def get_config(arg: str = "") -> config_dict.ConfigDict:
     c.train.log_every = 10
     c.train.checkpoint_every = 200
     return base.variant(c, arg, audio.smoke)
+
+
+def sibling(c: config_dict.ConfigDict) -> config_dict.ConfigDict:
+    """The recipe of another objective with this one's encoder, data, optimizer and length."""
+    ours = get_config()
+    for section in ("data", "frontend", "positions", "trunk", "optimizer", "eval", "train"):
+        c[section] = ours[section]
+    return c
+
+
+def variant(c: config_dict.ConfigDict, arg: str, smoke) -> config_dict.ConfigDict:
+    """As `base.variant`, of a recipe without a budget."""
+    return base.variant(c, arg, smoke)

@@ -24,6 +24,7 @@ def get_config(arg: str = "") -> config_dict.ConfigDict:
     # "contiguous": blocks ignore the borders of documents; "documents": whole sentences of one
     # document, padded.
     c.data.blocks = "contiguous"
+    c.data.words = False  # also say which ids go on with a word, for whole-word masks
     # Of labelled texts, a .tsv or .csv file: the columns of a text or of a pair, and of the label,
     # by name, or by number from 0 where the file has no line of names.
     c.data.columns = ("text",)
@@ -34,9 +35,11 @@ def get_config(arg: str = "") -> config_dict.ConfigDict:
     c.data.most_tokens = 4_400
 
     c.frontend.vocab_size = 50_265  # with specials: 0 `<s>`, 1 `<pad>`, 2 `</s>`, 3 `<unk>`
-    # "learned": a table, added to the ids' embedding; "none": positions.bias must tell.
+    # A table, added to the ids' embedding, of which padding takes no row: "learned"; or which
+    # counts from 0: "absolute". "none": positions.bias must tell.
     c.frontend.positions = "learned"
     c.frontend.max_tokens = 512  # rows of the position table, without two that are never learned
+    c.frontend.types = 0  # rows of a table of sentences' types, as BERT has; 0: none
     c.frontend.pad_id = 1
     c.frontend.mask_id = 50_264  # `<mask>`; 2.0 never shows it
     c.frontend.norm_eps = 1e-5  # of the layer norm behind the embeddings

@@ -25,6 +25,7 @@ def get_config(arg: str = "") -> config_dict.ConfigDict:
     c.mask.share, c.mask.adjust, c.mask.block, c.mask.views = 0.65, 0.0, 10, 1
     c.mask.neighbours = 12  # utterances that shared a device
     c.decoder.layers, c.decoder.input_dropout = 0, 0.0
+    c.trunk.attention_parts = 8
     c.teacher.owns = ("prenet", "trunk")  # the positions are the student's
     c.teacher.decay_end, c.teacher.decay_steps = 0.9999, 30_000
     c.optimizer.learning_rate = 5e-4

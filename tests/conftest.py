@@ -4,9 +4,11 @@ import ctypes
 import gc
 import os
 import pathlib
+import secrets
 import signal
 import tempfile
 
+import bucket as buckets
 import jax
 import pytest
 from systems import smoke
@@ -44,6 +46,13 @@ def pytest_collection_modifyitems(items):
 def tiny():
     """The quickstart recipe, shrunk: resolved, float32, seconds to compile."""
     return smoke("quickstart_image")
+
+
+@pytest.fixture(scope="session")
+def bucket():
+    """gs://bucket, empty at first; the name of a folder there that is nobody else's."""
+    with buckets.served():
+        yield lambda: f"gs://bucket/{secrets.token_hex(4)}"
 
 
 @pytest.fixture

@@ -33,7 +33,7 @@ FENCED = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)\s]+)\)|\bsrc=\"([^\"]+)\"")
 HEADING = re.compile(r"^#+ +(.*)$", re.MULTILINE)
 TASK = re.compile(r"^    (\w[\w-]*)(?:\s|$)", re.MULTILINE)
-RECIPE = re.compile(r"`((?:quickstart|v\d|finetune)_\w+)`")
+RECIPE = re.compile(r"`((?:quickstart|v\d|finetune|wav2vec2|hubert|bert|roberta|mae)_\w+)`")
 NO_FIELDS = ("train.tsv", "data.md")
 
 
@@ -128,3 +128,10 @@ def test_fields_exist(page):
     for name in set(re.findall(words, page.read_text())) - set(NO_FIELDS):
         section, field = name.split(".")
         assert any(field in base.get(section, {}) for base in bases), f"{page}: {name}"
+
+
+def test_the_page_about_files_is_current():
+    from d2v_jax.data.files_page import page
+
+    text = (ROOT / "docs/files.md").read_text()
+    assert text == page(), "run python -m d2v_jax.data.files_page > docs/files.md"

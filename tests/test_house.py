@@ -18,6 +18,7 @@ ROOMS = {
     "encoder": {"common", "nn", "frontends"},
     "data2vec": {"common", "nn", "frontends", "encoder"},
     "supervised": {"common", "nn", "frontends", "encoder"},
+    "baselines": {"common", "nn", "frontends", "encoder"},
     "data": {"common"},
     "decoding": {"common"},
     "interop": {"common", "nn", "frontends", "encoder", "data2vec", "configs"},
@@ -47,7 +48,7 @@ GUESTS = {
     "kornia_rs": ("data/",),
     "tensorflow_datasets": ("data/",),
     "orbax": ("train/checkpoint.py",),
-    "flax": ("nn/", "frontends/", "encoder/", "data2vec/", "train/state.py"),
+    "flax": ("nn/", "frontends/", "encoder/", "data2vec/", "baselines/", "train/state.py"),
     "sklearn": ("transfer/probes/probe.py", "transfer/answers/scores.py"),
     "jiwer": ("transfer/answers/recognition.py",),
     "PIL": ("data/", "measure/plain_loops.py"),
@@ -66,7 +67,9 @@ GUESTS = {
         "frontends/",
         "encoder/",
         "data2vec/",
+        "baselines/",
         "supervised/",
+        "baselines/",
         "train/",
         "transfer/",
         "interop/",
@@ -182,7 +185,7 @@ def test_rooms_can_be_held_in_the_head():
 
 def test_programs_follow_the_platform_they_are_compiled_for():
     """Not the machine that traces them; `allocator` throws a switch of its own process."""
-    for room in ("nn", "frontends", "encoder", "data2vec", "train"):
+    for room in ("nn", "frontends", "encoder", "data2vec", "baselines", "train"):
         for path in (PACKAGE / room).rglob("*.py"):
             asked = "default_backend" in path.read_text()
             assert not asked or path.name == "allocator.py", path

@@ -239,17 +239,17 @@ check_workdir() { # the arguments of d2v pretrain must say where to save, and wh
     before=$word
   done
   case $workdir in
-    '') die "d2v pretrain needs --workdir, such as --workdir /mnt/bucket/runs/a" ;;
-    gs://*) die "--workdir $workdir: d2v writes into folders; give --bucket $(cut -d/ -f3 <<<"$workdir") \
-and --workdir /mnt/bucket/$(cut -d/ -f4- <<<"$workdir")" ;;
+    '') die "d2v pretrain needs --workdir, such as --workdir gs://BUCKET/runs/a" ;;
+    gs://*) ;;
     /mnt/bucket*) [ -n "$bucket" ] || die "--workdir $workdir: which bucket? add --bucket or set TPU_BUCKET" ;;
-    *) [ -z "$spot" ] || die "--workdir $workdir is lost with a spot slice; use /mnt/bucket/... and --bucket" ;;
+    *) [ -z "$spot" ] || die "--workdir $workdir is lost with a spot slice; use gs://BUCKET/..." ;;
   esac
 }
 
 fetch() { # FROM TO
   call mkdir -p "$2"
   case $1 in
+    gs://*) call gcloud storage rsync --recursive "$1" "$2" ${project:+--project "$project"} ;;
     /mnt/bucket/*)
       [ -n "$bucket" ] || die "fetch $1: which bucket? add --bucket or set TPU_BUCKET"
       call gcloud storage rsync --recursive "gs://$bucket/${1#/mnt/bucket/}" "$2" \

@@ -22,7 +22,7 @@ setup() { # images of TPU VMs have Python 3.10; uv brings its own
   [ -x "$uv" ] || curl -LsSf https://astral.sh/uv/install.sh | env UV_NO_MODIFY_PATH=1 sh
   cd "$root"
   "$uv" venv -q --allow-existing --python 3.12 .venv
-  "$uv" pip install -q --python .venv/bin/python -e ".[${1:-tpu}]"
+  "$uv" pip install -q --python .venv/bin/python -e ".[${1:-tpu},gcs]"
 }
 
 mount_bucket() {

@@ -2,11 +2,11 @@
 
 import argparse
 import json
-import pathlib
 from collections.abc import Callable
 
 from d2v_jax.cli.shared import resolved
 from d2v_jax.common.checks import UserError
+from d2v_jax.common.names import place
 
 Task = Callable[..., argparse.ArgumentParser]
 
@@ -41,7 +41,7 @@ def add(task: Task) -> None:
         action="store_true",
         help="where the time goes: leave out one part after the other",
     )
-    sub.add_argument("--json", type=pathlib.Path, metavar="FILE", help="the figures as JSON too")
+    sub.add_argument("--json", type=place, metavar="FILE", help="the figures as JSON too")
 
 
 def _bench(args: argparse.Namespace, overrides: list[str]) -> int:

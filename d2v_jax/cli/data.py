@@ -2,10 +2,10 @@
 
 import argparse
 import importlib
-import pathlib
 from collections.abc import Callable, Sequence
 
 from d2v_jax.common.checks import UserError, require
+from d2v_jax.common.names import place
 from d2v_jax.data.modality import OURS, Data, data_class
 
 FIELD = "--config.data."  # of a word that sets a field by hand
@@ -36,15 +36,13 @@ def add(task: Callable[..., argparse.ArgumentParser]) -> None:
         _inspect,
         "counts, lengths or sizes, rates, duplicates, silence, what is unreadable",
     )
-    sub.add_argument("--out", type=pathlib.Path, metavar="DIR", help="pictures and inspect.json")
+    sub.add_argument("--out", type=place, metavar="DIR", help="pictures and inspect.json")
     sub.add_argument("--sample", type=int, metavar="N", help="look at so many records only")
 
     sub = job(
         "prepare", _prepare, "shards that are read fast and in any order; run it again to go on"
     )
-    sub.add_argument(
-        "out", type=pathlib.Path, metavar="OUT", help="a new folder, or an interrupted one"
-    )
+    sub.add_argument("out", type=place, metavar="OUT", help="a new folder, or an interrupted one")
     sub.add_argument("--workers", type=int, default=2, metavar="N", help="processes; default 2")
     sub.add_argument(
         "--shard-mb",
@@ -65,10 +63,10 @@ def add(task: Callable[..., argparse.ArgumentParser]) -> None:
         metavar="S",
         help="for each figure; default %(default)g",
     )
-    sub.add_argument("--json", type=pathlib.Path, metavar="FILE", help="the figures as JSON too")
+    sub.add_argument("--json", type=place, metavar="FILE", help="the figures as JSON too")
 
     sub = job("train-tokenizer", _train_tokenizer, "a byte-level BPE in GPT-2's file formats")
-    sub.add_argument("out", type=pathlib.Path, metavar="OUT", help="a new folder")
+    sub.add_argument("out", type=place, metavar="OUT", help="a new folder")
     sub.add_argument(
         "--vocab-size", type=int, default=32_000, metavar="N", help="default %(default)s"
     )

@@ -1,13 +1,16 @@
 """The `d2v` command: one sub-command per task. Errors people caused come without a traceback."""
 
 import argparse
+import contextlib
 import io
 import logging
 import os
 import sys
+import warnings
 
 from d2v_jax.cli import bench, data, encoders, runs, supervised
 from d2v_jax.cli.troubles import sentence_of
+from d2v_jax.common import buckets, settings
 
 log = logging.getLogger("d2v")
 
@@ -24,11 +27,10 @@ def main(argv: list[str] | None = None) -> int:
     logging.basicConfig(format="%(message)s", stream=sys.stderr)
     log.setLevel(logging.INFO)
     logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax narrates every file it opens
+    # Pillow's warnings name no file; what cannot be used is named where it is left out.
+    warnings.filterwarnings("ignore", module=r"PIL\.")
     parser = _parser()
-    args, rest = parser.parse_known_args(argv)
-    if rest and not (args.task in WITH_FIELDS or getattr(args, "plan", False)):
-        parser.error(f"unrecognized arguments: {' '.join(rest)}")
-    code = _run(args, rest)
+    code = _run(parser, argv)
     # What cannot be written when Python ends would change the exit code.
     for stream in (sys.stdout, sys.stderr):
         try:
@@ -38,23 +40,30 @@ def main(argv: list[str] | None = None) -> int:
     return code
 
 
-def _run(args: argparse.Namespace, rest: list[str]) -> int:
-    from d2v_jax.common import settings
-
+def _run(parser: argparse.ArgumentParser, argv: list[str] | None) -> int:
+    task = "d2v"
     try:
-        with settings.fixed():
+        args, rest = parser.parse_known_args(argv)
+        task = f"d2v {args.task}"
+        if rest and not (args.task in WITH_FIELDS or getattr(args, "plan", False)):
+            parser.error(f"unrecognized arguments: {' '.join(rest)}")
+        for value in vars(args).values():
+            if isinstance(value, os.PathLike):
+                buckets.reach(value)
+        # Some tasks do without JAX, and need not wait for it.
+        with settings.fixed() if settings.exported() else contextlib.nullcontext():
             code = args.run(args, rest)
         sys.stdout.flush()
         return code
     except BrokenPipeError:  # `| head` has read enough
         return PIPE_CLOSED
     except KeyboardInterrupt:
-        log.error("d2v %s: interrupted", args.task)
+        log.error("%s: interrupted", task)
         return INTERRUPTED
     except Exception as error:
         if (found := sentence_of(error)) is None:
             raise
-        log.error("d2v %s: %s", args.task, found.words)
+        log.error("%s: %s", task, found.words)
         return found.code
 
 

@@ -3,11 +3,11 @@
 import argparse
 import json
 import logging
-import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from d2v_jax.cli.shared import CHECKPOINT, resolved
+from d2v_jax.common.buckets import place
 from d2v_jax.common.checks import UserError
 
 log = logging.getLogger("d2v")
@@ -38,7 +38,7 @@ def add(task: Task) -> None:
     )
     sub.add_argument(
         "checkpoint",
-        type=pathlib.Path,
+        type=place,
         metavar="RUN",
         help=f"{CHECKPOINT}; with --plan a recipe or a run folder",
     )
@@ -61,14 +61,14 @@ def add(task: Task) -> None:
     sub.add_argument(
         "--as-is", action="store_true", help="with --on: do not look for settings that would fit"
     )
-    sub.add_argument(
-        "--json", type=pathlib.Path, metavar="FILE", help="with --on: the plans' figures too"
-    )
+    sub.add_argument("--json", type=place, metavar="FILE", help="with --on: the plans' figures too")
 
 
 def add_run(sub: argparse.ArgumentParser) -> None:
     """The options of all commands that train."""
-    sub.add_argument("--workdir", required=True, type=pathlib.Path, help="the run folder")
+    sub.add_argument(
+        "--workdir", required=True, type=place, help="the run folder, on disk or gs://BUCKET/FOLDER"
+    )
     group = sub.add_argument_group(
         "several processes, each with the same command",
         "they know each other by a secret derived from --coordinator and the cluster's job;\n"
@@ -138,11 +138,6 @@ def train(args: argparse.Namespace, asked: Mapping[str, Any], read: Callable[[],
     from d2v_jax.train.recipe import resolve
 
     compile_cache.enable()
-    if "://" in str(args.workdir) or str(args.workdir).startswith("gs:"):
-        raise UserError(
-            f"--workdir {args.workdir}: buckets are not written to directly; mount it (gcsfuse) "
-            "and give the folder"
-        )
     place = launch.find_place(args.distributed, args.coordinator, args.processes, args.process_id)
     peers = launch.join(place, run.facts(asked), args.start_timeout) if place else None
     recipe, start, evaluate = read()

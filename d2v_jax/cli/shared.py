@@ -1,8 +1,9 @@
 """What several sub-commands have in common."""
 
-import pathlib
 from collections.abc import Sequence
 from typing import Any
+
+from d2v_jax.common import buckets
 
 CHECKPOINT = "a run folder, a fairseq .pt, a BEiT-style .pth, a Hugging Face or safetensors folder"
 
@@ -12,7 +13,8 @@ def resolved(spec: str, overrides: Sequence[str]) -> Any:
     from d2v_jax.train import run
     from d2v_jax.train.recipe import resolve
 
-    folder = pathlib.Path(spec).expanduser()
+    folder = buckets.place(spec)
+    buckets.reach(folder)
     if folder.is_dir():
         return resolve.resolve(resolve.edited(run.read_recipe(folder), overrides, spec))
     return resolve.resolve(resolve.load(spec, overrides))

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from d2v_jax.cli import runs
 from d2v_jax.cli.shared import CHECKPOINT
+from d2v_jax.common.buckets import place
 from d2v_jax.common.checks import UserError
 
 Task = Callable[..., argparse.ArgumentParser]
@@ -56,7 +57,7 @@ def add(task: Task) -> None:
         metavar="TASK",
         help="asr: speech to text; classes, values or tags of anything",
     )
-    sub.add_argument("checkpoint", type=pathlib.Path, metavar="RUN", help=CHECKPOINT)
+    sub.add_argument("checkpoint", type=place, metavar="RUN", help=CHECKPOINT)
     sub.add_argument("--source", help="as data.source; default: eval.source of the recipe")
     sub.add_argument("--split", help="as data.split; default: the test or validation split")
     sub.add_argument("--examples", type=int, default=0, metavar="N", help="at most; default: all")
@@ -70,17 +71,17 @@ def add(task: Task) -> None:
         _transcribe,
         "what is said in recordings, with the time of each word, by a model with a CTC head",
     )
-    sub.add_argument("checkpoint", type=pathlib.Path, metavar="RUN", help=CHECKPOINT)
+    sub.add_argument("checkpoint", type=place, metavar="RUN", help=CHECKPOINT)
     sub.add_argument("inputs", nargs="+", metavar="INPUT", help="folders, sound files, manifests")
     sub.add_argument(
-        "--out", type=pathlib.Path, metavar="FILE", help="default: the screen; of srt a folder"
+        "--out", type=place, metavar="FILE", help="default: the screen; of srt a folder"
     )
     sub.add_argument("--format", choices=("txt", "jsonl", "srt"), default="txt")
     add_search(sub)
 
     sub = task("results", _results, "the results of several runs side by side")
-    sub.add_argument("runs", type=pathlib.Path, nargs="+", metavar="RUN")
-    sub.add_argument("--out", type=pathlib.Path, metavar="DIR", help="results.png and results.html")
+    sub.add_argument("runs", type=place, nargs="+", metavar="RUN")
+    sub.add_argument("--out", type=place, metavar="DIR", help="results.png and results.html")
 
 
 def _sweep(args: argparse.Namespace, overrides: list[str]) -> int:
@@ -126,11 +127,11 @@ def add_search(sub: argparse.ArgumentParser) -> None:
     """How letters become words."""
     group = sub.add_argument_group("how letters become words; default: the likeliest of each frame")
     group.add_argument("--beam", type=int, metavar="N", help="labellings kept after each frame")
-    group.add_argument("--lm", type=pathlib.Path, metavar="ARPA", help="a model of words")
+    group.add_argument("--lm", type=place, metavar="ARPA", help="a model of words")
     group.add_argument("--lm-weight", type=float, default=2.0, metavar="W")
     group.add_argument("--word-bonus", type=float, default=-1.0, metavar="B")
-    group.add_argument("--words", type=pathlib.Path, metavar="FILE", help="all that may be said")
-    group.add_argument("--letters", type=pathlib.Path, metavar="FILE", help="what outputs mean")
+    group.add_argument("--words", type=place, metavar="FILE", help="all that may be said")
+    group.add_argument("--letters", type=place, metavar="FILE", help="what outputs mean")
 
 
 def _search(args: argparse.Namespace):

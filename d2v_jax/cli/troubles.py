@@ -4,6 +4,7 @@ import os
 import re
 from typing import NamedTuple
 
+from d2v_jax.common import buckets
 from d2v_jax.common.checks import MachineError, UserError
 
 
@@ -16,6 +17,8 @@ def sentence_of(error: BaseException) -> Trouble | None:
     """What to say of an error that somebody or something outside the program caused."""
     if isinstance(error, UserError):
         return Trouble(str(error), error.code)
+    if said := buckets.trouble(error):
+        return Trouble(said, MachineError.code)
     if isinstance(error, OSError) and error.errno is not None:
         where = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, FILE) else ""
         return Trouble(where + (error.strerror or os.strerror(error.errno)), MachineError.code)

@@ -1,5 +1,15 @@
 """Errors that people can act on."""
 
+import re
+
+# What would speak to a terminal instead of to people; files and their names may hold any of it.
+CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")
+
+
+def visible(text: str) -> str:
+    """The same words with control codes written out; lines still end."""
+    return CONTROL.sub(lambda found: ascii(found[0])[1:-1], text)
+
 
 class UserError(Exception):
     """Something outside the program is wrong: a file, a field, a workdir.
@@ -9,6 +19,9 @@ class UserError(Exception):
     """
 
     code = 2
+
+    def __str__(self) -> str:
+        return visible(super().__str__())
 
 
 class MachineError(UserError):

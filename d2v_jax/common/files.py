@@ -5,11 +5,13 @@ import logging
 import os
 import pathlib
 import secrets
+import tempfile
 from collections.abc import Iterator
 
 log = logging.getLogger("d2v")
 
 PART = ".part"  # ends the name of a file that is being written
+BUCKET = "gs://"  # begins the name of what is not on a disk; `common.buckets`
 
 
 def cache_folder() -> pathlib.Path:
@@ -20,14 +22,25 @@ def cache_folder() -> pathlib.Path:
     return pathlib.Path(shared).expanduser() / "d2v_jax"
 
 
+def on_disk(path: str | os.PathLike) -> bool:
+    return not os.fspath(path).startswith(BUCKET)
+
+
 @contextlib.contextmanager
 def written_whole(path: pathlib.Path) -> Iterator[pathlib.Path]:
     """The path of a file to write beside `path`, whose place it takes when all went well.
 
     By then it is on the disk. Others see the file before or after, however many write it at
     once, and whenever this process is killed; what is left of it then is hidden and ends in
-    `PART`. Raises `OSError` as the file system does.
+    `PART`. Raises `OSError` as the file system does. What goes into a bucket is written to a
+    temporary folder first.
     """
+    if not on_disk(path):
+        with tempfile.TemporaryDirectory(prefix="d2v-") as folder:
+            local = pathlib.Path(folder, path.name)
+            yield local
+            path.write_bytes(local.read_bytes())
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{secrets.token_hex(8)}{PART}")
     try:
@@ -40,7 +53,7 @@ def written_whole(path: pathlib.Path) -> Iterator[pathlib.Path]:
 def write_whole(path: pathlib.Path, data: bytes | str) -> None:
     """Bytes, or text in UTF-8, by `written_whole`."""
     with written_whole(path) as part:
-        part.write_bytes(data.encode() if isinstance(data, str) else data)
+        part.write_bytes(data.encode(errors="backslashreplace") if isinstance(data, str) else data)
 
 
 def keep_if_possible(path: pathlib.Path, text: str, what: str) -> bool:

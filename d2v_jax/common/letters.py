@@ -8,6 +8,7 @@ import unicodedata
 from collections.abc import Sequence
 
 from d2v_jax.common.checks import UserError
+from d2v_jax.common.names import lines_of
 
 BETWEEN_WORDS = "|"
 SPECIAL = re.compile(r"<.*>|\[.*\]")  # <s>, <pad>, [PAD] and the like: never written out
@@ -92,7 +93,7 @@ def read(path: str | pathlib.Path) -> Letters:
     if path.suffix == ".json":
         return _json(path, text)
     symbols = list(ENGLISH[:4])
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(lines_of(text), 1):
         symbol, _, count = line.rpartition(" ")
         if not symbol or not count.isdigit():
             raise UserError(f"{path} line {number}: {line[:60]!r} is not SYMBOL COUNT")

@@ -5,8 +5,6 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
-import jax
-
 # Draws and dtypes follow from these, and so would every number of a run.
 FIXED = {
     "jax_enable_x64": False,
@@ -33,6 +31,8 @@ NOTED_VARIABLES = ("XLA_FLAGS", "LIBTPU_INIT_ARGS", "NVIDIA_TF32_OVERRIDE")
 @contextlib.contextmanager
 def fixed() -> Iterator[None]:
     """Within it, and in this thread, `FIXED` holds, whatever the environment says."""
+    import jax
+
     with contextlib.ExitStack() as stack:
         for name, value in FIXED.items():
             state = getattr(jax._src.config, name.removeprefix("jax_"), None)
@@ -41,8 +41,15 @@ def fixed() -> Iterator[None]:
         yield
 
 
+def exported() -> bool:
+    """Whether the environment sets any of `FIXED`."""
+    return any(name.upper() in os.environ for name in FIXED)
+
+
 def noted() -> dict[str, Any]:
     """Those that change the last digits, as they stand."""
+    import jax
+
     said = {name: getattr(jax.config, name, None) for name in NOTED}
     said |= {name: os.environ.get(name) for name in NOTED_VARIABLES}
     return {

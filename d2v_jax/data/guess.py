@@ -7,7 +7,8 @@ import os
 import pathlib
 
 from d2v_jax.common.checks import UserError
-from d2v_jax.data.modality import JOIN, OURS, data_class
+from d2v_jax.data.modality import OURS, data_class
+from d2v_jax.data.sources import joined_sources
 from d2v_jax.data.stores.prepared import INDEX
 
 MOST = 20_000  # files looked at
@@ -16,7 +17,7 @@ MOST = 20_000  # files looked at
 def modality_of(source: str) -> str:
     """ "image", "audio" or "text". Raises `UserError` where the names leave that open."""
     known = {name: data_class(name) for name in OURS}
-    first = source.split(JOIN)[0].strip()
+    first = joined_sources(source)[0]
     path = pathlib.Path(first).expanduser()
     if (path / INDEX).is_file():
         return json.loads((path / INDEX).read_text())["modality"]

@@ -31,6 +31,7 @@ from d2v_jax.data.labelled.labels import KINDS, LABELS, Labelled
 from d2v_jax.data.opened import Form, Opened
 from d2v_jax.data.records import Record, Source
 from d2v_jax.data.requests import Batch, Named, equal_rows
+from d2v_jax.data.sources import joined_sources
 from d2v_jax.data.stores.prepared import looks_prepared
 
 OURS = {
@@ -38,7 +39,6 @@ OURS = {
     "image": "d2v_jax.data.image.data",
     "text": "d2v_jax.data.text.data",
 }
-JOIN = " + "  # between the sources of `data.source`
 EXAMPLES = 2_000  # labelled ones that a probe learns from, where nobody says how many
 SMALL, LARGE = 8, 64  # examples encoded together, on a CPU and elsewhere
 
@@ -177,8 +177,7 @@ class Data:
 
     def each(self) -> list[Self]:
         """The record for each of the sources that its `source` joins."""
-        parts = [part.strip() for part in self.source.split(JOIN)]
-        return [dataclasses.replace(self, source=part) for part in parts]
+        return [dataclasses.replace(self, source=one) for one in joined_sources(self.source)]
 
     def check_frontend(self, frontend: Any) -> None:
         """Raises `UserError` where what is read does not fit the model; may open files."""

@@ -7,6 +7,8 @@ from typing import Protocol
 
 import numpy as np
 
+from d2v_jax.common.checks import visible
+
 Example = dict[str, np.ndarray]  # what one record contributes to a batch, without its id
 
 
@@ -40,7 +42,7 @@ class BadRecord(Exception):
 
     def __init__(self, reason: str, name: str | None = None):
         super().__init__(reason, name)
-        self.reason = reason
+        self.reason = visible(reason)
         self.name = name
 
     def __str__(self) -> str:

@@ -6,12 +6,26 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from d2v_jax.common.checks import UserError
+from d2v_jax.common.names import place
 
+JOIN = " + "  # between the sources of `data.source`
 BUILTIN_PREFIX = "builtin:"
 PHOTOS = "builtin:photos"
 TONES = "builtin:tones"
 SPEECH = "builtin:speech"
 PYTHON_DOCS = "builtin:python-docs"
+
+
+def joined_sources(source: str) -> list[str]:
+    """The sources that `source` joins; a folder or file that has `JOIN` in its name is one."""
+    parts, found = source.split(JOIN), []
+    while parts:
+        ends = range(len(parts), 1, -1)
+        runs = (n for n in ends if place(JOIN.join(parts[:n]).strip()).exists())
+        taken = next(runs, 1)
+        found.append(JOIN.join(parts[:taken]).strip())
+        parts = parts[taken:]
+    return found
 
 
 def named(source: str, known: str) -> str:

@@ -167,6 +167,13 @@ OURS = {
     "data2vec": "d2v_jax.data2vec.objective",
     **{name: f"d2v_jax.supervised.{name}" for name in SUPERVISED},
 }
+# Their recipes are whole: nothing is added to those of older runs.
+SIBLINGS = {
+    "bert": "d2v_jax.baselines.bert",
+    "hubert": "d2v_jax.baselines.hubert",
+    "mae": "d2v_jax.baselines.mae",
+    "wav2vec2": "d2v_jax.baselines.wav2vec2",
+}
 
 
 def objective_class(name: str) -> type[Objective]:
@@ -174,4 +181,4 @@ def objective_class(name: str) -> type[Objective]:
 
     Raises `UserError` where there is none.
     """
-    return class_of("objective", name, OURS, "Objective", Objective)
+    return class_of("objective", name, OURS | SIBLINGS, "Objective", Objective)

@@ -9,8 +9,16 @@ from d2v_jax.frontends.frontend import Grid, grid_shape
 from d2v_jax.nn import initializers, positions
 
 # By `trunk.init` (REFERENCE §5.2, §6.2, §10.2).
-PREFIX_INIT = {"bert": nn.initializers.normal(1.0), "beit": initializers.NAMED["beit"]}
-MASK_INIT = {"bert": initializers.uniform(0, 1), "beit": initializers.NAMED["beit"]}
+PREFIX_INIT = {
+    "bert": nn.initializers.normal(1.0),
+    "beit": initializers.NAMED["beit"],
+    "xavier": nn.initializers.normal(0.02),
+}
+MASK_INIT = {
+    "bert": initializers.uniform(0, 1),
+    "beit": initializers.NAMED["beit"],
+    "xavier": nn.initializers.normal(0.02),
+}
 
 
 class PrefixTokens(nn.Module):
@@ -52,6 +60,10 @@ class Positions(nn.Module):
                 cfg.conv_layers, cfg.conv_kernel, cfg.conv_groups, trunk.dtype
             )
             nn.share_scope(self, self.conv)
+        if cfg.add == "normed_conv":
+            self.conv = positions.NormedConvPositions(
+                cfg.conv_kernel, cfg.conv_groups, trunk.dtype, name="normed_conv"
+            )
         match cfg.bias:
             case "alibi":
                 self.alibi_scale = self.param("alibi_scale", nn.initializers.ones, (trunk.heads,))

@@ -21,7 +21,7 @@ from d2v_jax.nn.trunk import REMAT
 
 @dataclasses.dataclass(frozen=True)
 class PositionsConfig:
-    add: str = one_of("sincos", "conv", "none")
+    add: str = one_of("sincos", "conv", "normed_conv", "none")
     bias: str = one_of("alibi", "relative", "relative_per_block", "none")
     conv_layers: int = positive()
     conv_kernel: int = positive()
@@ -36,7 +36,7 @@ class TrunkConfig:
     prenet_depth: int = not_negative()
     depth: int = positive()
     mlp_ratio: float = positive()
-    block: str = one_of("post_norm", "pre_norm")
+    block: str = one_of("post_norm", "pre_norm", "plain_pre_norm")
     input_norm: bool = anything()
     output_norm: bool = anything()
     norm_eps: float = positive()
@@ -107,7 +107,7 @@ def _check_trunk(cfg: EncoderConfig) -> None:
         f"positions.bias={positions.bias!r} needs trunk.prefix_tokens=1 (cls), not "
         f"{trunk.prefix_tokens}",
     )
-    if positions.add == "conv":
+    if positions.add in ("conv", "normed_conv"):
         require_multiple("trunk.width", trunk.width, "positions.conv_groups", positions.conv_groups)
 
 

@@ -8,14 +8,14 @@ import jax
 import jax.numpy as jnp
 
 from d2v_jax.common.checks import require
-from d2v_jax.common.fields import anything, positive
+from d2v_jax.common.fields import anything, not_negative, one_of, positive
 from d2v_jax.common.rng import Keys
 from d2v_jax.frontends import frontend
 from d2v_jax.frontends.frontend import Inputs
 from d2v_jax.nn import initializers
 from d2v_jax.nn.activation import gelu
 from d2v_jax.nn.dense import Dense
-from d2v_jax.nn.norm import LayerNorm, layer_norm
+from d2v_jax.nn.norm import LayerNorm, instance_norm, layer_norm
 
 ConvLayers = tuple[tuple[int, int, int], ...]  # (width, kernel, stride) each
 
@@ -25,12 +25,16 @@ class AudioFrontend(frontend.Frontend):
     """Waves at 16 kHz -> frames. Fields: configs/audio.py."""
 
     conv_layers: tuple[tuple[int, int, int], ...] = anything()
+    conv_norm: str = one_of("each", "first")
+    conv_bias: bool = anything()
     norm_eps: float = positive()
+    gradient: float = not_negative()
+    padded_frames: str = one_of("partly", "wholly")
 
     def build(self, width: int, dtype: str, init: str) -> nn.Module:
         """The module (wave_bs, keys) -> tokens_btd; its initial values are its own."""
         del init
-        return WaveEncoder(self.conv_layers, self.norm_eps, width, dtype)
+        return WaveEncoder(self, width, dtype)
 
     def prepare(self, batch: Mapping[str, jax.Array]) -> Inputs:
         """int16 crops with `offset` and `scale` [b] -> wave_bs float32.
@@ -59,11 +63,20 @@ class AudioFrontend(frontend.Frontend):
         return sum(each), 2 * sum(each) - each[0]
 
     def padding(self, inputs: Inputs) -> jax.Array | None:
-        """Frames that do not lie wholly in the valid samples [b, t]."""
+        """Frames that do not lie wholly in the valid samples [b, t], or (HuBERT) not at all."""
+        return self.padding_of(inputs, self.token_count(inputs.values.shape[1:]))
+
+    def padding_of(self, inputs: Inputs, frames: int) -> jax.Array | None:
+        """The same of only so many frames."""
         if inputs.lengths_b is None:
             return None
-        frames_b = frame_count(inputs.lengths_b, self.conv_layers)
-        return jnp.arange(self.token_count(inputs.values.shape[1:])) >= frames_b[:, None]
+        if self.padded_frames == "wholly":
+            # HuBERT cuts the samples into as many equal parts as there are frames.
+            part = inputs.values.shape[1] // frames
+            frames_b = -(-inputs.lengths_b // part)
+        else:
+            frames_b = frame_count(inputs.lengths_b, self.conv_layers)
+        return jnp.arange(frames) >= frames_b[:, None]
 
     def check(self) -> None:
         layers = self.conv_layers
@@ -84,11 +97,17 @@ def frame_count(samples, conv_layers: ConvLayers):
 
 
 class WaveConv(nn.Module):
-    """A strided convolution without padding or bias, affine layer norm over channels, gelu."""
+    """A strided convolution without padding, a norm, gelu.
+
+    `norm`: affine over "channels" (each frame by itself), over "time" (each channel by itself,
+    padding included, as in wav2vec 2.0 base), or "none".
+    """
 
     width: int
     kernel: int
     stride: int
+    norm: str
+    bias: bool
     dtype: str
 
     @nn.compact
@@ -96,8 +115,6 @@ class WaveConv(nn.Module):
         channels = x_btc.shape[-1]
         init = initializers.kaiming_normal(channels * self.kernel)
         kernel = self.param("kernel", init, (self.kernel, channels, self.width))
-        scale = self.param("scale", nn.initializers.ones, (self.width,))
-        bias = self.param("bias", nn.initializers.zeros, (self.width,))
         x_btc = jax.lax.conv_general_dilated(
             x_btc.astype(self.dtype),
             kernel.astype(self.dtype),
@@ -105,24 +122,33 @@ class WaveConv(nn.Module):
             "VALID",
             dimension_numbers=("NWC", "WIO", "NWC"),
         )
-        return gelu(layer_norm(x_btc, scale, bias, dtype=self.dtype))
+        if self.bias:
+            fan_in = initializers.torch_default(channels * self.kernel)
+            x_btc += self.param("conv_bias", fan_in, (self.width,)).astype(self.dtype)
+        if self.norm == "none":
+            return gelu(x_btc)
+        scale = self.param("scale", nn.initializers.ones, (self.width,))
+        bias = self.param("bias", nn.initializers.zeros, (self.width,))
+        norm = instance_norm if self.norm == "time" else layer_norm
+        return gelu(norm(x_btc, scale, bias, dtype=self.dtype))
 
 
 class WaveEncoder(nn.Module):
     """wave_bs -> tokens_btd: convolutions, layer norm, projection (REFERENCE §1.1, §1.2)."""
 
-    conv_layers: tuple[tuple[int, int, int], ...] = anything()
-    norm_eps: float
+    cfg: AudioFrontend
     width: int
     dtype: str
 
     def setup(self) -> None:
+        cfg = self.cfg
+        norms = {"each": ("channels", "channels"), "first": ("time", "none")}[cfg.conv_norm]
         self.conv = [
-            WaveConv(*layer, self.dtype, name=f"conv_{i:02d}")
-            for i, layer in enumerate(self.conv_layers)
+            WaveConv(*layer, norms[i > 0], cfg.conv_bias, self.dtype, name=f"conv_{i:02d}")
+            for i, layer in enumerate(cfg.conv_layers)
         ]
-        self.norm = LayerNorm(self.norm_eps, self.dtype)
-        init = initializers.torch_default(self.conv_layers[-1][0])
+        self.norm = LayerNorm(cfg.norm_eps, self.dtype)
+        init = initializers.torch_default(cfg.conv_layers[-1][0])
         self.proj = Dense(self.width, dtype=self.dtype, kernel_init=init, bias_init=init)
 
     def __call__(self, wave_bs: jax.Array, random: Keys | None = None) -> jax.Array:
@@ -131,7 +157,14 @@ class WaveEncoder(nn.Module):
 
     def normed(self, wave_bs: jax.Array) -> jax.Array:
         """What is projected, [b, t, c]."""
-        x_btc = wave_bs[:, :, None]
+        return self.norm(self.convolved(wave_bs))
+
+    def convolved(self, wave_bs: jax.Array) -> jax.Array:
+        """What the convolutions give, [b, t, c]; they learn from it at the rate `gradient`."""
+        x_btc, factor = wave_bs[:, :, None], self.cfg.gradient
         for layer in self.conv:
             x_btc = layer(x_btc)
-        return self.norm(x_btc)
+        if factor == 1:
+            return x_btc
+        held_btc = jax.lax.stop_gradient(x_btc)
+        return held_btc + (x_btc - held_btc) * jnp.asarray(factor, x_btc.dtype)

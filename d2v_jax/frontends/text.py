@@ -21,8 +21,9 @@ class TextFrontend(frontend.Frontend):
     """Ids -> their embeddings. Fields: configs/text.py."""
 
     vocab_size: int = positive()
-    positions: str = one_of("learned", "none")
+    positions: str = one_of("learned", "absolute", "none")
     max_tokens: int = positive()
+    types: int = not_negative()
     pad_id: int = not_negative()
     mask_id: int = not_negative()
     norm_eps: float = positive()
@@ -33,10 +34,7 @@ class TextFrontend(frontend.Frontend):
 
     def build(self, width: int, dtype: str, init: str) -> nn.Module:
         """The module (ids_bt, keys) -> tokens_btd."""
-        rows = self.max_tokens if self.positions == "learned" else None
-        return TextEmbedding(
-            self.vocab_size, rows, self.pad_id, self.norm_eps, self.dropout, width, dtype, init
-        )
+        return TextEmbedding(self, width, dtype, init)
 
     def token_count(self, example_shape: tuple[int, ...]) -> int:
         """As many as ids."""
@@ -66,7 +64,7 @@ Frontend = TextFrontend
 
 
 class Embedding(nn.Module):
-    """Rows of a table by id. The row of padding is zero at first and never learned.
+    """Rows of a table by id. The row of padding, if any, is zero at first and never learned.
 
     Behind a norm the gradient of an all-zero row is hundreds of times that of others and would
     rule the clipping (REFERENCE §1.8).
@@ -74,14 +72,18 @@ class Embedding(nn.Module):
 
     rows: int
     width: int
-    pad_id: int
+    pad_id: int | None
     initial: str
 
     @nn.compact
     def __call__(self, ids_bt: jax.Array) -> jax.Array:
-        init = initializers.zero_row(initializers.NAMED[self.initial], self.pad_id)
+        init = initializers.NAMED[self.initial]
+        if self.pad_id is not None:
+            init = initializers.zero_row(init, self.pad_id)
         table = self.param("embedding", init, (self.rows, self.width))
         x_btd = table[ids_bt]
+        if self.pad_id is None:
+            return x_btd
         frozen = (ids_bt == self.pad_id)[:, :, None]
         return jnp.where(frozen, jax.lax.stop_gradient(x_btd), x_btd)
 
@@ -89,25 +91,32 @@ class Embedding(nn.Module):
 class TextEmbedding(nn.Module):
     """ids_bt -> tokens_btd: embedding, learned position, layer norm, dropout (REFERENCE §7.1).
 
-    Positions count the ids that are not padding, from pad_id + 1; padding stands at pad_id. There
-    are none where `max_tokens` is None.
+    "learned" positions count the ids that are not padding, from pad_id + 1; padding stands at
+    pad_id. "absolute" ones count from 0 whatever the ids. `types_bt` says which sentence of a pair
+    an id is of, 0 unless told; only where the table of types has rows.
     """
 
-    vocab_size: int
-    max_tokens: int | None
-    pad_id: int
-    norm_eps: float
-    dropout: float
+    cfg: TextFrontend
     width: int
     dtype: str
     initial: str
 
     @nn.compact
-    def __call__(self, ids_bt: jax.Array, keys: Keys | None = None) -> jax.Array:
-        table = lambda rows, name: Embedding(rows, self.width, self.pad_id, self.initial, name=name)
-        x_btd = table(self.vocab_size, "tokens")(ids_bt)
-        if self.max_tokens is not None:
-            real_bt = ids_bt != self.pad_id
-            places_bt = jnp.cumsum(real_bt, 1) * real_bt + self.pad_id
-            x_btd = x_btd + table(self.max_tokens + self.pad_id + 1, "positions")(places_bt)
-        return dropout(LayerNorm(self.norm_eps, self.dtype, name="norm")(x_btd), self.dropout, keys)
+    def __call__(
+        self, ids_bt: jax.Array, keys: Keys | None = None, types_bt: jax.Array | None = None
+    ) -> jax.Array:
+        cfg = self.cfg
+        table = lambda rows, name: Embedding(rows, self.width, cfg.pad_id, self.initial, name=name)
+        plain = lambda rows, name: Embedding(rows, self.width, None, self.initial, name=name)
+        x_btd = table(cfg.vocab_size, "tokens")(ids_bt)
+        if cfg.positions == "learned":
+            real_bt = ids_bt != cfg.pad_id
+            places_bt = jnp.cumsum(real_bt, 1) * real_bt + cfg.pad_id
+            x_btd = x_btd + table(cfg.max_tokens + cfg.pad_id + 1, "positions")(places_bt)
+        if cfg.positions == "absolute":
+            places_bt = jnp.broadcast_to(jnp.arange(ids_bt.shape[1]), ids_bt.shape)
+            x_btd = x_btd + plain(cfg.max_tokens, "positions")(places_bt)
+        if cfg.types:
+            types_bt = jnp.zeros_like(ids_bt) if types_bt is None else types_bt
+            x_btd = x_btd + plain(cfg.types, "types")(types_bt)
+        return dropout(LayerNorm(cfg.norm_eps, self.dtype, name="norm")(x_btd), cfg.dropout, keys)

@@ -1,7 +1,8 @@
 """The names a checkpoint's pickle may mention, and what we build for each.
 
 None of it is the named thing itself: an `OrderedDict` becomes a dict, a torch tensor a numpy view,
-an `argparse.Namespace` or a fairseq `Dictionary` its fields. No code of those projects runs.
+an `argparse.Namespace` or a fairseq `Dictionary` its fields, and a path or a time, which no weight
+needs, a `StandIn`. No code of those projects runs.
 """
 
 import dataclasses
@@ -12,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from d2v_jax.common.checks import UserError
 from d2v_jax.interop.pickles.tensors import DTYPES, MAX_DIMS, tensor
 
 
@@ -53,9 +55,78 @@ class NumpyArray(np.ndarray):
         self.__setstate__((1, shape, kind.dtype, fortran is True, data))
 
 
+class StandIn(Namespace):
+    """What stands where the pickle has an object of a harmless class: its fields, inert."""
+
+    def __init__(self, name: Name, arguments: tuple) -> None:
+        super().__init__()
+        self.name, self.arguments = name, arguments
+
+    def __str__(self) -> str:
+        return f"an object of {self.name}"
+
+
+# Packages whose classes people keep beside weights: paths, times, counters, configurations.
+HARMLESS = (
+    "pathlib",
+    "datetime",
+    "zoneinfo",
+    "collections",
+    "decimal",
+    "fractions",
+    "uuid",
+    "types",
+    "typing",
+    "omegaconf",
+    "hydra",
+    "fairseq",
+    "examples",  # of fairseq, where data2vec 2.0 lives
+    "pytorch_lightning",
+    "lightning",
+    "lightning_fabric",
+    "accelerate",
+    "transformers",
+)
+LOWER = {
+    "datetime": ("date", "datetime", "time", "timedelta", "timezone"),
+    "collections": ("deque",),
+}
+
+
+def harmless(name: Name) -> bool:
+    """Whether it names a class that a stand-in replaces: of a package above, and no function."""
+    package = name.module.split(".")[0]
+    if package not in HARMLESS or name in BUILDERS:
+        return False
+    like_a_class = re.fullmatch(r"_?[A-Z]\w*", name.name, re.ASCII) is not None
+    return like_a_class or name.name in LOWER.get(package, ())
+
+
+def plain(value: Any, depth: int = 0) -> Any:
+    """A configuration of OmegaConf as dicts, lists and scalars; anything else as it is."""
+    if depth > MOST_NESTED:
+        raise UserError("holds a configuration nested without end")
+    if isinstance(value, StandIn) and value.name.module.split(".")[0] == "omegaconf":
+        inner = value.get("_content", value.get("_val"))
+        return plain(inner, depth + 1)
+    if isinstance(value, dict):
+        return {key: plain(inner, depth + 1) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [plain(inner, depth + 1) for inner in value]
+    return value
+
+
+MOST_NESTED = 50  # groups of fields within each other
+
+
 def printable(value: Any) -> str:
     """A word of the file's, fit for a message: short, one line, no terminal codes."""
     text = value if isinstance(value, str) else f"a {type(value).__name__}"
+    text = (
+        f"an object of {value.name.module}.{value.name.name}"
+        if isinstance(value, StandIn)
+        else text
+    )
     short = text if len(text) <= 100 else text[:100] + "..."
     return short if short.isprintable() else ascii(short)
 
@@ -114,8 +185,10 @@ def _device(kind: str, index: int | None = None) -> str:
     return kind if index is None else f"{kind}:{index}"
 
 
-def _set(items: list = ()) -> set:
-    if not all(isinstance(item, str | int | float) for item in items):
+def _set(items: list | tuple = ()) -> set:
+    if not isinstance(items, list | tuple) or not all(
+        isinstance(item, str | int | float) for item in items
+    ):
         raise ValueError("a set holds something else than words and numbers")
     return set(items)
 
@@ -145,6 +218,8 @@ BUILDERS: dict[Name, Callable[..., Any] | None] = {
     Name("collections", "defaultdict"): _default_dict,
     Name("builtins", "set"): _set,
     Name("__builtin__", "set"): _set,
+    Name("builtins", "frozenset"): _set,
+    Name("__builtin__", "frozenset"): _set,
     Name("builtins", "bytes"): _no_bytes,
     Name("__builtin__", "bytes"): _no_bytes,
     # Plain objects: a CTC model's letters, the loss scale of a DeepSpeed run.
@@ -156,8 +231,9 @@ BUILDERS: dict[Name, Callable[..., Any] | None] = {
     **{
         Name(module, kind): None
         for module in ("builtins", "__builtin__")
-        for kind in ("dict", "list", "int", "float")
+        for kind in ("dict", "list", "tuple", "int", "float", "bool", "str", "object")
     },
     **{Name("torch", kind): None for kind in ("float16", "bfloat16", "float32", "float64")},
+    **{Name("torch", kind): None for kind in ("int8", "int16", "int32", "int64", "uint8", "bool")},
     **{Name("torch", storage): None for storage in DTYPES},
 }

@@ -84,6 +84,12 @@ def attend(
     return rearrange(mixed_nhtk, "n h t k -> n t (h k)")
 
 
+def accelerated() -> bool:
+    """Whether this is compiled for a TPU's or GPU's mesh."""
+    device = jax.sharding.get_abstract_mesh().abstract_device
+    return device is not None and device.platform != "cpu"
+
+
 def in_parts(
     mix: Callable[..., jax.Array],
     parts: int,
@@ -97,9 +103,10 @@ def in_parts(
     The logits of a part, which are the largest arrays of an encoder, so need not leave the fast
     memory of an accelerator, and are not kept. Every device takes its own rows in parts, as many
     as divide them; 1 is `mix` itself, all kept. Not a loop: it would copy what it goes through.
+    A CPU has no such memory, and what is not compiled for a mesh is no step.
     """
     devices = math.gcd(jax.sharding.get_abstract_mesh().size or 1, qkv_ntd.shape[0])
-    parts = math.gcd(parts, qkv_ntd.shape[0] // devices)
+    parts = math.gcd(parts, qkv_ntd.shape[0] // devices) if accelerated() else 1
     if parts == 1:
         return mix(qkv_ntd, bias_nhtt, padding_nt, keys)
     shared = bias_nhtt is not None and bias_nhtt.shape[0] == 1

@@ -26,7 +26,10 @@ class Layer(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class BlockSpec:
-    """What all blocks of a stack have in common. `block`: "post_norm" or "pre_norm"."""
+    """What all blocks of a stack have in common.
+
+    `block`: "post_norm"; "pre_norm" with layer scale and without key bias; "plain_pre_norm".
+    """
 
     block: str
     heads: int
@@ -63,6 +66,7 @@ class Mlp(nn.Module):
 
 class Block(nn.Module):
     """Attention and MLP with residuals (REFERENCE §1.4: A and C are "post_norm", B "pre_norm").
+    "plain_pre_norm" is B with a key bias and without layer scale.
 
     `number` counts from 0; with "beit" the last matrix of each branch starts smaller the
     deeper the block is (§6.2). `path_rate` is that of drop path.
@@ -90,7 +94,7 @@ class Block(nn.Module):
             spec.dtype,
             spec.attention_dropout,
             spec.attention_parts,
-            spec.block == "post_norm",
+            spec.block != "pre_norm",
             spec.relative_grid,
             init,
             out_init,
@@ -111,6 +115,10 @@ class Block(nn.Module):
             x_ntd = norm1(x_ntd + regularized(mix(x_ntd), "mix"))
             ffn_ntd = feed(x_ntd)
             return Layer(ffn_ntd, norm2(x_ntd + regularized(ffn_ntd, "ffn")))
+        if spec.block == "plain_pre_norm":
+            x_ntd = x_ntd + regularized(mix(norm1(x_ntd)), "mix")
+            ffn_ntd = feed(norm2(x_ntd))
+            return Layer(ffn_ntd, x_ntd + regularized(ffn_ntd, "ffn"))
         gamma1, gamma2 = (
             self.param(name, nn.initializers.constant(spec.layer_scale), x_ntd.shape[-1:])
             for name in ("gamma1", "gamma2")

@@ -12,6 +12,7 @@ Initializer = Callable[..., jax.Array]
 NAMED: dict[str, Initializer] = {
     "bert": jax.nn.initializers.normal(0.02),
     "beit": jax.nn.initializers.truncated_normal(0.02, lower=-1.0, upper=1.0),
+    "xavier": jax.nn.initializers.xavier_uniform(),
 }
 
 

@@ -28,6 +28,17 @@ def layer_norm(
     return _normed(x, -1, eps, dtype, scale, bias)
 
 
+def instance_norm(
+    x: jax.Array,
+    scale: jax.Array,
+    bias: jax.Array,
+    eps: float = EPS,
+    dtype: str | None = None,
+) -> jax.Array:
+    """Over the last axis but one, then `scale` and `bias` of the last's length."""
+    return _normed(x, -2, eps, dtype, scale, bias)
+
+
 def _normed(
     x: jax.Array, axis: int, eps: float, dtype: str | None, *affine: jax.Array
 ) -> jax.Array:

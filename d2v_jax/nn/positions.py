@@ -5,7 +5,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from d2v_jax.nn.conv import ConvLayer
+from d2v_jax.nn.activation import gelu
+from d2v_jax.nn.conv import ConvLayer, grouped_conv
 
 
 def sincos(shape: tuple[int, ...], width: int) -> np.ndarray:
@@ -47,6 +48,32 @@ class ConvPositions(nn.Module):
             )
             x_ntd = layer(x_ntd)
         return x_ntd
+
+
+class NormedConvPositions(nn.Module):
+    """x_ntd -> positions_ntd: one wide convolution and gelu, as wav2vec 2.0 and HuBERT have it.
+
+    Its kernel [window, in / groups, out] is a direction with a learned length `gain` for each tap
+    of the window.
+    """
+
+    kernel: int
+    groups: int
+    dtype: str
+
+    @nn.compact
+    def __call__(self, x_ntd: jax.Array, padding_nt: jax.Array | None = None) -> jax.Array:
+        del padding_nt  # there is no second layer that could see what the first made of it
+        width = x_ntd.shape[-1]
+        init = nn.initializers.normal(2 / (self.kernel * width) ** 0.5)
+        kernel = self.param("kernel", init, (self.kernel, width // self.groups, width))
+        length = jnp.sqrt(jnp.square(kernel).sum((1, 2)))
+        gain = self.param("gain", lambda _: length)
+        bias = self.param("bias", nn.initializers.zeros, (width,)).astype(self.dtype)
+        kernel = kernel * (gain / length)[:, None, None]
+        return gelu(
+            grouped_conv(x_ntd.astype(self.dtype), kernel.astype(self.dtype), self.groups) + bias
+        )
 
 
 def alibi_slopes(heads: int) -> np.ndarray:

@@ -11,15 +11,15 @@ from d2v_jax.common import trees
 from d2v_jax.common.checks import UserError
 from d2v_jax.common.rng import Keys
 from d2v_jax.common.trees import Tree
-from d2v_jax.encoder import objective
 from d2v_jax.encoder.masking import Mask
-from d2v_jax.encoder.model import EncoderModel
 from d2v_jax.encoder.objective import Batch, Fact, Metrics
+from d2v_jax.encoder.trained import EncoderObjective
 from d2v_jax.frontends.frontend import Inputs
 from d2v_jax.supervised import heads, mixing, sections
 from d2v_jax.supervised.sections import SupervisedConfig
 
-LEFT = ("decoder", "mask", "head")  # parts of a checkpoint that fine-tuning may have no use for
+# Parts of a checkpoint that fine-tuning goes on with; others are only for pretraining.
+KEPT = ("frontend", "positions", "prefix", "prenet", "trunk")
 
 
 class Drawn(NamedTuple):
@@ -30,13 +30,12 @@ class Drawn(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Supervised(objective.Objective):
+class Supervised(EncoderObjective):
     """A subclass says what labels are, and what an answer to them costs."""
 
     cfg: SupervisedConfig
 
     sections: ClassVar[type] = SupervisedConfig
-    params_name: ClassVar[str] = "model"
     own_head: ClassVar[bool] = True
 
     @property
@@ -46,22 +45,6 @@ class Supervised(objective.Objective):
         if self.cfg.start.encoder == "untrained":
             parts += ("frontend", "positions", "prefix", "prenet", "trunk")
         return parts
-
-    @property
-    def model(self) -> EncoderModel:
-        return EncoderModel(self.cfg)
-
-    @property
-    def dtype(self) -> str:
-        return self.cfg.trunk.dtype
-
-    @property
-    def loops(self) -> bool:
-        return self.cfg.trunk.scan
-
-    @property
-    def encoder(self) -> SupervisedConfig:
-        return self.cfg
 
     def init(self, key: jax.Array, example_shape: tuple[int, ...]) -> dict[str, Any]:
         head, trunk = self.cfg.head, self.cfg.trunk
@@ -81,7 +64,7 @@ class Supervised(objective.Objective):
             if carried is None:
                 raise UserError("start.encoder='teacher': the checkpoint holds no teacher")
             params = {**params, **carried}
-        kept = {part: tree for part, tree in params.items() if part not in LEFT}
+        kept = {part: tree for part, tree in params.items() if part in KEPT}
         if cfg.mask.hide == "replace" and "mask" in params:
             kept["mask"] = params["mask"]
         if not cfg.trunk.output_norm and "norm" in kept["trunk"]:
@@ -172,9 +155,6 @@ class Supervised(objective.Objective):
 
     def check(self, example_shapes: tuple[tuple[int, ...], ...]) -> None:
         sections.check(self.cfg, example_shapes)
-
-    def system(self, modality: str) -> str:
-        return f"{type(self).__module__.rpartition('.')[2]}_{modality}"
 
     def facts(self, params: Tree, carried: Tree | None) -> Sequence[Fact]:
         del carried

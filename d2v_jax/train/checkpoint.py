@@ -14,8 +14,9 @@ import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
-from d2v_jax.common import trees
+from d2v_jax.common import buckets, trees
 from d2v_jax.common.checks import MachineError, UserError
+from d2v_jax.common.files import on_disk
 from d2v_jax.train.state import TrainState
 
 FOLDER = "checkpoints"
@@ -42,7 +43,7 @@ class Checkpoints:
         `items`: what the trained and the carried tree are called there (`Objective.params_name`).
         """
         self._items = items
-        self.folder = workdir.absolute() / FOLDER
+        self.folder = _folder(workdir)
         self._failed = False
         self._by, self._highest = by.removeprefix("-"), by.startswith("-")
         policies = [preservation_policy.LatestN(max(2, keep))]
@@ -97,9 +98,11 @@ class Checkpoints:
             if self._failed:  # and again when they are closed
                 return
             self._failed = True
+            why = f"{self.folder}: {what}: {_reason(error)}"
+            if not on_disk(self.folder):
+                why = buckets.trouble(error, str(self.folder)) or why
             raise MachineError(
-                f"{self.folder}: {what}: {_reason(error)}. Older checkpoints stay; see to the "
-                "disk and run the same command again"
+                f"{why}. Older checkpoints stay; see to the disk and run the same command again"
             ) from error
 
     def _trees(self, state: TrainState) -> dict[str, Any]:
@@ -180,19 +183,23 @@ class Checkpoints:
 
 def newest(workdir: pathlib.Path, item: str) -> int | None:
     """Step of the newest complete checkpoint of a run folder, None where there is none."""
-    folder = workdir.absolute() / FOLDER
     return max(
-        (int(p.name) for p in folder.glob("*") if p.name.isdigit() and _complete(p, item)),
+        (
+            int(p.name)
+            for p in _folder(workdir).glob("*")
+            if p.name.isdigit() and _complete(p, item)
+        ),
         default=None,
     )
 
 
 def saved_recipe(workdir: pathlib.Path) -> tuple[int, dict[str, Any]] | None:
     """The newest checkpoint's step and the recipe that it was saved with, if it holds one."""
-    steps = (int(p.name) for p in (workdir / FOLDER).glob("*") if p.name.isdigit())
+    folder = _folder(workdir)
+    steps = (int(path.name) for path in folder.glob("*") if path.name.isdigit())
     for step in sorted(steps, reverse=True):
         try:
-            fields = json.loads((workdir / FOLDER / str(step) / RECIPE / "metadata").read_text())
+            fields = json.loads((folder / str(step) / RECIPE / "metadata").read_text())
         except (OSError, ValueError):
             continue
         if isinstance(fields, dict):
@@ -219,7 +226,7 @@ def load_trees(
             f"{workdir} holds no checkpoint; is it a run folder made by `d2v pretrain` or "
             "`d2v convert`?"
         )
-    path = workdir.absolute() / FOLDER / str(step)
+    path = _folder(workdir) / str(step)
     narrator = logging.getLogger("absl")  # of Orbax, which misses metadata it does not need here
     level = narrator.level
     narrator.setLevel(logging.ERROR)
@@ -237,7 +244,14 @@ def load_trees(
         narrator.setLevel(level)
 
 
+def _folder(workdir: pathlib.Path) -> pathlib.Path:
+    return (workdir.absolute() if on_disk(workdir) else workdir) / FOLDER
+
+
 def _complete(path: pathlib.Path, item: str) -> bool:
+    """On disk a folder gets its name at the end, in a bucket an object that says so."""
+    if not on_disk(path):
+        return bool(ocp.utils.is_checkpoint_finalized(path))
     return (path / "_CHECKPOINT_METADATA").exists() or (path / item).is_dir()
 
 

@@ -1,10 +1,8 @@
 """Wires a recipe to data, state, step and loop; starts a run or continues it."""
 
-import contextlib
 import itertools
 import logging
 import pathlib
-import shlex
 import time
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
@@ -12,13 +10,14 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from d2v_jax.common import lock, settings, trees
+from d2v_jax.common import buckets, settings, trees
 from d2v_jax.common.checks import UserError
 from d2v_jax.common.trees import Tree
 from d2v_jax.data.loader import Batches, open_batches
 from d2v_jax.data.quarantine import Quarantine
-from d2v_jax.train import checkpoint, loop, run, state, step
+from d2v_jax.train import checkpoint, ending, loop, run, state, step
 from d2v_jax.train.hosts.agreement import Peers
+from d2v_jax.train.hosts.holding import Holder
 from d2v_jax.train.machine import mesh as meshes
 from d2v_jax.train.recipe.records import Config
 from d2v_jax.train.recipe.resolve import to_fields
@@ -52,17 +51,14 @@ def pretrain(
     other processes of this run, if there are any; they share `workdir`. `evaluate` is called every
     `eval.every` steps with trees of NumPy arrays, in process 0.
     """
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(settings.fixed())
-        hold = lambda: stack.enter_context(lock.held(workdir, IN_USE))
-        return _pretrain(config, workdir, read_start, peers, evaluate, hold)
+    with settings.fixed(), buckets.Copy(workdir) as copy, Holder(workdir, peers) as holder:
+        return _pretrain(config, workdir, copy, holder, read_start, peers, evaluate)
 
 
-def _pretrain(config, workdir, read_start, peers, evaluate, hold) -> int:
+def _pretrain(config, workdir, copy, holder, read_start, peers, evaluate) -> int:
+    holder.take()
     new = not (workdir / run.FILE).exists()
-    if held := workdir.is_dir():
-        _hold_together(hold, peers)
-    spent = Goodput(workdir)
+    spent = Goodput(copy.folder)
     mesh = meshes.make_mesh(config.mesh)
     sizes = config.data.batch_sizes(config.train.batch_size)
     meshes.check_batch(sizes, config.train.micro_batches, mesh)
@@ -82,10 +78,10 @@ def _pretrain(config, workdir, read_start, peers, evaluate, hold) -> int:
     latest = checkpoint.newest(workdir, config.items[0])
     start = latest or 0
     if start >= config.train.steps:
-        _require_learnt(workdir, start)
+        ending.require_learnt(copy, start)
         log.info("%s is complete at step %d; nothing to do", workdir, start)
         return 0
-    quarantine = Quarantine(workdir, jax.process_index())
+    quarantine = Quarantine(copy.folder, jax.process_index())
     # Bad data and a bad beginning must show before anything is written.
     config.data.check_frontend(config.frontend)
     with _open(config, start, quarantine.add) as batches:
@@ -95,12 +91,13 @@ def _pretrain(config, workdir, read_start, peers, evaluate, hold) -> int:
             peers.agree("data", batches.fingerprint, DATA_S)
             peers.agree("--workdir", "new" if new else "begun")
             peers.agree("step", start)
-        if new and not held:
-            _hold_together(hold, peers, lambda: workdir.mkdir(parents=True, exist_ok=True))
+        if new:
+            holder.take(make=True)
         if new and jax.process_index() == 0:
             if (workdir / run.FILE).exists():
-                raise UserError(f"{workdir} was begun by another call meanwhile; {IN_USE}")
-            config.data.keep(workdir / run.TOKENIZER)
+                raise UserError(f"{workdir} was begun by another call meanwhile; start again")
+            config.data.keep(copy.folder / run.TOKENIZER)
+            copy.keep()
             run.write_config(workdir, config)
         if peers:
             peers.agree("beginning", "done")  # nobody goes on before the run folder stands
@@ -122,43 +119,9 @@ def _pretrain(config, workdir, read_start, peers, evaluate, hold) -> int:
             if peers:
                 peers.watch()
             stream = Stream(batches, itertools.chain([first], batches), quarantine.path)
-            return _train(
-                config, workdir, stream, mesh, checkpoints, current, start, spent, evaluate
-            )
+            return _train(config, copy, stream, mesh, checkpoints, current, start, spent, evaluate)
         finally:
             checkpoints.close()
-
-
-ANEW = (
-    "Lower optimizer.learning_rate, set optimizer.clip, or compute in trunk.dtype=float32, in a "
-    "new --workdir"
-)
-IN_USE = "wait for it or end it, or use another --workdir"
-
-
-def _hold_together(hold, peers, before=lambda: None) -> None:
-    """Process 0 holds the run folder for all; where it cannot, all are told."""
-    refused = None
-    if jax.process_index() == 0:
-        try:
-            before()
-            hold()
-        except (UserError, OSError) as error:
-            refused = error
-    try:
-        if peers:
-            peers.agree("the run folder", str(refused) if refused else "free")
-    finally:
-        if refused:
-            raise refused
-
-
-def _require_learnt(workdir: pathlib.Path, step: int) -> None:
-    """Raises where the last updates of a complete run were not finite."""
-    if metrics.ends_unfinished(workdir):
-        raise UserError(
-            f"{workdir} is complete at step {step}, but its last updates were not finite. {ANEW}"
-        )
 
 
 class Stream(NamedTuple):
@@ -203,15 +166,15 @@ def _initial_state(config, mesh, shapes, checkpoints, fingerprint, latest, first
     return current
 
 
-def _train(config, workdir, stream, mesh, checkpoints, current, start, spent, evaluate) -> int:
+def _train(config, copy, stream, mesh, checkpoints, current, start, spent, evaluate) -> int:
     index, together = jax.process_index(), jax.process_count() > 1
-    history = metrics.History(workdir, start) if index == 0 else None
+    history = metrics.History(copy.folder, start) if index == 0 else None
     watch = metrics.Watch(config.objective, config.optimizer.warmup_steps)
     progress = metrics.Progress(config.train.steps, config.objective.shown)
     guard = loop.Guard(
         [path for path, _ in trees.leaves(current.params)], config.train.most_skipped
     )
-    profile = Profile(workdir, config.profiled_steps)
+    profile = Profile(copy.folder, config.profiled_steps)
     train_step = step.compile_step(config, mesh, jax.tree.map(lambda x: x.sharding, current))
     log.info("compiling the step ...")
     began = time.monotonic()
@@ -240,11 +203,13 @@ def _train(config, workdir, stream, mesh, checkpoints, current, start, spent, ev
                 return
             position = {"next_batch": int(state_now.step), "fingerprint": stream.source.fingerprint}
             with spent.timed("checkpoint"):
+                copy.keep()  # a checkpoint never runs ahead of the history
                 checkpoints.save(state_now, position, to_fields(config), last or None)
             saved = position["next_batch"]
             if index == 0:
                 spent.write(start, position["next_batch"])
 
+        copy.keep_on()
         spent.started()
         current = loop.fit(
             current,
@@ -271,51 +236,30 @@ def _train(config, workdir, stream, mesh, checkpoints, current, start, spent, ev
             spent.write(start, int(current.step))
         if history:
             history.close()
+        copy.keep()
         if stream.source.faults:
             log.warning(
                 "%d records were left out and %d examples replaced; %s names them with the reasons",
                 len(stream.source.faults),
                 stream.source.skipped,
-                stream.quarantine,
+                copy.run / stream.quarantine.name,
             )
     done = int(current.step)
     took = metrics.clock(time.monotonic() - began)
     if saved:
-        log.info("step %d saved in %s after %s", saved, workdir, took)
+        log.info("step %d saved in %s after %s", saved, copy.run, took)
     if guard.skipped:
         log.warning("%d updates were skipped because they were not finite", guard.skipped)
     if guard.full or broken or (guard.row and not stop.name):
         raise UserError(
-            _diverged(workdir, checkpoints, guard, broken, done, max(start, guard.last))
+            ending.diverged(copy.run, checkpoints, guard, broken, done, max(start, guard.last))
         )
     if stop.name and done < config.train.steps:
         if index == 0:
             command = "finetune" if config.objective.own_head else "pretrain"
-            log.warning(
-                f"Stopped by {stop.name} at step {done}; "
-                f"{'everything' if saved == done else f'step {saved}'} is saved. Go on with:\n"
-                f"  d2v {command} --workdir {shlex.quote(str(workdir))}"
-            )
+            log.warning("%s", ending.stopped(copy.run, command, stop.name, done, saved))
         return STOPPED
     return 0
-
-
-def _diverged(workdir, checkpoints, guard, broken, done, finite) -> str:
-    """What to say of a run whose last update that was finite is number `finite`.
-
-    A checkpoint from which none was leads nowhere, and is set aside.
-    """
-    rows = f"the last {guard.row} updates were not finite"
-    words = [f"at step {done} the parameters are not finite" if broken else rows]
-    good = checkpoints.good(finite)
-    if guard.full and jax.process_index() == 0:
-        moved = checkpoints.set_aside(finite)
-        words += [f"no update from {place.name} on was, so it is in {place} now" for place in moved]
-    if good is None:
-        words.append("there is no good checkpoint")
-        return f"{'; '.join(words)}. {ANEW}"
-    words.append(f"checkpoint {good} is good")
-    return f"{'; '.join(words)}. {ANEW} with --config.init_from={workdir}"
 
 
 def _on_devices(

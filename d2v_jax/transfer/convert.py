@@ -8,8 +8,9 @@ import shutil
 import jax
 import jax.numpy as jnp
 
-from d2v_jax.common import trees
+from d2v_jax.common import buckets, trees
 from d2v_jax.common.checks import UserError
+from d2v_jax.common.files import on_disk
 from d2v_jax.interop.huggingface import hf_write
 from d2v_jax.interop.ours import safetensors_io
 from d2v_jax.train import checkpoint, optimizer, run, state
@@ -41,7 +42,12 @@ def convert(source: pathlib.Path, out: pathlib.Path, to: str = "run") -> str:
         )
     loaded = reading.read(source)
     try:
-        left_out = _write(loaded, out, to, source.name)
+        if to == "run":
+            _write_run(loaded, out, source.name)
+            left_out = []
+        else:
+            with buckets.Copy(out) as copy:
+                left_out = _write(loaded, copy.folder, to, source.name)
         return _report(loaded, reading.read(out), out, to, left_out)
     except BaseException as error:
         _clear(out)  # half a checkpoint is of no use, and in the way of the next attempt
@@ -53,20 +59,16 @@ def convert(source: pathlib.Path, out: pathlib.Path, to: str = "run") -> str:
 def _write(loaded: Loaded, out: pathlib.Path, to: str, origin: str) -> list[str]:
     """Returns the paths of the leaves for which the format has no place."""
     fields = resolve.to_fields(loaded.recipe)
-    match to:
-        case "run":
-            _write_run(loaded, out, origin)
-        case "safetensors":
-            content = {"recipe": fields, "step": loaded.step, "origin": f"converted from {origin}"}
-            safetensors_io.save(out, loaded.params, loaded.carried, loaded.beside, content)
-        case _:
-            system, params = loaded.system, loaded.params
-            if loaded.recipe.objective.own_head:
-                # Of what system the encoder was, its own fields tell.
-                system = f"{hf_write.WRITTEN}_{loaded.recipe.modality}"
-                params = _headless(params)
-            return hf_write.write_hf(out, system, fields, params, loaded.head)
-    return []
+    if to == "safetensors":
+        content = {"recipe": fields, "step": loaded.step, "origin": f"converted from {origin}"}
+        safetensors_io.save(out, loaded.params, loaded.carried, loaded.beside, content)
+        return []
+    system, params = loaded.system, loaded.params
+    if loaded.recipe.objective.own_head:
+        # Of what system the encoder was, its own fields tell.
+        system = f"{hf_write.WRITTEN}_{loaded.recipe.modality}"
+        params = _headless(params)
+    return hf_write.write_hf(out, system, fields, params, loaded.head)
 
 
 def _headless(params: trees.Tree) -> trees.Tree:
@@ -75,7 +77,9 @@ def _headless(params: trees.Tree) -> trees.Tree:
 
 def _clear(out: pathlib.Path) -> None:
     """It was empty or did not exist."""
-    if out.is_dir():
+    if not on_disk(out):
+        out.rmtree(missing_ok=True)
+    elif out.is_dir():
         for path in out.iterdir():
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
         out.rmdir()

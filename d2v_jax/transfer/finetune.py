@@ -2,10 +2,10 @@
 
 import dataclasses
 import logging
-import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from d2v_jax.common import buckets
 from d2v_jax.common.checks import UserError
 from d2v_jax.common.letters import ENGLISH
 from d2v_jax.data.labelled.chosen import shown
@@ -28,8 +28,10 @@ def recipe(spec: str, overrides: Sequence[str]) -> tuple[Config, Loaded]:
 
     Its encoder is that of the checkpoint, but for the fields that recipe or `overrides` set.
     """
-    if pathlib.Path(spec).expanduser().is_dir():
-        fields = run.read_recipe(pathlib.Path(spec).expanduser())
+    folder = buckets.place(spec)
+    buckets.reach(folder)
+    if folder.is_dir():
+        fields = run.read_recipe(folder)
     else:
         fields = resolve.load(spec).to_dict()
     if fields.get("objective") not in SUPERVISED:

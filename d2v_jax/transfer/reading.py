@@ -10,12 +10,13 @@ from typing import Any
 import jax
 import numpy as np
 
-from d2v_jax.common import rng, trees
+from d2v_jax.common import buckets, rng, trees
 from d2v_jax.common.checks import UserError
+from d2v_jax.common.files import on_disk
 from d2v_jax.common.trees import Tree
 from d2v_jax.encoder.objective import Objective
 from d2v_jax.interop.fairseq import reader
-from d2v_jax.interop.huggingface import hf_read
+from d2v_jax.interop.huggingface import hf_files, hf_read, hub
 from d2v_jax.interop.ours import safetensors_io
 from d2v_jax.train import checkpoint, run, state
 from d2v_jax.train.recipe import resolve as configs
@@ -57,9 +58,10 @@ class Loaded:
 def read(path: str | pathlib.Path) -> Loaded:
     """Reads a run folder, a folder of ours or of Hugging Face, a fairseq .pt or a .pth.
 
+    A name on the Hugging Face hub stands for what its cache holds of it.
     Raises `UserError` naming the file and what is wrong with it.
     """
-    path = pathlib.Path(path).expanduser()
+    path = hub.located(path)
     loaded = _read(path)
     _require_whole(path, loaded)
     return loaded
@@ -69,16 +71,19 @@ def _read(path: pathlib.Path) -> Loaded:
     if not path.exists():
         raise UserError(
             f"there is no {path}; give a run folder, a folder with config.json and "
-            "model.safetensors, or a checkpoint file (.pt, .pth)"
+            f"model.safetensors, or a checkpoint file (.pt, .pth){hub.hint(path)}"
         )
+    if not on_disk(path) and not (path / checkpoint.FOLDER).is_dir():
+        path = buckets.fetched(path)
     if path.is_file():
-        if path.suffix == ".safetensors" or path.name == run.FILE:
-            raise UserError(f"{path} is part of a checkpoint; give the folder {path.parent}")
-        if (path.parent / run.FILE).is_file() and path.name.startswith("pytorch_model"):
+        part = path.suffix == ".safetensors" or path.name.startswith("pytorch_model")
+        if path.name == run.FILE or (part and (path.parent / run.FILE).is_file()):
             raise UserError(f"{path} is part of a checkpoint; give the folder {path.parent}")
         return _imported(reader.read_fairseq(path))
     if (path / checkpoint.FOLDER).is_dir():
         return _run(path)
+    if not (path / run.FILE).is_file() and hf_files.has_weights(path):
+        return _imported(reader.read_fairseq(path))
     if not (path / run.FILE).is_file():
         raise UserError(
             f"{path} holds neither {run.FILE} nor {checkpoint.FOLDER}/; give a run folder, a "
@@ -103,13 +108,13 @@ def _resolve(path: pathlib.Path, fields: Any) -> Config:
 
 def _with_tokenizer(loaded: Loaded, path: pathlib.Path) -> Loaded:
     """What lies in `path` of the data's belongings, such as a tokenizer, is that of the weights."""
-    data = loaded.recipe.data.found_in(path)
+    data = loaded.recipe.data.found_in(buckets.fetched(path))
     return dataclasses.replace(loaded, recipe=dataclasses.replace(loaded.recipe, data=data))
 
 
 def outline(path: str | pathlib.Path) -> Loaded:
     """As `read`; of a run that has not saved yet, the shapes that it will have."""
-    path = pathlib.Path(path).expanduser()
+    path = hub.located(path)
     content = _content(path) if (path / run.FILE).is_file() else {}
     saved = any(place.name.isdigit() for place in (path / checkpoint.FOLDER).glob("*"))
     if saved or "recipe" not in content or "format" in content:
@@ -160,7 +165,8 @@ def _imported(imported: reader.Imported) -> Loaded:
     recipe = configs.resolve(imported.config)
     # A teacher can own no part that a model of these fields does not have.
     exist, fields = shapes_of(recipe), configs.to_fields(recipe)
-    fields["teacher"]["owns"] = tuple(p for p in fields["teacher"]["owns"] if p in exist)
+    if teacher := fields.get("teacher"):
+        teacher["owns"] = tuple(part for part in teacher["owns"] if part in exist)
     recipe = configs.resolve(fields)
     return Loaded(recipe, imported.student, imported.teacher, imported.head, 0, imported.report)
 

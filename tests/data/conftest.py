@@ -84,6 +84,7 @@ def text() -> Callable[..., TextData]:
             column="text",
             tokenizer="bytes",
             tokens=16,
+            words=False,
             blocks="contiguous",
             columns=("text",),
             label_column="label",

@@ -68,7 +68,7 @@ def test_images(folder, tmp_path, capsys, monkeypatch):
     assert list(found["skipped"]) == ["cats/00.jpg"] and found["data"]["image_size"] == 112
     said = capsys.readouterr().out
     assert "20 records of" in said and "only 20 records" in said
-    assert "1 unreadable records left out, such as cats/00.jpg: not a jpeg" in said
+    assert "1 unreadable records left out, such as cats/00.jpg: not a picture" in said
     assert "times as fast" in said and "batches, 2 worker processes (" in said
 
 

@@ -145,7 +145,7 @@ def test_folder(audio, sounds, caplog):
     with caplog.at_level(logging.INFO, "d2v"):
         source = audio(sounds).records()
     assert len(source) == 13 and source.class_names == ("ann", "bob")
-    assert [r.levelname for r in caplog.records] == ["INFO"]
+    assert {r.levelname for r in caplog.records} == {"INFO"}
     assert "1 of 14 recordings (7.1%)" in caplog.text and "shorter than 0.25 s" in caplog.text
     names = [source.read(index).name for index in range(13)]
     assert "ann/long.FLAC" in names and "bob/short.ogg" not in names
@@ -174,7 +174,7 @@ def test_nothing_long_enough(audio, sounds):
 
 
 def test_folder_errors(audio, tmp_path):
-    with pytest.raises(UserError, match=r"no such folder.*wav, flac or ogg files.*builtin:tones"):
+    with pytest.raises(UserError, match=r"no such folder.*wav, flac, ogg.* files.*builtin:tones"):
         audio(tmp_path / "librispeech").records()
     (tmp_path / "a.mp4").write_bytes(b"x")
     with pytest.raises(UserError, match=r"no sound file.*\.wav, \.flac, \.ogg.*as 'a\.mp4'"):

@@ -30,7 +30,7 @@ PICTURES = {
     "header only": jpeg()[:30],
     "text": b"some text\n" * 50,
     "a web page": b"<!DOCTYPE html><html><body>404</body></html>",
-    "another format": picture(Image.fromarray(ramp()), "tiff"),
+    "another format": picture(Image.fromarray(ramp()), "pcx"),
     "zeros": bytes(4000),
     "a cut png": png()[:-60],
     "a damaged png": with_bytes(png(), 50, b"\0" * 20),

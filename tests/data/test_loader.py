@@ -215,7 +215,7 @@ def test_bad_records_are_replaced_counted_and_named_once(config, folder, caplog)
             assert batches.seen == 80 and batches.skipped == 8  # two of twenty, four epochs
             assert sorted(batches.faults) == names
             assert "truncated" in batches.faults[names[0]]
-            assert "not a jpeg" in batches.faults[names[1]]
+            assert "not a picture" in batches.faults[names[1]]
     assert sorted(r.getMessage().split(":")[0] for r in caplog.records) == [
         f"skipped {name}" for name in names
     ]

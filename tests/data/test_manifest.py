@@ -3,11 +3,15 @@
 import logging
 import pathlib
 import pickle
+import zipfile
 
+import numpy as np
 import pytest
 from sounds import encoded, tone, wav
 
+from d2v_jax.cli.main import main
 from d2v_jax.common.checks import UserError
+from d2v_jax.data.audio.waves import decode
 from d2v_jax.data.loader import open_batches
 from d2v_jax.data.records import BadRecord
 
@@ -86,13 +90,72 @@ def test_a_file_of_another_length_is_a_fault_when_read(audio, manifest, sounds):
         source.read(8)
 
 
-def test_another_rate(audio, tmp_path, caplog):
-    (tmp_path / "a.wav").write_bytes(wav(tone(16_000, rate=32_000), 32_000))
-    (tmp_path / "x.tsv").write_text(f"{tmp_path}\na.wav\t16000\n")
-    with caplog.at_level(logging.INFO, "d2v"):
-        source = audio(tmp_path / "x.tsv").records()
-    assert "32000 Hz" in caplog.text and source.lengths.tolist() == [8000]
-    assert source.read(0).label is None
+RATES = {"a.wav": 48_000, "b.wav": 16_000, "c.flac": 44_100, "d.wav": 8_000}
+
+
+@pytest.mark.parametrize("first", RATES)
+def test_each_file_has_its_own_rate(audio, tmp_path, first: str):
+    for name, rate in RATES.items():
+        kind = pathlib.Path(name).suffix[1:].upper()
+        (tmp_path / name).write_bytes(encoded(tone(2 * rate, rate=rate), kind, rate))
+    names = [first, *(name for name in RATES if name != first)]
+    rows = "".join(f"{name}\t{2 * RATES[name]}\n" for name in names)
+    (tmp_path / "x.tsv").write_text(f"{tmp_path}\n{rows}")
+    source = audio(tmp_path / "x.tsv").records()
+    assert source.lengths.tolist() == [32_000] * 4
+    assert [len(decode(source.read(index).data)) for index in range(4)] == [32_000] * 4
+
+
+@pytest.mark.parametrize("kind", ["PCM_16", "PCM_24", "FLOAT", "FLAC", "zip"])
+def test_parts_of_files(audio, tmp_path, kind: str, capsys):
+    """As if each had been a file of its own."""
+    whole = encoded(tone(32_000), "FLAC") if kind == "FLAC" else None
+    whole = whole or wav(tone(32_000), subtype="PCM_16" if kind == "zip" else kind)
+    parts = [(0, 16_000), (8_000, 16_000), (16_000, 16_000)]
+    if kind == "zip":
+        files = [wav(tone(20_000)), wav(tone(16_000, 300))]
+        with zipfile.ZipFile(tmp_path / "x.zip", "w") as packed:
+            for number, data in enumerate(files):
+                packed.writestr(f"{number}.wav", data)
+        held = (tmp_path / "x.zip").read_bytes()
+        rows = [f"x.zip:{held.index(one)}:{len(one)}\t{(len(one) - 44) // 2}" for one in files]
+        wanted = [decode(one) for one in files]
+    else:
+        (tmp_path / "a.wav").write_bytes(whole)
+        rows = [f"a.wav:{first}:{count}\t{count}" for first, count in parts]
+        wanted = [decode(whole)[first : first + count] for first, count in parts]
+    (tmp_path / "x.tsv").write_text("\n".join([str(tmp_path), *rows, ""]))
+    source = audio(tmp_path / "x.tsv").records()
+    assert source.lengths.tolist() == [len(wave_s) for wave_s in wanted]
+    for index, wave_s in enumerate(wanted):
+        np.testing.assert_array_equal(decode(source.read(index).data), wave_s)
+    assert main(["data", "inspect", str(tmp_path / "x.tsv"), "--config.data.min_samples=0"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert any(line.split() == ["readable", str(len(rows))] for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ("a.wav:20000:16000", "a.wav ends 4000 samples before the part does"),
+        ("a.wav:0:8000", "8000 samples, but x.tsv lists 16000"),
+        ("x.zip:0:99999", "bytes before the part does"),
+        ("b.wav:0:16000", "No such file"),
+    ],
+)
+def test_parts_that_are_not_there(audio, tmp_path, row: str, reason: str):
+    (tmp_path / "a.wav").write_bytes(wav(tone(32_000)))
+    (tmp_path / "x.zip").write_bytes(b"PK\3\4")
+    (tmp_path / "x.tsv").write_text(f"{tmp_path}\na.wav\t32000\n{row}\t16000\n")
+    with pytest.raises(BadRecord, match=reason) as bad:
+        audio(tmp_path / "x.tsv").records().read(1)
+    assert bad.value.name in (None, row)
+
+
+def test_colons_of_a_files_own_name(audio, tmp_path):
+    (tmp_path / "a.wav:0:16000").write_bytes(wav(tone(8_000)))
+    (tmp_path / "x.tsv").write_text(f"{tmp_path}\na.wav:0:16000\t8000\n")
+    assert audio(tmp_path / "x.tsv").records().lengths.tolist() == [8_000]
 
 
 def test_a_root_that_went_away(audio, manifest, sounds, caplog):

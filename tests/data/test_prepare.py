@@ -50,7 +50,7 @@ def test_images(config, folder, tmp_path, small, capsys):
     plain, prepared = config(folder).records(), config(tmp_path / "out").records()
     assert prepared.class_names == plain.class_names
     assert index["source_fingerprint"] == plain.fingerprint
-    bad = {"cats/11.jpg": "damaged picture: Truncated", "dogs/12.jpg": "not a jpeg"}
+    bad = {"cats/11.jpg": "damaged picture: Truncated", "dogs/12.jpg": "not a picture"}
     assert index["faults"].keys() == bad.keys()
     assert all(bad[name] in reason for name, reason in index["faults"].items())
     good = [number for number in range(len(plain)) if plain.name(number) not in bad]

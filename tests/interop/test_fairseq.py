@@ -225,7 +225,8 @@ def test_no_teacher(tmp_path, case):
     "value, words",
     [
         ({}, "no entry 'model' .it has: nothing"),
-        ({"state_dict": {}}, "no entry 'model' .it has: state_dict"),
+        ({"weights": {}}, "no entry 'model' .it has: weights"),
+        ({"state_dict": {}}, r"no data2vec model: its keys are of no known kind \(first: none\)"),
         ({"model": [1]}, "model is a list, not a dict"),
         ({"module": None}, "module is a NoneType, not a dict"),
         ({"model": {}}, r"no data2vec model: its keys are of no known kind \(first: none\)"),
@@ -265,8 +266,9 @@ def test_several_models_at_once(tmp_path):
 
 @pytest.mark.parametrize("case", [case for case in SYSTEMS if case != "v1_vision"])
 def test_no_configuration_inside(tmp_path, case):
-    with pytest.raises(UserError, match="carries neither 'cfg' nor 'args'"):
-        load(tmp_path, checkpoint(case) | {"cfg": None})
+    if case != "v2_audio":  # whose weights tell the number of heads
+        with pytest.raises(UserError, match="carries neither 'cfg' nor 'args'"):
+            load(tmp_path, checkpoint(case) | {"cfg": None})
     with pytest.raises(UserError, match=r"cfg should be a group of fields, but is 'x'"):
         load(tmp_path, checkpoint(case) | {"cfg": "x"})
     with pytest.raises(UserError, match=r"cfg\.model should be a group of fields, but is None"):

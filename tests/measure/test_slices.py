@@ -209,6 +209,6 @@ def test_the_tpus_own_compiler(monkeypatch, tmp_path, capsys):
     assert "DOES NOT FIT" not in text and "costliest operations" in text
     assert "data2vec/" in text or "nn/" in text
     assert "all-reduce among 4" in text
-    huge = ["--config.train.batch_size=16384", "--config.trunk.scan=True"]
+    huge = ["--config.train.batch_size=65536", "--config.trunk.scan=True"]
     assert main.main([*words[:-2], "v5e:1x1", "--as-is", *huge]) == 1
     assert "DOES NOT FIT" in capsys.readouterr().out

@@ -19,6 +19,12 @@ from d2v_jax.train.machine import mesh
 ROWS, TOKENS, WIDTH, HEADS = 8, 6, 16, 4
 
 
+@pytest.fixture(autouse=True)
+def accelerator(monkeypatch):
+    """Otherwise a CPU takes all rows at once."""
+    monkeypatch.setattr(attention, "accelerated", lambda: True)
+
+
 def arguments(bias, padding, noise):
     """x, bias_nhtt of that many rows, padding and keys, or None."""
     draw = np.random.default_rng(0).standard_normal
@@ -107,3 +113,24 @@ def test_whole_steps_with_parts(name):
         found.append(train_step(state.create(config), batch)[1])
     for key in ("loss", "grad_norm"):
         np.testing.assert_allclose(found[0][key][0], found[1][key][0], rtol=2e-5)
+
+
+def test_a_cpu_takes_rows_whole(monkeypatch):
+    monkeypatch.undo()
+    seen = set()
+
+    def rows_at_once(grid):
+        seen.clear()
+        with jax.sharding.use_abstract_mesh(grid):
+            attention.in_parts(note, 2, jnp.zeros((8, 2, 3)), None, None, None)
+        return set(seen)
+
+    def note(qkv_ntd, *_):
+        seen.add(len(qkv_ntd))
+        return qkv_ntd
+
+    grid = mesh.make_mesh("data:2", jax.devices()[:2]).abstract_mesh
+    tpu = jax.sharding.AbstractDevice("TPU v5 lite", None, "tpu")
+    assert rows_at_once(jax.sharding.AbstractMesh((), ())) == {8}
+    assert rows_at_once(grid) == {8}
+    assert rows_at_once(grid.update(abstract_device=tpu)) == {4}

@@ -199,7 +199,7 @@ def test_frames(samples, frames):
 
 
 def test_text_positions_count_what_is_not_padding():
-    cfg = text.TextFrontend(20, "learned", 8, 1, 19, 1e-5, 0.0)
+    cfg = text.TextFrontend(20, "learned", 8, 0, 1, 19, 1e-5, 0.0)
     module = cfg.build(8, "float32", "bert")
     ids = jnp.array([[0, 5, 6, 1, 1], [0, 5, 6, 1, 7]])
     params = module.init(jax.random.key(0), ids)
@@ -211,7 +211,7 @@ def test_text_positions_count_what_is_not_padding():
 
 
 def test_text_without_positions():
-    cfg = text.TextFrontend(20, "none", 8, 1, 19, 1e-5, 0.0)
+    cfg = text.TextFrontend(20, "none", 8, 0, 1, 19, 1e-5, 0.0)
     module = cfg.build(8, "float32", "bert")
     ids = jnp.array([[0, 5, 6, 5]])
     params = module.init(jax.random.key(0), ids)
@@ -221,7 +221,7 @@ def test_text_without_positions():
 
 
 def test_the_row_of_padding_is_never_learned():
-    cfg = text.TextFrontend(20, "learned", 8, 1, 19, 1e-5, 0.0)
+    cfg = text.TextFrontend(20, "learned", 8, 0, 1, 19, 1e-5, 0.0)
     module = cfg.build(8, "float32", "bert")
     ids = jnp.array([[0, 5, 1, 1]])
     params = module.init(jax.random.key(0), ids)

@@ -10,6 +10,7 @@ import test_precision
 
 from d2v_jax.common import rng
 from d2v_jax.common.checks import ConfigError
+from d2v_jax.measure import setting
 from d2v_jax.train import groups, state, step
 from d2v_jax.train.recipe import resolve
 from d2v_jax.transfer import finetune
@@ -87,7 +88,7 @@ def test_no_product_is_rounded(checkpoints, modality, name):
     """Lowered for accelerators: heads and losses stay float32."""
     config = whole(checkpoints, modality, name, "--config.trunk.dtype=bfloat16")
     shapes = jax.eval_shape(lambda: state.create(config))
-    batch = test_precision.abstract_batch(config, config.data.example_shape, 2)
+    batch = setting.abstract_batch(config, config.data.example_shape, 2)
     traced = jax.jit(step.make_train_step(config)).trace(shapes, batch)
     for platform in test_precision.PLATFORMS:
         assert test_precision.rounded(traced, platform) == [], platform

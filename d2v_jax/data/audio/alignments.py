@@ -6,10 +6,8 @@ recording at its own rate, LAST is one past the end.
 
 import pathlib
 
-import soundfile
-
 from d2v_jax.common.checks import UserError
-from d2v_jax.data.audio.waves import RATE
+from d2v_jax.data.audio.waves import RATE, header_of
 
 Span = tuple[int | str, int, int]  # a label, its first sample at 16 kHz, one past its last
 SUFFIXES = {"word": (".wrd", ".WRD"), "phone": (".phn", ".PHN")}
@@ -25,7 +23,7 @@ def beside(recording: pathlib.Path) -> dict[str, list[Span]]:
         for suffix in suffixes:
             path = recording.with_suffix(suffix)
             if path.is_file():
-                found[name] = _spans(path, soundfile.info(recording).samplerate)
+                found[name] = _spans(path, header_of(recording)[1])
                 break
     return found
 

@@ -10,7 +10,7 @@ import numpy as np
 from d2v_jax.common import fields, letters
 from d2v_jax.common.checks import require
 from d2v_jax.data import modality
-from d2v_jax.data.audio import inputs, opening, recordings, waves
+from d2v_jax.data.audio import inputs, opening, recordings, segments, waves
 from d2v_jax.data.audio.manifest import SUFFIX
 from d2v_jax.data.audio.recordings import SOUNDS, long_enough
 from d2v_jax.data.audio.remembered import Remembered
@@ -188,7 +188,7 @@ class AudioData(modality.Data):
 
     @classmethod
     def looks_like(cls, source: str) -> bool:
-        return source in cls.builtin or pathlib.Path(source).suffix == SUFFIX
+        return source in cls.builtin or source.lower().endswith((SUFFIX, segments.STM))
 
     def cut_inputs(
         self, inputs_n: Any, frontend: Any, large: bool, standardise: bool = True
@@ -200,7 +200,7 @@ class AudioData(modality.Data):
         return inputs.of_folder(path, inputs.shortest(frontend.conv_layers), seconds)
 
     def is_source(self, inputs: str) -> bool:
-        return super().is_source(inputs) or inputs.lower().endswith(SUFFIX)
+        return super().is_source(inputs) or inputs.lower().endswith((SUFFIX, segments.STM))
 
     def every_input(self, frontend: Any) -> Iterator[tuple[str, np.ndarray]]:
         """Whole and standardised; what is shorter than a frame is left out."""

@@ -107,11 +107,12 @@ def _waves(folder: Folder, max_samples: int | None) -> Iterator[tuple[str, np.nd
     skipped = 0
     for index, name in enumerate(folder.names):
         try:
-            wave_s = standardise(decode(folder.read(index).data))
+            whole_s = decode(folder.read(index).data)
+            wave_s = standardise(whole_s, max_samples)
         except BadRecord as bad:
             skipped += 1
             log.warning("skipped %s: %s", name, bad.reason)
             continue
-        yield name, wave_s[:max_samples], len(wave_s)
+        yield name, wave_s, len(whole_s)
     if skipped:
         log.warning("%d of %d files in %s were skipped", skipped, len(folder), folder.root)

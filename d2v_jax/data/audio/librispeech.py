@@ -8,6 +8,8 @@ import pathlib
 import re
 from collections.abc import Sequence
 
+from d2v_jax.common.names import lines_of
+
 log = logging.getLogger("d2v")
 
 NAME = re.compile(r"(\d+)-(\d+)-\d+\.(?:flac|wav)", re.IGNORECASE)
@@ -44,7 +46,7 @@ def transcripts(root: pathlib.Path, names: Sequence[str]) -> list[str | None]:
 
 def _lines(path: pathlib.Path) -> dict[str, str]:
     try:
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = lines_of(path.read_text(encoding="utf-8", errors="replace"))
     except OSError:
         return {}
     pairs = (line.strip().partition(" ") for line in lines)

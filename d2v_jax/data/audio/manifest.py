@@ -1,27 +1,31 @@
 """fairseq's manifests: a .tsv file that lists recordings, and labels beside it.
 
 The first line is the root folder; each other one a path below it, a tab, and the number of samples
-of that file. Labels are a file of the same name with another suffix, one line per recording.
+of that file, or of that part of one (`cuts`). Labels are a file of the same name with another
+suffix, one line per recording.
 """
 
 import logging
 import os
 import pathlib
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
 from d2v_jax.common.checks import UserError
-from d2v_jax.data.audio import alignments, librispeech
+from d2v_jax.data.audio import alignments, cuts, librispeech
 from d2v_jax.data.audio.waves import RATE, RATES, header
+from d2v_jax.data.progress import logged
 from d2v_jax.data.records import BadRecord, Record, fingerprint_of
-from d2v_jax.data.stores.folder import file_bytes, numbered
+from d2v_jax.data.stores.folder import numbered
 
 log = logging.getLogger("d2v")
 
 SUFFIX = ".tsv"
 LABELS = (".wrd", ".txt", ".ltr", ".phn")  # words, text, letters, phones; the first that exists
 LETTERS = ".ltr"
+HEADER_THREADS = 8
 PROBED = 20  # files, of which one must be there
 
 
@@ -46,8 +50,12 @@ class Manifest:
             lines.pop()
         self.names, self._frames = _rows(self.path, lines)
         self.root = _root(self.path, lines[0], self.names)
-        self._rate = self._first_rate()
-        self.lengths = self._frames * RATE // self._rate
+        self._cuts = [cuts.named(self.root, name) for name in self.names]
+        with ThreadPoolExecutor(HEADER_THREADS) as pool:
+            rates = pool.map(self._rate, self._cuts)
+            rates = logged(rates, f"reading headers of {self.path}", len(self._cuts))
+            rate_n = np.fromiter(rates, np.int64, len(self._cuts))
+        self.lengths = self._frames * RATE // rate_n
         self._texts = _labels(self.path, len(self.names))
         self.class_names: tuple[str, ...] | None = None
         self._labels: np.ndarray | None = None
@@ -75,7 +83,7 @@ class Manifest:
 
     def read(self, index: int) -> Record:
         name = self.names[index]
-        data = file_bytes(self.root, name)
+        data = cuts.read(self.root, self._cuts[index], name)
         frames, _ = header(data)
         if frames is not None and frames != self._frames[index]:
             raise BadRecord(
@@ -85,21 +93,15 @@ class Manifest:
 
     def said(self, index: int) -> dict[str, list[alignments.Span]]:
         """Of the files beside it the words and phones."""
-        return alignments.beside(self.root / self.names[index])
+        return {} if self._cuts[index].length else alignments.beside(self.root / self.names[index])
 
-    def _first_rate(self) -> int:
-        """Samples per second of the first file that says so, 16 kHz where none does."""
-        for name in self.names[:PROBED]:
-            try:
-                _, rate = header(file_bytes(self.root, name))
-            except BadRecord:
-                continue
-            if not RATES[0] <= rate <= RATES[1]:
-                continue
-            if rate != RATE:
-                log.info("%s: %s has %d Hz, taken to be that of all", self.path, name, rate)
-            return rate
-        return RATE
+    def _rate(self, cut: cuts.Cut) -> int:
+        """Samples per second of a file, 16 kHz where it does not say so: reading reports that."""
+        try:
+            _, rate = cuts.frames_of(self.root, cut)
+        except BadRecord:
+            return RATE
+        return rate if RATES[0] <= rate <= RATES[1] else RATE
 
 
 def _lines(path: pathlib.Path) -> list[str]:
@@ -158,9 +160,10 @@ def _root(path: pathlib.Path, first: str, names: Sequence[str]) -> pathlib.Path:
     """Where the files are: the folder that the first line names, else that of the manifest."""
     root = pathlib.Path(first.strip()).expanduser()
     root = path.parent / root  # where that is absolute, it stays
-    if any((root / name).exists() for name in names[:PROBED]):
+    if any((root / cuts.named(root, name).name).exists() for name in names[:PROBED]):
         return root
-    if any((path.parent / name).exists() for name in names[:PROBED]):
+    beside = path.parent
+    if any((beside / cuts.named(beside, name).name).exists() for name in names[:PROBED]):
         log.warning("%s: no files in %s; they are read from %s", path, root, path.parent)
         return path.parent
     if root.is_dir():

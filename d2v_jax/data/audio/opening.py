@@ -1,18 +1,23 @@
 """From the name of a source of sound to its recordings."""
 
+import logging
+import pathlib
 from collections.abc import Callable
 
 import numpy as np
 
-from d2v_jax.data.audio import manifest
+from d2v_jax.data.audio import manifest, segments
 from d2v_jax.data.audio.recordings import SOUNDS, Sounds, Timed
 from d2v_jax.data.audio.tfds_audio import TfdsAudio
+from d2v_jax.data.audio.waves import LONG, RATE
 from d2v_jax.data.builtin.speech import SPLITS as SPEECH_SPLITS
 from d2v_jax.data.builtin.speech import open_speech
 from d2v_jax.data.builtin.tones import Tones
 from d2v_jax.data.sources import BUILTIN_PREFIX, SPEECH, TONES, check_builtin, named, only_train
 from d2v_jax.data.stores import tfds_source
 from d2v_jax.data.stores.prepared import Prepared, looks_prepared
+
+log = logging.getLogger("d2v")
 
 BUILTIN: dict[str, Callable[[str], Timed]] = {SPEECH: open_speech, TONES: lambda split: Tones()}
 SPLITS = {SPEECH: SPEECH_SPLITS}  # of those that have more than "train"
@@ -28,10 +33,23 @@ def open_audio(source: str, split: str) -> Timed:
         check_builtin(name, *BUILTIN)
         return BUILTIN[name](split)
     if name.lower().endswith(manifest.SUFFIX):
-        return manifest.Manifest(name)
+        return _hinted(manifest.Manifest(name), name)
+    if segments.looks_listed(name) and not pathlib.Path(name).is_dir():
+        return segments.Segments(name)
     if looks_prepared(name):
         return Prepared(name, "audio", "audio", has_lengths=True)
-    return Sounds(name)
+    return _hinted(Sounds(name), name)
+
+
+def _hinted(source: Timed, name: str) -> Timed:
+    """`source`; long recordings in it are said to be slow."""
+    if many := int((source.lengths > LONG).sum()):
+        log.warning(
+            "%d of %d recordings of %s are longer than %.0f minutes: unless they are 16-bit mono "
+            "at 16 kHz each crop decodes a whole one. d2v data prepare does that once",
+            *(many, len(source), name, LONG / RATE / 60),
+        )
+    return source
 
 
 def padded_buckets(

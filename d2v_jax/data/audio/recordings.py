@@ -7,22 +7,32 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
 import numpy as np
-import soundfile
 
 from d2v_jax.common.checks import UserError
 from d2v_jax.data.audio import alignments, librispeech
-from d2v_jax.data.audio.waves import RATE, RATES, decode, length_known
+from d2v_jax.data.audio.waves import RATE, RATES, decode, header_of
 from d2v_jax.data.progress import logged
 from d2v_jax.data.records import BadRecord, Record, Source, Subset
 from d2v_jax.data.stores.folder import Folder, Kind
 
 log = logging.getLogger("d2v")
 
+SUFFIXES = (  # of what libsndfile reads
+    *(".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".aifc", ".wave"),
+    *(".bwf", ".rf64", ".w64", ".caf", ".au", ".snd", ".sph", ".nist"),
+)
+UNREAD = (  # of sound that it does not read
+    *(".m4a", ".mp4", ".m4b", ".aac", ".wma", ".amr", ".3gp", ".webm", ".mka", ".mkv", ".mov"),
+    *(".ape", ".wv", ".tta", ".ac3", ".dts", ".dsf", ".spx", ".ra", ".raw", ".pcm", ".mp2"),
+)
+CONVERT = "convert them to flac (ffmpeg -i IN -ar 16000 -ac 1 OUT.flac)"
 SOUNDS = Kind(
     "sound file",
-    (".wav", ".flac", ".ogg"),
-    "a folder of wav, flac or ogg files (LibriSpeech's too), a fairseq manifest (.tsv), "
-    "tfds:NAME, a folder that d2v data prepare wrote, builtin:speech, or builtin:tones",
+    SUFFIXES,
+    "a folder of wav, flac, ogg, opus or mp3 files (LibriSpeech's and Common Voice's too), a "
+    "fairseq manifest (.tsv), tfds:NAME, a folder that d2v data prepare wrote, builtin:speech, or "
+    "builtin:tones",
+    unread=dict.fromkeys(UNREAD, CONVERT),
 )
 
 UNKNOWN = -1  # length of a recording whose header cannot be read, or does not say
@@ -49,14 +59,14 @@ class Sounds(Folder):
     def __init__(self, root: str | os.PathLike):
         """Lists the files and reads their headers. Raises `UserError` as `Folder` does."""
         super().__init__(root, SOUNDS)
-        paths = [self.root / name for name in self.names]
+        paths = [self.root / path for path in self.paths]
         with ThreadPoolExecutor(HEADER_THREADS) as pool:
             lengths = logged(pool.map(_length, paths), f"reading headers in {root}", len(paths))
             self.lengths = np.fromiter(lengths, np.int64, len(paths))
         self._texts: list[str | None] | None = None
         if (speaker_n := librispeech.speakers(self.names)) is not None:
             self._set_classes(speaker_n)
-            self._texts = librispeech.transcripts(self.root, self.names)
+            self._texts = librispeech.transcripts(self.root, self.paths)
 
     def read(self, index: int) -> Record:
         record = super().read(index)
@@ -66,17 +76,17 @@ class Sounds(Folder):
 
     def said(self, index: int) -> dict[str, list[alignments.Span]]:
         """Of the files beside it the words and phones."""
-        return alignments.beside(self.root / self.names[index])
+        return alignments.beside(self.root / self.paths[index])
 
 
 def _length(path: os.PathLike) -> int:
     try:
-        header = soundfile.info(path)
-    except (soundfile.SoundFileError, OSError):
+        frames, rate = header_of(path)
+    except (BadRecord, OSError):
         return UNKNOWN  # stays in, so that reading it reports and counts the fault
-    if not length_known(header.frames) or not RATES[0] <= header.samplerate <= RATES[1]:
+    if frames is None or not RATES[0] <= rate <= RATES[1]:
         return UNKNOWN
-    return header.frames * RATE // header.samplerate
+    return frames * RATE // rate
 
 
 def long_enough(source: Timed, name: str, crop: int, shortest: int, bucketed: bool) -> Source:

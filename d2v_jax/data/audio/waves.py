@@ -2,6 +2,9 @@
 
 import contextlib
 import io
+import mmap
+import os
+import pathlib
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -9,14 +12,15 @@ import numpy as np
 import soundfile
 import soxr
 
+from d2v_jax.data.audio import riff
 from d2v_jax.data.records import BadRecord, Example, Record
 
 RATE = 16_000  # samples per second, of everything behind this file
 RATES = (1_000, 1_000_000)  # declared rates outside these are damage
 EPS = 1e-5  # added to the variance (REFERENCE §5.7)
 FULL = 32_768  # int16 of a full-scale wave
-STREAM = 0x7FFF_0000  # programs that pipe wav write such sizes or larger ones
 PIECE = 1 << 20  # samples read at once
+LONG = 1 << 23  # samples at 16 kHz, nearly nine minutes
 
 
 class Utterance(NamedTuple):
@@ -46,21 +50,29 @@ def decode(sound: bytes | np.ndarray) -> np.ndarray:
 
 
 def _read(data: bytes) -> np.ndarray:
-    with _opened(data) as file:
+    with opened(data) as file:
         rate, promised = file.samplerate, file.frames
         if not RATES[0] <= rate <= RATES[1]:
             raise BadRecord(f"a sample rate of {rate} Hz")
         exact = _is_exact(file)
         if not length_known(promised):
             file.seekable = lambda: False  # or reading would seek to that length's end
-        wave_s = _all_samples(file, "int16" if exact else "float32")
-    if length_known(promised) and len(wave_s) < promised:
-        raise BadRecord(f"truncated: {len(wave_s)} of {promised} samples")
-    if wave_s.ndim == 2:
-        wave_s = wave_s.mean(axis=1)
-    if rate != RATE and np.isfinite(wave_s).all():
-        wave_s = soxr.resample(wave_s, rate, RATE)
-    return wave_s
+        # Piece by piece the same as the whole, bit for bit, and only what comes out is kept.
+        resampler = None if rate == RATE else soxr.ResampleStream(rate, RATE, 1, "float32")
+        pieces, read, finite = [], 0, True
+        while len(piece := file.read(PIECE, "int16" if exact else "float32")):
+            read += len(piece)
+            piece_s = piece.mean(axis=1) if piece.ndim == 2 else piece
+            finite = finite and (exact or bool(np.isfinite(piece_s).all()))
+            if finite:
+                pieces.append(resampler.resample_chunk(piece_s) if resampler else piece_s)
+    if length_known(promised) and read < promised:
+        raise BadRecord(f"truncated: {read} of {promised} samples")
+    if not finite:
+        raise BadRecord("holds NaN or infinity")
+    if resampler and read:
+        pieces.append(resampler.resample_chunk(np.zeros(0, np.float32), last=True))
+    return np.concatenate(pieces) if pieces else np.zeros(0, np.int16)
 
 
 def header(data: bytes) -> tuple[int | None, int]:
@@ -68,41 +80,62 @@ def header(data: bytes) -> tuple[int | None, int]:
 
     Raises `BadRecord` for anything else.
     """
-    with _opened(data) as file:
+    with opened(data) as file:
         return file.frames if length_known(file.frames) else None, file.samplerate
 
 
+def stored_as(data: bytes) -> tuple[int, int, str]:
+    """Samples per second, channels and format ("WAV PCM_16") of a sound file."""
+    with opened(data) as file:
+        return file.samplerate, file.channels, f"{file.format} {file.subtype}"
+
+
+def header_of(path: str | os.PathLike) -> tuple[int | None, int]:
+    """`header` of the file at `path`, of which little is read."""
+    with open(path, "rb") as file:
+        if file.read(4) in riff.BEGINNINGS:
+            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+                found = riff.look(data)
+            if found is not None:
+                return found.frames, found.rate
+        try:
+            info = soundfile.info(os.fsencode(path))
+        except soundfile.SoundFileError as error:
+            raise BadRecord(f"not a readable sound file: {_reason(error)}") from error
+    return info.frames if length_known(info.frames) else None, info.samplerate
+
+
 @contextlib.contextmanager
-def _opened(data: bytes) -> Iterator[soundfile.SoundFile]:
+def opened_at(path: pathlib.Path) -> Iterator[soundfile.SoundFile]:
+    """`opened` of a file, of which no more is read than asked for where its header is right."""
+    with open(path, "rb") as file:
+        found = None
+        if file.read(4) in riff.BEGINNINGS:
+            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+                found = riff.look(data)
+    with opened(path.read_bytes() if found else path) as sound:
+        yield sound
+
+
+@contextlib.contextmanager
+def opened(data: bytes | pathlib.Path) -> Iterator[soundfile.SoundFile]:
     """Of a sound file's bytes. Whatever goes wrong with them inside the block is a `BadRecord`."""
     if not data:
         raise BadRecord("the file is empty")
-    if (whole := _riff_bytes(data)) > len(data) + 1:  # libsndfile takes what is left of it
-        raise BadRecord(f"truncated: {len(data)} of {whole} bytes")
     try:
-        with soundfile.SoundFile(io.BytesIO(data)) as file:
+        with soundfile.SoundFile(_readable(data)) as file:
             yield file
     except (soundfile.SoundFileError, RuntimeError, ValueError, MemoryError) as error:
         raise BadRecord(f"not a readable sound file: {_reason(error)}") from error
 
 
+def _readable(data: bytes | pathlib.Path) -> io.BytesIO | bytes:
+    return io.BytesIO(riff.mended(data)) if isinstance(data, bytes) else os.fsencode(data)
+
+
 def _is_exact(file: soundfile.SoundFile) -> bool:
     """Whether its samples are used as they are stored."""
     return (file.subtype, file.channels, file.samplerate) == ("PCM_16", 1, RATE)
-
-
-def _all_samples(file: soundfile.SoundFile, dtype: str) -> np.ndarray:
-    """[s] or [s, channel], read in pieces: a damaged header may promise more than memory holds."""
-    pieces = [file.read(PIECE, dtype)]
-    while len(pieces[-1]):
-        pieces.append(file.read(PIECE, dtype))
-    return np.concatenate(pieces)
-
-
-def _riff_bytes(data: bytes) -> int:
-    """Length that a wav file's header promises; 0 for other files and endless streams."""
-    size = int.from_bytes(data[4:8], "little")
-    return size + 8 if data[:4] == b"RIFF" and size < STREAM else 0
 
 
 def length_known(frames: int) -> bool:
@@ -115,10 +148,33 @@ def _reason(error: Exception) -> str:
     return text.strip().rstrip(".")[:120] or type(error).__name__
 
 
-def standardise(wave_s: np.ndarray) -> np.ndarray:
-    """float32 [s] of mean 0 and variance 1: (w - mean) / sqrt(var + 1e-5) (REFERENCE §5.7)."""
-    wave_s = wave_s.astype(np.float64) / (FULL if wave_s.dtype == np.int16 else 1)
-    return ((wave_s - wave_s.mean()) / np.sqrt(wave_s.var() + EPS)).astype(np.float32)
+def standardise(wave_s: np.ndarray, most: int | None = None) -> np.ndarray:
+    """float32 [s] of mean 0 and variance 1: (w - mean) / sqrt(var + 1e-5) (REFERENCE §5.7).
+
+    Of the whole; the first `most` samples of that are returned.
+    """
+    mean, variance = _moments(wave_s)
+    scaled_s = _unit(wave_s[:most])
+    return ((scaled_s - mean) / np.sqrt(variance + EPS)).astype(np.float32)
+
+
+def _moments(wave_s: np.ndarray) -> tuple[float, float]:
+    """Mean and variance in double precision, of which no long recording needs a whole copy.
+
+    Those of long ones are sums of pieces: 1e-15 beside numpy's.
+    """
+    if len(wave_s) <= LONG:
+        wave_s = _unit(wave_s)
+        return wave_s.mean(), wave_s.var()
+    parts = [slice(first, first + PIECE) for first in range(0, len(wave_s), PIECE)]
+    mean = sum(float(_unit(wave_s[part]).sum()) for part in parts) / len(wave_s)
+    squares = (float(np.square(_unit(wave_s[part]) - mean).sum()) for part in parts)
+    return mean, sum(squares) / len(wave_s)
+
+
+def _unit(wave_s: np.ndarray) -> np.ndarray:
+    """float64 [s]; full scale is 1."""
+    return wave_s.astype(np.float64) / (FULL if wave_s.dtype == np.int16 else 1)
 
 
 def utterance(wave_s: np.ndarray) -> Utterance:
@@ -128,11 +184,20 @@ def utterance(wave_s: np.ndarray) -> Utterance:
     """
     fit = 1.0
     if wave_s.dtype != np.int16:
-        fit = min(1.0, (FULL - 1) / FULL / max(float(np.abs(wave_s).max()), 1e-30))
-        wave_s = np.rint(wave_s.astype(np.float64) * (FULL * fit)).astype(np.int16)
+        largest = max(float(wave_s.max()), -float(wave_s.min()))
+        fit = min(1.0, (FULL - 1) / FULL / max(largest, 1e-30))
+        stored_s = np.empty(len(wave_s), np.int16)
+        for first in range(0, len(wave_s), PIECE):
+            part = slice(first, first + PIECE)
+            stored_s[part] = np.rint(wave_s[part].astype(np.float64) * (FULL * fit))
+        wave_s = stored_s
     # Of these very samples, in double precision: sums of squares of int16 are large.
-    mean = wave_s.mean(dtype=np.float64)
-    deviation = np.sqrt(wave_s.var(dtype=np.float64) + EPS * (FULL * fit) ** 2)
+    if len(wave_s) <= LONG:
+        mean, variance = wave_s.mean(dtype=np.float64), wave_s.var(dtype=np.float64)
+    else:
+        mean, variance = _moments(wave_s)
+        mean, variance = mean * FULL, variance * FULL**2
+    deviation = np.sqrt(variance + EPS * (FULL * fit) ** 2)
     return Utterance(wave_s, np.float32(mean), np.float32(1 / deviation))
 
 
@@ -181,7 +246,7 @@ def whole(record: Record, rng: np.random.Generator, samples: int) -> Example:
 
 def _stored_crop(data: bytes, rng: np.random.Generator, samples: int) -> np.ndarray | None:
     """int16 [s] of a sound file; None, with nothing drawn, where only the whole gives it."""
-    with _opened(data) as file:
+    with opened(data) as file:
         if not (_is_exact(file) and length_known(file.frames) and file.seekable()):
             return None
         file.seek(_start(file.frames, rng, samples))

@@ -8,19 +8,33 @@ import kornia_rs
 import numpy as np
 from PIL import Image, ImageEnhance, UnidentifiedImageError
 
+from d2v_jax.data import formats
 from d2v_jax.data.image import jpeg, operations
 from d2v_jax.data.records import BadRecord, Example, Record
 from d2v_jax.data.stores.folder import Kind
 
+# Some of Pillow's readers start programs: those stay out.
+FORMATS = (
+    *("JPEG", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "AVIF"),
+    *("JPEG2000", "PPM", "QOI"),
+)
+SUFFIXES = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".gif", ".bmp", ".dib"),
+    *(".tif", ".tiff", ".avif", ".jp2", ".j2k", ".jpx", ".ppm", ".pgm", ".pbm", ".pnm", ".qoi"),
+)
+UNREAD = (
+    *(".heic", ".heif", ".jxl", ".svg", ".eps", ".psd", ".raw", ".dng", ".cr2", ".cr3", ".nef"),
+    *(".arw", ".orf", ".rw2", ".raf", ".tga", ".ico", ".exr", ".hdr", ".dcm", ".pcx", ".xcf"),
+)
+CONVERT = "convert them to png or jpeg (magick IN OUT.png)"
 IMAGES = Kind(
     "image",
-    (".jpg", ".jpeg", ".png", ".webp"),
+    SUFFIXES,
     "a folder of images, tfds:NAME, a pattern of *.array_record files, a folder that d2v data "
     "prepare wrote, a folder of idx files as MNIST has them, or builtin:photos",
     shards=True,
+    unread=dict.fromkeys(UNREAD, CONVERT),
 )
-# Also what files named .jpg often are. Others stay out: some of Pillow's readers start programs.
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
 MODES = {1: "L", 3: "RGB"}  # by channels
 ATTEMPTS = 10  # of the random crop, before it falls back to the centre
 CENTRAL = 224 / 256  # side of a central crop, in shorter sides of the picture
@@ -52,13 +66,18 @@ def decode(image: bytes | np.ndarray, channels: int) -> Image.Image:
     mode = MODES[channels]
     if picture.mode == mode:
         return picture
+    if picture.mode == "F":
+        raise BadRecord(f"pixels of 32-bit floats, of a range that nobody says; {CONVERT}")
     if picture.mode.startswith("I"):  # 16 bits; Pillow's own conversion clips at 255
         wide_yx = np.asarray(picture).astype(np.int64).clip(0, 65535)
         picture = Image.fromarray(((wide_yx * 255 + 32767) // 65535).astype(np.uint8))
     elif picture.mode in ("P", "PA"):
         # Through RGBA: the palette may hold alpha, which Pillow warns about otherwise.
         picture = picture.convert("RGBA").convert("RGB")
-    return picture.convert(mode)
+    try:
+        return picture.convert(mode)
+    except ValueError as error:
+        raise BadRecord(f"colours {picture.mode} are not converted; {CONVERT}") from error
 
 
 def _open(data: bytes) -> Image.Image:
@@ -68,7 +87,11 @@ def _open(data: bytes) -> Image.Image:
         picture = Image.open(io.BytesIO(data), formats=FORMATS)
         picture.load()
     except UnidentifiedImageError as error:
-        raise BadRecord("not a jpeg, png or webp picture") from error
+        kind = formats.what_is(data[: formats.HEAD])
+        if kind is None:
+            raise BadRecord("not a picture of a format that is read here") from error
+        remedy = f"; {CONVERT}" if kind in formats.PICTURES else ""
+        raise BadRecord(f"it is {kind}, of a form that is not read here{remedy}") from error
     except Image.DecompressionBombError as error:
         raise BadRecord(f"too many pixels: {error}") from error
     except Exception as error:  # damaged bytes make decoders raise nearly anything

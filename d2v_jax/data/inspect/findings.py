@@ -20,6 +20,7 @@ T = TypeVar("T")
 class Findings:
     """`facts` are for people, `numbers` the same for programs.
 
+    `passed_over` counts files of other suffixes.
     `bad` are reasons and `duplicates` the names they repeat, both by name. `waves` are a few
     recordings int16 [s] by name, `pictures` a few uint8 [y, x, 3].
     """
@@ -33,6 +34,7 @@ class Findings:
     classes: dict[str, int] = dataclasses.field(default_factory=dict)
     histograms: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
     bad: dict[str, str] = dataclasses.field(default_factory=dict)
+    passed_over: dict[str, int] = dataclasses.field(default_factory=dict)
     duplicates: dict[str, str] = dataclasses.field(default_factory=dict)
     waves: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
     pictures: list[np.ndarray] = dataclasses.field(default_factory=list)

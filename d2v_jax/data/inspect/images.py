@@ -55,6 +55,7 @@ def look(source: Source, name: str, image_size: int, channels: int, sample: int 
     numbers = chosen(len(source), sample)
     found = Findings(name, source.fingerprint, len(source), len(numbers))
     found.bad.update(getattr(source, "faults", {}))
+    found.passed_over = dict(getattr(source, "passed_over", {}))
     shown = set(chosen(len(numbers), PICTURES))
     sums = Sums(channels)
     each_one = functools.partial(_one, channels=channels)

@@ -9,6 +9,7 @@ from d2v_jax.common.files import write_whole
 from d2v_jax.data.inspect import charts
 from d2v_jax.data.inspect.findings import Findings
 from d2v_jax.data.modality import Data
+from d2v_jax.data.stores.folder import passed_over
 
 SHOWN = 20  # unreadable records, duplicates and classes; all are in inspect.json
 FILE = "inspect.json"
@@ -42,12 +43,14 @@ def _make(out: pathlib.Path) -> None:
 
 
 def _printable(text: str) -> str:
-    """Names of files need not be UTF-8; what is not becomes question marks."""
-    return text.encode(errors="replace").decode()
+    """What is not UTF-8 is escaped."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 def _text(one: Findings) -> str:
     lines = [one.source, *(f"  {name:22}{value}" for name, value in one.facts.items())]
+    if one.passed_over:
+        lines.append(f"  {'passed over':22}{passed_over(one.passed_over)}")
     if one.classes:
         lines += ["", f"{len(one.classes):,} classes, examples of each"]
         listed = sorted(one.classes.items(), key=lambda item: -item[1])
@@ -72,6 +75,7 @@ def _fields(one: Findings) -> dict[str, Any]:
         "looked_at": one.looked_at,
         **one.numbers,
         "classes": one.classes,
+        "passed_over": one.passed_over,
         "bad": one.bad,
         "duplicates": one.duplicates,
         "histograms": {name: charts.counted(values) for name, values in one.histograms.items()},

@@ -1,19 +1,19 @@
 """Looking at recordings."""
 
 import array
-import io
 from typing import NamedTuple
 
 import numpy as np
-import soundfile
 
-from d2v_jax.data.audio.waves import FULL, RATE, decode
+from d2v_jax.data.audio.waves import FULL, RATE, decode, stored_as
 from d2v_jax.data.inspect.findings import Findings, chosen, each, listed, range_of
 from d2v_jax.data.records import Record, Source
 
 SILENT_DB = -60.0  # root mean square of the whole, below full scale
 LEAST_DB = -200.0  # of nothing but zeros
 CLIPPED = 32_767 / FULL
+WILD = 8.0  # times full scale, and
+WILD_TIMES = 100  # times the median peak: one such recording would rule every figure
 WAVES = 4  # shown
 SHOWN_S = 10  # of each
 PIECE = 1 << 18  # samples looked at together
@@ -46,6 +46,7 @@ class Sums:
         self.channels: dict[int, int] = {}
         self.kinds: dict[str, int] = {}
         self.silent: list[str] = []
+        self.loud: dict[int, str] = {}  # by place, names of those beyond `WILD`
         self.short: dict[str, str] = {}
 
     def add(self, one: Seen) -> None:
@@ -62,6 +63,8 @@ class Sums:
             (self.kinds, one.kind),
         ):
             counts[key] = counts.get(key, 0) + 1
+        if one.peak > WILD:
+            self.loud[len(self.peak_n) - 1] = one.name
         if float(_db(np.array(self.square_n[-1]))) < SILENT_DB:
             self.silent.append(one.name)
         if one.samples < self.least:
@@ -76,6 +79,7 @@ def look(every: Source, name: str, least: int, sample: int | None) -> Findings:
     numbers = chosen(len(every), sample)
     found = Findings(name, every.fingerprint, len(every), len(numbers))
     found.bad.update(getattr(every, "faults", {}))
+    found.passed_over = dict(getattr(every, "passed_over", {}))
     shown = set(chosen(len(numbers), WAVES))
     sums = Sums(least)
     for place, one in enumerate(each(every, numbers, _one, found)):
@@ -92,8 +96,7 @@ def _one(record: Record) -> Seen:
     rate, channels, kind = RATE, 1, "samples"
     size = len(record.data) if isinstance(record.data, bytes) else record.data.nbytes
     if isinstance(record.data, bytes):
-        info = soundfile.info(io.BytesIO(record.data))
-        rate, channels, kind = info.samplerate, info.channels, f"{info.format} {info.subtype}"
+        rate, channels, kind = stored_as(record.data)
     total = squares = peak = 0.0
     clipped = 0
     for first in range(0, len(wave_s), PIECE):  # an hour in double precision is half a gigabyte
@@ -132,15 +135,20 @@ def _db(square_n: np.ndarray) -> np.ndarray:
 def _summarise(found: Findings, sums: Sums) -> None:
     samples_n, clipped_n = np.array(sums.samples), np.array(sums.clipped_n)
     mean_n, square_n, peak_n = map(np.array, (sums.mean_n, sums.square_n, sums.peak_n))
+    limit = WILD_TIMES * float(np.median(peak_n)) if len(peak_n) else 0.0
+    wild = {place: name for place, name in sums.loud.items() if peak_n[place] > limit}
+    tame = np.ones(len(samples_n), bool)
+    tame[list(wild)] = False
     count, total = len(samples_n), int(samples_n.sum())
     seconds, db_n = samples_n / RATE, _db(square_n)
     clipped = int((clipped_n > 0).sum())
     share = float(clipped_n.sum()) / max(total, 1)
-    mean = float((mean_n * samples_n).sum()) / max(total, 1)
-    square = float((square_n * samples_n).sum()) / max(total, 1)
+    weight_n = samples_n * tame
+    mean = float((mean_n[tame] * weight_n[tame]).sum()) / max(int(weight_n.sum()), 1)
+    square = float((square_n[tame] * weight_n[tame]).sum()) / max(int(weight_n.sum()), 1)
     std = max(square - mean**2, 0) ** 0.5
-    offset = float(np.abs(mean_n).max(initial=0))
-    peak = float(peak_n.max(initial=0))
+    offset = float(np.abs(mean_n[tame]).max(initial=0))
+    peak = float(peak_n[tame].max(initial=0))
     hours = total / RATE / 3600
     rates, channels, kinds = (
         {str(key): n for key, n in sorted(counts.items(), key=lambda item: -item[1])}
@@ -162,8 +170,9 @@ def _summarise(found: Findings, sums: Sums) -> None:
         "channels": listed(channels),
         "formats": listed(kinds),
         "transcripts": transcripts,
-        "level": f"{range_of(db_n, 1)} dB of full scale",
-        "peak": f"{range_of(peak_n, 3)} of full scale",
+        "level": f"{range_of(db_n[tame], 1)} dB of full scale",
+        "peak": f"{range_of(peak_n[tame], 3)} of full scale",
+        "far beyond full scale": _wild(wild, peak_n),
         "silent": f"{len(sums.silent):,} below {SILENT_DB:.0f} dB" + _some(sums.silent),
         "full scale reached": f"{clipped:,} recordings, {share:.3%} of all samples",
         "mean, std": f"{mean:+.5f}, {std:.5f} of all samples",
@@ -179,6 +188,7 @@ def _summarise(found: Findings, sums: Sums) -> None:
         "formats": kinds,
         "transcripts": sums.texts,
         "silent": sums.silent,
+        "far_beyond_full_scale": {name: float(peak_n[place]) for place, name in wild.items()},
         "full_scale": clipped,
         "full_scale_share": share,
         "mean": mean,
@@ -187,7 +197,17 @@ def _summarise(found: Findings, sums: Sums) -> None:
         "peak": peak,
         "short": len(sums.short),
     }
-    found.histograms = {"length, seconds": seconds, "level, dB of full scale": db_n[square_n > 0]}
+    found.histograms = {
+        "length, seconds": seconds,
+        "level, dB of full scale": db_n[tame & (square_n > 0)],
+    }
+
+
+def _wild(wild: dict[int, str], peak_n: np.ndarray) -> str:
+    if not wild:
+        return "0"
+    named = [f"{name} (peak {peak_n[place]:.3g})" for place, name in wild.items()]
+    return f"{len(wild):,}, not in level, peak, mean and std" + _some(named)
 
 
 def _some(names: list[str]) -> str:

@@ -54,6 +54,7 @@ def _tokenised(
     noted = Noted(_numbered(_filled(texts), wanted))
     corpus = tokenize(noted, tokenizer, texts.class_names)
     found.bad.update(texts.faults)
+    found.passed_over = dict(getattr(texts, "passed_over", {}))
     found.fingerprint = corpus.fingerprint
     found.looked_at = len(corpus.starts)
     found.records = found.looked_at if count is None else count

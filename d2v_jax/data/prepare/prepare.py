@@ -5,8 +5,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from d2v_jax.common.checks import UserError
-from d2v_jax.data.modality import JOIN, Data
+from d2v_jax.data.modality import Data
 from d2v_jax.data.prepare.outfolder import MEGABYTE
+from d2v_jax.data.sources import joined_sources
 
 
 def prepare(
@@ -21,7 +22,7 @@ def prepare(
     prepared form.
     """
     out = out.expanduser()
-    if JOIN in data.source:
+    if len(joined_sources(data.source)) > 1:
         raise UserError(
             f"{data.source!r} are several sources; prepare each into a folder of its own, and join "
             "those: data.source='A + B'"

@@ -14,8 +14,7 @@ from d2v_jax.data import modality
 from d2v_jax.data.contests.contest import Contest
 from d2v_jax.data.labelled import tables
 from d2v_jax.data.labelled.labels import Labelled
-from d2v_jax.data.opened import Opened, joined
-from d2v_jax.data.progress import logged
+from d2v_jax.data.opened import Form, Opened, joined
 from d2v_jax.data.records import Record, Source
 from d2v_jax.data.requests import Batch, Named
 from d2v_jax.data.sources import PYTHON_DOCS, named, only_train
@@ -61,6 +60,7 @@ class TextData(modality.Data):
     tokenizer: str = fields.anything()
     tokens: int = fields.positive()
     blocks: str = fields.one_of("contiguous", "documents")
+    words: bool = fields.anything()
     columns: tuple[str, ...] = fields.anything()
     label_column: str = fields.anything()
     buckets: tuple[int, ...] = fields.anything()
@@ -98,10 +98,8 @@ class TextData(modality.Data):
 
     def check_with(self, frontend: Any, batch_size: int) -> None:
         del batch_size
-        most = frontend.max_tokens
-        require(
-            self.tokens <= most, f"data.tokens={self.tokens} exceeds frontend.max_tokens={most}"
-        )
+        ours, most = self.tokens, frontend.max_tokens
+        require(ours <= most, f"data.tokens={ours} exceeds frontend.max_tokens={most}")
 
     def check(self) -> None:
         super().check()
@@ -120,7 +118,13 @@ class TextData(modality.Data):
         if self.labels != "none":
             return tables.opened_of(self)
         sources = [one.records() for one in self.each()]
-        return joined(sources, rows.padded, ("text", self.tokens), self.tokens)
+        opens = self.open_tokenizer().breaks[0] if self.words else None
+        return joined(sources, rows.cutting(opens), ("text", self.tokens), self.tokens)
+
+    def form(self, example_shape: tuple[int, ...], size: int) -> dict[str, Form]:
+        words = self.words and self.labels == "none"
+        more = {"goes_on": Form((size, *example_shape), bool)} if words else {}
+        return super().form(example_shape, size) | more
 
     @classmethod
     def of_the_encoder(
@@ -271,14 +275,7 @@ class TextData(modality.Data):
     def train_tokenizer(self, out: pathlib.Path, vocab_size: int) -> str:
         from d2v_jax.data.text.train_tokenizer import train_tokenizer
 
-        return train_tokenizer(self._lines, out, vocab_size)
-
-    def _lines(self) -> Iterator[str]:
-        for one in self.each():
-            texts = one.documents()
-            for document in logged(texts.documents(), f"reading {one.source}"):
-                yield from document.lines
-            texts.check_faults(self.max_bad_share)
+        return train_tokenizer(self, out, vocab_size)
 
     def values(self, inputs: np.ndarray) -> int:
         """Tokens that are not padding."""

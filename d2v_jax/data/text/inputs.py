@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from d2v_jax.common.checks import UserError
+from d2v_jax.common.names import lines_of
 from d2v_jax.data.requests import Batch, Named, by_length
 from d2v_jax.data.text.documents import Document, whole
 from d2v_jax.data.text.rows import BOS
@@ -34,7 +35,7 @@ def cut(
     for i, words in enumerate(texts):
         if isinstance(words, str):
             known = known or tokenizer()
-            lines = [line.strip() for line in words.splitlines() if line.strip()]
+            lines = [line.strip() for line in lines_of(words) if line.strip()]
             if not lines:
                 raise UserError(f"text {i} is empty; leave it out")
             words = np.concatenate([[BOS], known.encode(lines)])
@@ -106,7 +107,7 @@ def text_documents(
 
 def _numbered(texts: Iterable[str]) -> Iterator[Document]:
     for number, text in enumerate(texts):
-        lines = tuple(line.strip() for line in text.splitlines() if line.strip())
+        lines = tuple(line.strip() for line in lines_of(text) if line.strip())
         if lines:
             yield Document(str(number), lines)
         else:

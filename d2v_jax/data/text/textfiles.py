@@ -1,26 +1,35 @@
 """Files of text, of JSON lines and Parquet, to documents."""
 
-import codecs
 import difflib
 import logging
 import os
-import pathlib
 from collections.abc import Iterable, Iterator
 
 from d2v_jax.common.checks import UserError
+from d2v_jax.common.names import lines_of, place, writable
 from d2v_jax.data.records import BadRecord, fingerprint_of
+from d2v_jax.data.stores import packed
 from d2v_jax.data.stores.folder import Folder, Kind
-from d2v_jax.data.text import jsonl, parquet
+from d2v_jax.data.text import jsonl, parquet, tabular
 from d2v_jax.data.text.documents import Document
 from d2v_jax.data.text.jsonl import NoColumn
 
 log = logging.getLogger("d2v")
 
+PACKED = ("", ".gz", ".bz2", ".xz", ".zst")
+PLAIN = tuple(".txt" + packed for packed in PACKED)
+LINES = tuple(name + packed for name in (".jsonl", ".ndjson") for packed in PACKED)
+JSON = tuple(".json" + packed for packed in PACKED)
+TABLES = tuple(name + packed for name in (".csv", ".tsv") for packed in PACKED)
+EXTRACT = "extract its text to .txt files"
 TEXTS = Kind(
     "text file",
-    (".txt", ".jsonl", ".jsonl.gz", ".parquet"),
-    "a folder of .txt, .jsonl, .jsonl.gz or .parquet files, one such file, tfds:NAME, a folder "
-    "that d2v data prepare wrote, or builtin:python-docs",
+    (*PLAIN, *LINES, *parquet.SUFFIXES),
+    "a folder of .txt, .jsonl or .parquet files, one such file (also .json, .csv, .tsv; .gz, .bz2, "
+    ".xz and .zst of all but Parquet), tfds:NAME, a folder that d2v data prepare wrote, or "
+    "builtin:python-docs",
+    second=JSON,
+    unread=dict.fromkeys((".pdf", ".docx", ".doc", ".odt", ".rtf", ".epub", ".html"), EXTRACT),
 )
 
 AT_ONCE = 1 << 20  # bytes, or characters of a document, held at once
@@ -85,8 +94,8 @@ class Faults:
 class TextFiles:
     """One file, or all of a folder, in the order of their relative paths.
 
-    In .txt an empty line ends a document, every other line is a sentence or paragraph. In JSON
-    lines and Parquet each record is a document.
+    In .txt an empty line ends a document, every other line is a sentence or paragraph. In JSON,
+    tables and Parquet each record is a document.
 
     Attributes:
         names: of the files.
@@ -97,21 +106,24 @@ class TextFiles:
 
     def __init__(self, path: str | os.PathLike, column: str = "text"):
         """Raises `UserError` where there is none."""
-        self._path = pathlib.Path(path).expanduser()
+        self._path = place(path)
         self._column = column
+        self._left_out: dict[str, str] = {}
+        self.passed_over: dict[str, int] = {}
         if self._path.is_file():
             self._root, self.names = self._path.parent, [self._path.name]
             files = fingerprint_of(("file", self._path.name, self._path.stat().st_size))
         else:
             folder = Folder(path, TEXTS)
-            self._root, self.names, files = folder.root, folder.names, folder.fingerprint
+            self._root, self.names, files = folder.root, folder.paths, folder.fingerprint
+            self._left_out, self.passed_over = folder.faults, folder.passed_over
         self.fingerprint = fingerprint_of(("texts", files, column))
         self._faults = Faults(str(self._path), column)
 
     @property
     def faults(self) -> dict[str, str]:
         """Reasons by name, of the files and records that `documents` could not read."""
-        return self._faults.reasons
+        return {**self._left_out, **self._faults.reasons}
 
     def check_faults(self, max_share: float) -> None:
         """Raises `UserError` when more than this share of the files or records is unreadable."""
@@ -125,19 +137,23 @@ class TextFiles:
             try:
                 yield from self._of_file(name)
             except BadRecord as bad:
-                self._faults.add(name, bad, is_file=True)
+                self._faults.add(writable(name), bad, is_file=True)
 
     def _of_file(self, name: str) -> Iterator[Document]:
         path = self._root / name
-        if name.lower().endswith(jsonl.SUFFIXES):
-            records = jsonl.read(path, self._column)
-        elif name.lower().endswith(parquet.SUFFIXES):
+        lower = name.lower()
+        if lower.endswith(parquet.SUFFIXES):
             records = parquet.read(path, self._column)
+        elif lower.endswith(TABLES):
+            separator = "\t" if ".tsv" in lower[-8:] else ","
+            records = tabular.read(path, self._column, separator)
+        elif lower.endswith(LINES + JSON):
+            records = jsonl.read(path, self._column)
         else:
-            _check_text(path)
-            yield from split(_lines(path), name)
+            packed.check_text(path)
+            yield from split(packed.lines(path), writable(name))
             return
-        yield from documents_of(records, name, self._faults)
+        yield from documents_of(records, writable(name), self._faults)
 
 
 def documents_of(
@@ -150,7 +166,7 @@ def documents_of(
         if isinstance(text, BadRecord):
             faults.add(own, text, is_file=False)
             continue
-        lines = (line.strip() for line in text.replace("\r", "\n").split("\n"))
+        lines = (line.strip() for line in lines_of(text))
         yield Document(own, tuple(line for line in lines if line))
 
 
@@ -174,33 +190,3 @@ def split(lines: Iterable[str], name: str) -> Iterator[Document]:
             held, size = [], 0
     if own:
         yield Document(own, tuple(held))
-
-
-def _check_text(path: pathlib.Path) -> None:
-    """Raises `BadRecord` unless all of a file is text."""
-    decoder = codecs.getincrementaldecoder("utf-8")()
-    done = 0  # bytes decoded
-    try:
-        with open(path, "rb") as file:
-            while True:
-                chunk = file.read(AT_ONCE)
-                if b"\0" in chunk:
-                    raise BadRecord("not text: it holds NUL bytes")
-                waiting = len(decoder.getstate()[0])
-                decoder.decode(chunk, final=not chunk)
-                done += len(chunk)
-                if not chunk:
-                    return
-    except OSError as error:
-        raise BadRecord(error.strerror or str(error)) from error
-    except UnicodeDecodeError as error:
-        place = done - waiting + error.start
-        raise BadRecord(f"not UTF-8: {error.reason} at byte {place}") from error
-
-
-def _lines(path: pathlib.Path) -> Iterator[str]:
-    try:
-        with open(path, encoding="utf-8-sig") as file:
-            yield from file
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadRecord(f"it changed while it was read: {error}") from error

@@ -21,7 +21,7 @@ class Original:
     `student`, `teacher`, `head`: arrays by name. The student's names are those of a pre-trained
     model; `prefix` stands in front of them in the file, `teacher_prefix` says where the
     teacher's are. `head_kind`: "ctc", "audio_classes", "image_classes", "text_classes" or None
-    as pre-trained. `cfg`: the configuration of pre-training.
+    as pre-trained. `cfg`: the configuration of pre-training; `told`: it is what the weights tell.
     """
 
     system: str
@@ -32,11 +32,17 @@ class Original:
     prefix: str
     teacher_prefix: str
     cfg: Section
+    told: bool = False
 
     @property
     def finetuned(self) -> bool:
         """A file of a task: it may lack what only pre-training needs."""
         return self.head_kind is not None
+
+    @property
+    def trained(self) -> bool:
+        """Whether `cfg` says how the model was pre-trained."""
+        return not self.finetuned and not self.told
 
     def shape(self, key: str, dims: int) -> tuple[int, ...]:
         """The shape of one of the student's arrays, for what no configuration tells."""

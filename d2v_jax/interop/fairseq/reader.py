@@ -2,15 +2,18 @@
 
 import dataclasses
 import os
+import pathlib
 from collections.abc import Mapping
 from typing import Any
 
 from d2v_jax.common.checks import UserError
-from d2v_jax.interop import keymap
+from d2v_jax.interop import keymap, mae
 from d2v_jax.interop.fairseq import (
     finetuned,
     image_v1,
     schedule,
+    siblings_config,
+    siblings_rules,
     v1_config,
     v1_rules,
     v2_config,
@@ -18,21 +21,24 @@ from d2v_jax.interop.fairseq import (
 )
 from d2v_jax.interop.fairseq.original import Original
 from d2v_jax.interop.fairseq.recognize import recognize
+from d2v_jax.interop.huggingface import hf_files
 from d2v_jax.interop.keymap import Report
 from d2v_jax.interop.layout import Layout
 from d2v_jax.interop.pickles import torch_pickle
+from d2v_jax.interop.sections import Section
 
-# What a fine-tuned file may do without.
-PRETRAINING = ("decoder", "mask")
+# What a file may do without.
+PRETRAINING = ("decoder", "mask", "quantizer", "target", "prediction", "clusters")
 
 
 @dataclasses.dataclass(frozen=True)
 class Imported:
     """A checkpoint in our terms; all trees are nested dicts of float32 arrays.
 
-    `system`: "v1_audio", "v1_image", "v1_text", "v2_audio", "v2_image" or "v2_text".
+    `system`: "v1_audio", "v1_image", "v1_text", "v2_audio", "v2_image", "v2_text",
+    "wav2vec2_audio" or "hubert_audio".
     `config`: nested dict, the fields of configs/{audio,image,text}.py.
-    `student`: without `decoder` and `mask` where a fine-tuned file lacks them.
+    `student`: without `decoder` and `mask` where the file lacks them.
     `teacher`: the parts that it averages; None when the file has no teacher.
     `copies`: further parts of the file's teacher, which the original overwrites with the
     student's at every step.
@@ -61,21 +67,51 @@ class Imported:
 
 
 def read_fairseq(path: str | os.PathLike, images_per_device: int | None = None) -> Imported:
-    """Reads a checkpoint of any data2vec model, pre-trained or fine-tuned, without torch.
+    """Reads a checkpoint of data2vec, wav2vec 2.0 or HuBERT, as pre-trained or fine-tuned.
 
+    No torch is needed.
+
+    `path`: a file of torch.save, a safetensors file, or a folder with either and no config.json.
     `images_per_device` of the original run scales the cls term of data2vec 2.0 vision; the
     default is what the file says (`dataset.batch_size`), or 16. Raises UserError naming file,
     key or field.
     """
-    checkpoint = torch_pickle.read(path)
+    checkpoint = _content(pathlib.Path(path).expanduser())
     try:
+        if mae.is_one(checkpoint.get("model")):
+            return _masked_autoencoder(checkpoint)
         original = recognize(checkpoint)
         config = _config(original, images_per_device)
-        if original.system != "v1_image" and not original.finetuned:
+        if original.system != "v1_image" and original.trained:
             schedule.apply(config, original.cfg)
         return _convert(original, config, checkpoint)
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
+
+
+def _content(path: pathlib.Path) -> dict[str, Any]:
+    """Of a file of torch.save, or of weights alone, as accelerate saves them."""
+    if path.is_dir():
+        return hf_files.read_weights(path)
+    if path.suffix == ".safetensors":
+        return hf_files.read_safetensors(path)
+    return torch_pickle.read(path)
+
+
+def _masked_autoencoder(checkpoint: Mapping[str, Any]) -> Imported:
+    """Fine-tuned files are read without their heads."""
+    flat, args = dict(checkpoint["model"]), Section("args", checkpoint.get("args") or {})
+    flat = {k: v for k, v in flat.items() if not k.startswith(("head.", "fc_norm."))}
+    about = {
+        "heads": args.integer("num_heads", 0, 2**16, 0),
+        "decoder_heads": args.integer("decoder_num_heads", 0, 2**16, 0),
+        "norm_pix_loss": args.flag("norm_pix_loss", True),
+    }
+    config = mae.config(flat, about)
+    rules, constants = mae.rules(config, flat)
+    student, report = keymap.convert(flat, rules, constants, "the model")
+    names = Layout(rules, [], constants, [], dict, dict)
+    return Imported("mae_image", config, student, None, {}, None, _rows("student", report), names)
 
 
 def layout(system: str, config: Mapping[str, Any]) -> Layout:
@@ -87,6 +123,8 @@ def layout(system: str, config: Mapping[str, Any]) -> Layout:
             return v1_rules.text(config)
         case "v1_image":
             return image_v1.layout(config)
+        case "wav2vec2_audio" | "hubert_audio":
+            return siblings_rules.layout(config)
     return v2_rules.layout(config)
 
 
@@ -98,14 +136,17 @@ def _config(original: Original, images_per_device: int | None) -> dict[str, Any]
             return v1_config.text(original)
         case "v1_image":
             return image_v1.config(original)
+        case "wav2vec2_audio":
+            return siblings_config.wav2vec2_config(original)
+        case "hubert_audio":
+            return siblings_config.hubert_config(original)
     return v2_config.config(original, images_per_device)
 
 
 def _convert(original: Original, config: dict[str, Any], checkpoint: Mapping[str, Any]) -> Imported:
     names = layout(original.system, config)
     flat = names.student_names(original.student)
-    if original.finetuned:
-        names, flat = _without_pretraining(names, flat, original.system)
+    names, flat = _without_pretraining(names, flat, original)
     student, report = keymap.convert(
         flat, names.student, names.student_constants, "the student", original.prefix
     )
@@ -131,10 +172,14 @@ def _convert(original: Original, config: dict[str, Any], checkpoint: Mapping[str
 
 
 def _without_pretraining(
-    names: Layout, flat: dict[str, Any], system: str
+    names: Layout, flat: dict[str, Any], original: Original
 ) -> tuple[Layout, dict[str, Any]]:
-    """Leaves out the rules of parts that fine-tuning took away."""
-    if system == "v1_text":  # a fresh head of fairseq's RoBERTa, of no use to anybody
+    """Leaves out the rules of parts that fine-tuning or a publisher took away.
+
+    Features need none of them; who trains on starts them anew.
+    """
+    if original.finetuned and original.system == "v1_text":
+        # A fresh head of fairseq's RoBERTa, of no use to anybody.
         flat = {k: v for k, v in flat.items() if not k.startswith("encoder.lm_head.")}
     there = {
         part: any(

@@ -80,7 +80,7 @@ def audio(original: Original) -> dict[str, Any]:
     if fields["targets"]["final_norms"][-1:] == ("instance",):
         # Without that norm the original's layers lie time first, and it averages over examples.
         model.only({"instance_norm_target_layer": True})
-    if not original.finetuned:
+    if original.trained:
         model.only(AUDIO_TRAINING_ONLY)
         dropout = float(model.number("dropout", 0, 1))
         fields["trunk"] |= {
@@ -140,6 +140,8 @@ def text(original: Original) -> dict[str, Any]:
     fields["teacher"]["owns"] = ("trunk",) if copied else ("frontend", "trunk")
     model.only({"batch_norm_target_layer": False})
     _targets_and_teacher(fields, model)
+    if original.told:
+        return fields
     stack.only({"activation_dropout": 0})
     task.only(TASK_ONLY)
     fields["frontend"]["dropout"] = float(stack.number("dropout", 0, 1))

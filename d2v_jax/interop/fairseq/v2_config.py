@@ -84,12 +84,15 @@ def config(original: Original, images_per_device: int | None = None) -> dict[str
             _image(fields, encoder)
         case "text":
             _text(fields, encoder, original)
-    if not original.finetuned or encoder.fields.get("decoder") is not None:
+    if original.trained or encoder.fields.get("decoder") is not None:
         _decoder(fields, encoder, kind)
+    cls_weight = fields["loss"]["cls_weight"]
     _targets(fields, top)
+    if original.told:
+        fields["loss"]["cls_weight"] = cls_weight
     _teacher(fields, top, encoder)
     fields["trunk"]["dtype"] = dtype(original.cfg, fields["trunk"]["dtype"])
-    if not original.finetuned:
+    if original.trained:
         _training(fields, top, encoder, kind)
         _cls(fields, top, original.cfg, images_per_device)
     return fields

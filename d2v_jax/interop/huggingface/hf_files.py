@@ -18,6 +18,7 @@ from d2v_jax.interop.pickles import torch_pickle
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 TORCH_WEIGHTS = "pytorch_model.bin"
+INDEX = ".index.json"  # behind the names above: of weights in shards
 # What damaged or foreign bytes raise in the safetensors library and in numpy.
 _BROKEN = (safetensors.SafetensorError, OSError, LookupError, ValueError, TypeError)
 
@@ -50,6 +51,12 @@ def optional_json(path: pathlib.Path) -> dict[str, Any] | None:
     return read_json(path) if path.exists() else None
 
 
+def has_weights(folder: pathlib.Path) -> bool:
+    """Whether a folder holds what `read_weights` looks for."""
+    names = (WEIGHTS, TORCH_WEIGHTS)
+    return any((folder / f"{name}{end}").is_file() for name in names for end in ("", INDEX))
+
+
 def read_weights(folder: pathlib.Path) -> dict[str, np.ndarray]:
     """Every tensor of a folder by its key, in the file's dtype (bfloat16 through ml_dtypes).
 
@@ -58,8 +65,8 @@ def read_weights(folder: pathlib.Path) -> dict[str, np.ndarray]:
     for name, read in ((WEIGHTS, read_safetensors), (TORCH_WEIGHTS, torch_pickle.read)):
         if (folder / name).exists():
             return dict(read(folder / name))
-        if (folder / f"{name}.index.json").exists():
-            return _read_shards(folder, f"{name}.index.json", read)
+        if (folder / f"{name}{INDEX}").exists():
+            return _read_shards(folder, f"{name}{INDEX}", read)
     raise UserError(
         f"{folder} has no weights: neither {WEIGHTS} nor {TORCH_WEIGHTS}, nor shards of them; "
         "download all files of the model"

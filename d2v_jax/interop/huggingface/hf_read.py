@@ -10,7 +10,7 @@ from d2v_jax.common.checks import UserError
 from d2v_jax.interop import keymap
 from d2v_jax.interop.allowed import printable
 from d2v_jax.interop.fairseq.reader import Imported
-from d2v_jax.interop.huggingface import hf_files, hf_rules
+from d2v_jax.interop.huggingface import hf_files, hf_rules, hf_siblings
 from d2v_jax.interop.huggingface.hf_config import read_config, system_of
 from d2v_jax.interop.keymap import Rule
 from d2v_jax.interop.layout import Layout
@@ -62,6 +62,8 @@ def read_hf(folder: str | os.PathLike) -> Imported:
     path = hf_files.open_folder(folder)
     hf = hf_files.read_json(path / hf_files.CONFIG)
     try:
+        if hf_siblings.reads(hf):
+            return hf_siblings.read(hf, hf_files.read_weights(path))
         system = system_of(hf)
         expected = _expected_head(system, hf.get("architectures"))
         preprocessor = hf_files.optional_json(path / "preprocessor_config.json")
@@ -135,7 +137,7 @@ def _import(
         system,
         config,
         prefix,
-        _has_mask(system, hf, flat, prefix),
+        _has_mask(system, flat, prefix),
         system == "v1_image" and hf.number("layer_scale_init_value", 0, 1e9, 0.1) > 0,
         hf.integer("type_vocab_size", 1, 2**16, 2) if system == "v1_text" else 0,
     )
@@ -174,17 +176,10 @@ def _head(
     return head, hf_rules.head(kind, trunk["width"], count, prefix, not trunk["output_norm"])
 
 
-def _has_mask(system: str, hf: Section, flat: Mapping[str, Any], prefix: str) -> bool:
-    """Whether the file has, or should have, a mask embedding."""
-    if system == "v1_text":
-        return False
-    if system == "v1_image":
-        return hf.flag("use_mask_token") or f"{prefix}embeddings.mask_token" in flat
-    masked = [
-        hf.number(f"mask_{axis}_prob", 0, 1, default)
-        for axis, default in (("time", 0.05), ("feature", 0.0))
-    ]
-    return max(masked) > 0 or f"{prefix}masked_spec_embed" in flat
+def _has_mask(system: str, flat: Mapping[str, Any], prefix: str) -> bool:
+    """Whether the file has a mask embedding; features need none, whatever the fields say."""
+    key = {"v1_audio": "masked_spec_embed", "v1_image": "embeddings.mask_token"}.get(system)
+    return f"{prefix}{key}" in flat
 
 
 def _outputs(kind: str, hf: Section, labels: tuple[str, ...] | None) -> int:

@@ -114,8 +114,7 @@ def _audio(config: Mapping[str, Any], mask: bool) -> list[Rule]:
 
 
 def _text(config: Mapping[str, Any], types: int) -> list[Rule]:
-    trunk, frontend = config["trunk"], config["frontend"]
-    width, mlp = trunk["width"], int(trunk["width"] * trunk["mlp_ratio"])
+    frontend, width = config["frontend"], config["trunk"]["width"]
     places = frontend["max_tokens"] + frontend["pad_id"] + 1
     table = "embeddings.{}_embeddings.weight"
     rules = [
@@ -129,6 +128,13 @@ def _text(config: Mapping[str, Any], types: int) -> list[Rule]:
         keymap.leaf("frontend/positions/embedding", table.format("position"), (places, width)),
         *keymap.norm("frontend/norm", "embeddings.LayerNorm", width),
     ]
+    return rules + text_blocks(config)
+
+
+def text_blocks(config: Mapping[str, Any]) -> list[Rule]:
+    """The blocks of BERT and of all that came from it."""
+    trunk, rules = config["trunk"], []
+    width, mlp = trunk["width"], int(trunk["width"] * trunk["mlp_ratio"])
     for i in range(trunk["depth"]):
         ours, theirs = f"trunk/block_{i:02d}", f"encoder.layer.{i}"
         qkv = [f"{theirs}.attention.self.{name}" for name in ("query", "key", "value")]

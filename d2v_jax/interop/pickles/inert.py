@@ -3,7 +3,8 @@
 A pickle is a program: the standard reader imports and calls whatever it names. Here every opcode
 is carried out by the few lines below. A name from the file is looked up in `allowed.BUILDERS` and
 nowhere else; nothing is imported, no attribute of anything is set, and no object on the stack can
-be called. Whatever is not known is refused by name.
+be called. An object of a class that is known to be harmless becomes a record of its fields;
+whatever is not known is refused by name.
 """
 
 import pickletools
@@ -11,7 +12,16 @@ from collections.abc import Callable
 from typing import Any, BinaryIO
 
 from d2v_jax.common.checks import UserError
-from d2v_jax.interop.allowed import BUILDERS, Name, Namespace, NumpyArray, NumpyDtype, printable
+from d2v_jax.interop.allowed import (
+    BUILDERS,
+    Name,
+    Namespace,
+    NumpyArray,
+    NumpyDtype,
+    StandIn,
+    harmless,
+    printable,
+)
 
 
 class UnsafeCheckpoint(UserError):
@@ -86,10 +96,10 @@ class _Machine:
                 stack.append(set())
             case "APPEND":
                 item = stack.pop()
-                _expect(stack[-1], list).append(item)
+                _row(stack[-1]).append(item)
             case "APPENDS":
                 items = self._since_mark()
-                _expect(self.stack[-1], list).extend(items)
+                _row(self.stack[-1]).extend(items)
             case "ADDITEMS":
                 items = self._since_mark()
                 _expect(self.stack[-1], set).update(map(_key, items))
@@ -138,13 +148,15 @@ class _Machine:
 
 def _known(module: str, name: str) -> Name:
     found = Name(module, name)
-    if found not in BUILDERS:
+    if found not in BUILDERS and not harmless(found):
         raise UnsafeCheckpoint(f"refused: the pickle asks for {found}")
     return found
 
 
 def _build(name: Any, arguments: tuple) -> Any:
     builder = BUILDERS.get(name) if isinstance(name, Name) else None
+    if builder is None and isinstance(name, Name) and harmless(name):
+        return StandIn(name, arguments)
     if builder is None:
         what = str(name) if isinstance(name, Name) else f"a {type(name).__name__}"
         raise UnsafeCheckpoint(f"refused: the pickle calls {what}")
@@ -160,6 +172,8 @@ def _set_state(target: Any, state: Any) -> None:
         if _expect(state, tuple)[1:2] not in (("<",), ("|",)):
             raise ValueError("a numpy scalar is not little-endian")
         return
+    if isinstance(target, StandIn) and not isinstance(state, dict):
+        return  # fields without names, of no use to anybody here
     if not isinstance(target, dict):
         what = str(target) if isinstance(target, Name) else f"a {type(target).__name__}"
         raise UnsafeCheckpoint(f"refused: the pickle sets attributes of {what}")
@@ -190,12 +204,22 @@ def _pairs(items: list[Any]) -> list[tuple[Any, Any]]:
 
 
 def _key(key: Any) -> Any:
-    """Keys are scalars or flat tuples of them: hashing deeper ones recurses without a limit."""
+    """Keys are scalars or flat tuples of them: hashing deeper ones recurses without a limit.
+
+    Classes and stand-ins serve by their names.
+    """
+    if isinstance(key, StandIn | Name):
+        return str(key)
     if isinstance(key, _SCALARS):
         return key
     if isinstance(key, tuple) and all(isinstance(k, _SCALARS) for k in key):
         return key
     raise TypeError(f"a {type(key).__name__} serves as a key")
+
+
+def _row(value: Any) -> list[Any]:
+    """What APPEND extends; of a stand-in nothing is kept but its fields."""
+    return [] if isinstance(value, StandIn) else _expect(value, list)
 
 
 def _expect(value: Any, kind: type) -> Any:

@@ -65,7 +65,8 @@ def read(path: str | os.PathLike) -> dict[str, Any]:
     except inert.UnsafeCheckpoint as error:
         raise inert.UnsafeCheckpoint(
             f"{path}: {error}. Nothing in it was run. Weights need no such thing: get the file "
-            "from its publisher, or save its state dict alone again"
+            "from its publisher, or save it again as torch.save({'model': STATE_DICT, 'cfg': CFG}, "
+            "PATH), with the configuration as plain dicts"
         ) from None
     except UserError as error:
         raise UserError(f"{path} {error}") from None

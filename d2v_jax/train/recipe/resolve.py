@@ -2,18 +2,20 @@
 
 import dataclasses
 import difflib
+import functools
 import importlib
 import importlib.resources
 import pathlib
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from absl import flags
 from ml_collections import config_dict, config_flags
 
 from d2v_jax.common.checks import ConfigError, require
+from d2v_jax.common.names import place
 from d2v_jax.data.modality import data_class
 from d2v_jax.encoder import objective as objectives
 from d2v_jax.encoder.objective import Objective, objective_class
@@ -38,10 +40,8 @@ def load(spec: str, overrides: Sequence[str] = ()) -> config_dict.ConfigDict:
     path = _recipe_path(path)
     whole = f"{path}:{argument}" if argument else path
     words = ["d2v", f"--config={whole}", *overrides]
-    values = flags.FlagValues()
-    # Overrides are looked up in `sys_argv`, which would otherwise be the process's own.
-    config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=words)
-    return _parsed(values, words, spec)
+    define = functools.partial(config_flags.DEFINE_config_file, "config")
+    return _parsed(define, words, spec)
 
 
 def edited(
@@ -49,10 +49,8 @@ def edited(
 ) -> config_dict.ConfigDict:
     """The recipe of a run, as `to_fields` keeps it, with `overrides`; `spec` names it."""
     recipe = config_dict.ConfigDict(_as_recipe(fields))
-    words = ["d2v", *overrides]
-    values = flags.FlagValues()
-    config_flags.DEFINE_config_dict("config", recipe, flag_values=values, sys_argv=words)
-    return _parsed(values, words, spec)
+    define = functools.partial(config_flags.DEFINE_config_dict, "config", recipe)
+    return _parsed(define, ["d2v", *overrides], spec)
 
 
 def _as_recipe(value: Any) -> Any:
@@ -64,8 +62,11 @@ def _as_recipe(value: Any) -> Any:
     return config_dict.placeholder(float) if value is None else value
 
 
-def _parsed(values: flags.FlagValues, words: Sequence[str], spec: str) -> config_dict.ConfigDict:
+def _parsed(define: Callable[..., Any], words: Sequence[str], spec: str) -> config_dict.ConfigDict:
+    values = flags.FlagValues()
     try:
+        # Overrides are looked up in `sys_argv`, which would otherwise be the process's own.
+        define(flag_values=values, sys_argv=words)
         left = values(words)[1:]
         recipe = values.config
         if not isinstance(recipe, config_dict.ConfigDict):
@@ -80,8 +81,8 @@ def _parsed(values: flags.FlagValues, words: Sequence[str], spec: str) -> config
             raise ConfigError(f"recipe {spec}: the file has no function get_config") from None
         said = _said(error).rpartition("Attempting to lookup: ")[2]
         raise ConfigError(
-            f"recipe {spec} has no field {said.replace(' Did', '. Did')} The fields are listed in configs/base.py "
-            "and in audio.py, image.py and text.py beside it"
+            f"recipe {spec} has no field {said.replace(' Did', '. Did')} The fields are listed in "
+            "configs/base.py and in audio.py, image.py and text.py beside it"
         ) from None
     except (flags.Error, ValueError, TypeError, SyntaxError, ImportError) as error:
         raise ConfigError(f"recipe {spec}: {_said(error)}") from None
@@ -106,8 +107,8 @@ def _said(error: BaseException) -> str:
 
 
 def _recipe_path(name: str) -> str:
-    if pathlib.Path(name).is_file():
-        return name
+    if place(name).is_file():
+        return str(place(name))
     shipped = pathlib.Path(str(importlib.resources.files("d2v_jax.configs")))
     recipes = sorted(p.stem for p in shipped.glob("*_*.py") if not p.stem.startswith("_"))
     stem = pathlib.Path(name).stem
@@ -144,12 +145,15 @@ def resolve(recipe: Mapping[str, Any] | config_dict.ConfigDict) -> Config:
         require(isinstance(fields.get(name), str), f"the recipe lacks {name}, such as {example!r}")
     objective = objective_class(fields["objective"])
     require(
-        fields["objective"] not in objectives.SUPERVISED or "depth" in fields.get("trunk", {}),
+        fields["objective"] not in objectives.SUPERVISED or "depth" in (fields.get("trunk") or {}),
         f"{fields.get('recipe') or 'the recipe'} takes its encoder from a checkpoint: d2v finetune "
         "--config RECIPE --config.init_from=CHECKPOINT",
     )
     kinds = _sections(objective, fields["modality"])
     _same_keys("the recipe", fields, {*SCALARS, *kinds})
+    for name in kinds:
+        section = fields[name]
+        require(isinstance(section, Mapping), f"{name}={section!r} must be a section of fields")
     fields["frontend"] = dict(fields["frontend"])
     for name in _shared(kinds["frontend"], kinds["data"]):
         if name in fields["frontend"]:
@@ -208,7 +212,7 @@ def _moved(fields: Mapping[str, Any]) -> dict[str, Any]:
     for old, new in MOVED.items():
         *section, name = old.split(".")
         holder = fields.get(section[0], {}) if section else fields
-        if name in holder:
+        if isinstance(holder, Mapping) and name in holder:
             section, renamed = new.split(".")
             fields.setdefault(section, {})[renamed] = holder.pop(name)
     return fields

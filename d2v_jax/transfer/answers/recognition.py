@@ -11,6 +11,7 @@ import numpy as np
 from d2v_jax.common import letters
 from d2v_jax.common.checks import UserError
 from d2v_jax.common.letters import ENGLISH, Letters
+from d2v_jax.common.names import lines_of
 from d2v_jax.decoding import beam, ngram
 from d2v_jax.decoding.greedy import greedy, log_softmax
 
@@ -120,7 +121,7 @@ class SearchOptions:
 def _lines(path: pathlib.Path) -> list[str]:
     """The first column of a list of words, or of fairseq's lexicon."""
     try:
-        lines = path.expanduser().read_text(encoding="utf-8").splitlines()
+        lines = lines_of(path.expanduser().read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read as text ({error})") from None
     return [line.split()[0] for line in lines if line.strip()]

@@ -1,0 +1,1 @@
+"""data2vec's siblings as objectives: the same frontends, encoder, data, step and loop."""

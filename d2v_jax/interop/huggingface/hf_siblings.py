@@ -1,0 +1,62 @@
+"""Folders of data2vec's siblings: BERT, RoBERTa, masked autoencoders."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from d2v_jax.common.checks import UserError
+from d2v_jax.interop import keymap, mae
+from d2v_jax.interop.fairseq.reader import Imported
+from d2v_jax.interop.huggingface import hf_bert, hf_rules
+from d2v_jax.interop.layout import Layout
+from d2v_jax.interop.sections import Section
+
+# Classes whose heads answer something else.
+HEADS = ("classifier.", "qa_outputs.", "score.")
+
+
+def reads(hf: Mapping[str, Any]) -> bool:
+    """Whether config.json is of one of these."""
+    return hf.get("model_type") in (*hf_bert.KINDS, "vit_mae")
+
+
+def read(hf: Mapping[str, Any], flat: Mapping[str, Any]) -> Imported:
+    """A folder's model, with the parts of its pre-training that the file has.
+
+    Raises UserError naming field or key.
+    """
+    section, kind = Section("config.json", hf), hf["model_type"]
+    if any(key.startswith(HEADS) for key in flat):
+        raise UserError(
+            f"config.json: architectures={hf.get('architectures')}: of a {kind} model only the "
+            "encoder and its pre-training can be read; save its encoder alone to keep that"
+        )
+    if kind == "vit_mae":
+        return _mae(section, flat)
+    flat = hf_bert.names(flat)
+    config = hf_bert.config(kind, section, flat)
+    aside = hf_bert.aside(kind, config, flat)
+    flat = {key: value for key, value in flat.items() if key not in aside}
+    return _imported("bert_text", config, flat, hf_bert.rules(kind, config, flat), [], dict)
+
+
+def _mae(hf: Section, flat: Mapping[str, Any]) -> Imported:
+    hf.only({"hidden_act": "gelu", "qkv_bias": True})
+    hf.only({"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0})
+    flat = mae.renamed(flat)
+    about = {
+        "heads": hf.integer("num_attention_heads", 1, 2**16, 12),
+        "decoder_heads": hf.integer("decoder_num_attention_heads", 1, 2**16, 16),
+        "norm_pix_loss": hf.flag("norm_pix_loss"),
+        "eps": float(hf.number("layer_norm_eps", 0, 1, 1e-12)),
+    }
+    config = mae.config(flat, about)
+    config["mask"]["share"] = float(hf.number("mask_ratio", 0, 1, 0.75))
+    rules, constants = mae.rules(config, flat, fused=False)
+    return _imported("mae_image", config, flat, rules, constants, mae.renamed)
+
+
+def _imported(system, config, flat, rules, constants, names) -> Imported:
+    placed = hf_rules.placed("student", rules)
+    tree, report = keymap.convert(flat, placed, constants, "the model")
+    layout = Layout(rules, [], constants, [], names, dict)
+    return Imported(system, config, tree["student"], None, {}, None, report, layout)

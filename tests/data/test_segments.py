@@ -1,0 +1,55 @@
+"""Kaldi's segments and STM files, as they are and as they get broken."""
+
+import numpy as np
+import pytest
+from sounds import tone, wav
+
+from d2v_jax.cli.main import main
+from d2v_jax.common.checks import UserError
+from d2v_jax.data.audio.waves import decode
+
+WAVE = wav(tone(48_000))
+SCP = {"wav.scp": "rec a.wav\n", "segments": "u1 rec 0.0 1.5\nu2 rec 1.5 3.0\n"}
+LISTS = {
+    "segments": {**SCP, "text": "u1 HI YOU\nu2 BYE\n", "utt2spk": "u1 ann\nu2 bob\n"},
+    "x.stm": {
+        "x.stm": ";; a remark\na 1 ann 0.0 1.5 <o,f0,male> HI YOU\n\na 1 bob 1.50 3.00 BYE\n"
+    },
+}
+
+
+def written(folder, files):
+    (folder / "a.wav").write_bytes(WAVE)
+    for name, text in files.items():
+        (folder / name).write_text(text)
+
+
+@pytest.mark.parametrize("kind", LISTS)
+def test_parts_with_texts_and_speakers(audio, tmp_path, kind: str, capsys):
+    written(tmp_path, LISTS[kind])
+    source = audio(tmp_path / kind).records()
+    assert source.lengths.tolist() == [24_000, 24_000] and source.class_names == ("ann", "bob")
+    records = [source.read(index) for index in range(2)]
+    assert [(one.text, one.label) for one in records] == [("HI YOU", 0), ("BYE", 1)]
+    np.testing.assert_array_equal(np.concatenate([decode(r.data) for r in records]), decode(WAVE))
+    least = "--config.data.min_samples=0"
+    command = ["data", "inspect", str(tmp_path / kind), "--modality", "audio", least]
+    assert main(command) == 0
+    assert "readable              2" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({**SCP, "wav.scp": "rec sox a.wav -t wav - |\n"}, r"wav.scp line 1: .* is a command"),
+        ({**SCP, "segments": "u1 other 0 1\n"}, r"segments line 1: .*'other' is not in wav.scp"),
+        ({**SCP, "segments": "u1 rec 2 1\n"}, r"line 1: .*do not follow"),
+        ({**SCP, "segments": "u1 rec 2\n"}, r"line 1: 'u1 rec 2' is not UTTERANCE"),
+        ({**SCP, "segments": "\n"}, "lists no parts"),
+        ({"segments": SCP["segments"]}, "wav.scp: cannot be read"),
+    ],
+)
+def test_broken_lists(audio, tmp_path, files, message: str):
+    written(tmp_path, files)
+    with pytest.raises(UserError, match=message):
+        audio(tmp_path / "segments").records()
