@@ -8,8 +8,11 @@ import shutil
 import subprocess
 import sys
 
+import jax
+import numpy as np
 import pytest
 
+import d2v_jax as d2v
 from d2v_jax.cli import main
 from d2v_jax.common import lock
 
@@ -65,15 +68,17 @@ def run(whole, tmp_path):
     return tmp_path / "run"
 
 
-# What people export, and whether config.json must tell of it.
-ENVIRONMENTS = {
+# What people export. Of the draws all must be the same, with all at once and with each alone.
+DRAWS = {
     "JAX_ENABLE_X64": "1",
     "JAX_DEFAULT_PRNG_IMPL": "rbg",
     "JAX_THREEFRY_PARTITIONABLE": "0",
     "JAX_RANDOM_SEED_OFFSET": "7",
-    "JAX_ENABLE_CUSTOM_PRNG": "1",
     "JAX_NUMPY_RANK_PROMOTION": "raise",
     "JAX_NUMPY_DTYPE_PROMOTION": "strict",
+}
+OTHERS = {
+    "JAX_ENABLE_CUSTOM_PRNG": "1",
     "JAX_DEBUG_NANS": "1",
     "JAX_DEFAULT_MATMUL_PRECISION": "highest",  # on a CPU it is that anyway
     "PYTHONHASHSEED": "5",
@@ -83,14 +88,41 @@ ENVIRONMENTS = {
     "TZ": "Pacific/Kiritimati",
     "OMP_NUM_THREADS": "1",
 }
+ALONE = [{name: value} for name, value in (DRAWS | OTHERS).items()]
 
 
-@pytest.mark.parametrize("name", ENVIRONMENTS)
-def test_draws_do_not_follow_the_environment(whole, tmp_path, name):
-    env = {name: ENVIRONMENTS[name]}
+@pytest.mark.parametrize(
+    "env",
+    [DRAWS, *(pytest.param(one, marks=pytest.mark.slow) for one in ALONE)],
+    ids=lambda env: next(iter(env)) if len(env) == 1 else "all",
+)
+def test_draws_do_not_follow_the_environment(whole, tmp_path, env):
     code, said = shell(f"d2v pretrain {' '.join(SMOKE)} --workdir run", tmp_path, **env)
     assert code == 0, said
     assert losses(tmp_path / "run") == losses(whole)
+
+
+def test_features_do_not_follow_the_environment(run):
+    """By the door for Python, with settings made in Python."""
+    pictures = np.random.default_rng(0).integers(0, 255, (2, 32, 32, 1), dtype=np.uint8)
+
+    def both():
+        encoder = d2v.load(run)
+        return encoder.features(pictures), encoder.untrained(3).features(pictures, layer="all")
+
+    before = both()
+    with (
+        jax.enable_x64(True),
+        jax.default_prng_impl("rbg"),
+        jax.threefry_partitionable(False),
+        jax.numpy_rank_promotion("raise"),
+        jax.numpy_dtype_promotion("strict"),
+    ):
+        found = both()
+        assert jax.config.jax_default_prng_impl == "rbg"  # the caller's stay
+    for one, other in zip(before, found, strict=True):
+        assert one.dtype == other.dtype
+        np.testing.assert_array_equal(one, other)
 
 
 def test_settings_that_change_numbers_are_written_down_and_named(run):
@@ -137,7 +169,13 @@ TROUBLES = {
 }
 
 
-@pytest.mark.parametrize("name", TROUBLES)
+QUICK = ("stdout closed", "no such device")  # the others are as many processes
+
+
+@pytest.mark.parametrize(
+    "name",
+    [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in TROUBLES],
+)
 def test_troubles_of_the_machine(run, name):
     script, code, words, never = TROUBLES[name]
     found, said = shell(script, run.parent)
@@ -153,6 +191,7 @@ def nobody(script):
     return f"exec setpriv --bounding-set {drop} --inh-caps={drop} {' '.join(D2V)} {script}"
 
 
+@pytest.mark.slow
 def test_a_run_that_may_not_be_written_to_is_probed(run):
     script = nobody("probe run --examples 20")
     code, said = shell(f"chmod -R a-w run; {script}", run.parent)
@@ -209,20 +248,27 @@ def test_recipes_that_cannot_be(tmp_path, capsys, monkeypatch, recipe):
     assert RECIPES[recipe] in err and "\n" not in err
 
 
-def diverging(where, *more):
-    wild = ["--config.optimizer.learning_rate=1e30", "--config.optimizer.clip=0.", *more]
-    words = " ".join([*SMOKE, "--config.train.steps=30", *wild])
-    return shell(f"d2v pretrain {words} --workdir run", where)
-
-
-@pytest.mark.parametrize("every", [1, 4])
-@pytest.mark.parametrize("most", [5, 100])
-def test_a_run_that_diverged_never_ends_well(tmp_path, every, most):
-    more = [f"--config.train.checkpoint_every={every}", f"--config.train.most_skipped={most}"]
+@pytest.mark.parametrize(
+    "every, most",
+    [
+        (1, 5),
+        *(pytest.param(*pair, marks=pytest.mark.slow) for pair in ((4, 5), (1, 100), (4, 100))),
+    ],
+)
+def test_a_run_that_diverged_never_ends_well(tmp_path, capsys, one_device, every, most):
+    fields = {
+        "optimizer.learning_rate": "1e30",
+        "optimizer.clip": "0.",
+        "train.steps": 20,
+        "train.checkpoint_every": every,
+        "train.most_skipped": most,
+    }
+    words = [*SMOKE, *(f"--config.{name}={value}" for name, value in fields.items())]
     found = set()
     for _ in range(3):
-        code, said = diverging(tmp_path, *more)
-        assert code == 2 and "were not finite" in said and "Traceback" not in said, said
+        assert main.main(["pretrain", *words, "--workdir", str(tmp_path / "run")]) == 2
+        said = capsys.readouterr().err
+        assert "were not finite" in said or "are not finite" in said, said
         good = re.search(r"checkpoint (\d+) is good|there is no good checkpoint", said)
         found.add(good[0])
         if good[1]:
@@ -261,6 +307,7 @@ def test_a_lock_goes_with_its_process(run):
         pass
 
 
+@pytest.mark.slow
 def test_the_recipe_of_the_checkpoint_counts(run, caplog):
     content = json.loads((run / "config.json").read_text())
     content["recipe"]["optimizer"]["learning_rate"] = 0.5

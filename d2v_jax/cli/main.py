@@ -58,13 +58,18 @@ def _run(parser: argparse.ArgumentParser, argv: list[str] | None) -> int:
     except BrokenPipeError:  # `| head` has read enough
         return PIPE_CLOSED
     except KeyboardInterrupt:
-        log.error("%s: interrupted", task)
+        _say(f"{task}: interrupted")
         return INTERRUPTED
     except Exception as error:
         if (found := sentence_of(error)) is None:
             raise
-        log.error("%s: %s", task, found.words)
+        _say(f"{task}: {found.words}")
         return found.code
+
+
+def _say(words: str) -> None:
+    with contextlib.suppress(OSError):  # nobody listens any more
+        print(words, file=sys.stderr, flush=True)
 
 
 def _open_streams() -> None:

@@ -2,6 +2,7 @@
 
 import os
 import re
+import traceback
 from typing import NamedTuple
 
 from d2v_jax.common import buckets
@@ -27,25 +28,36 @@ def sentence_of(error: BaseException) -> Trouble | None:
         return Trouble(f"there is not enough memory{what}; {SMALLER}", MachineError.code)
     if isinstance(error, RuntimeError):
         return _of_jax(str(error))
+    if isinstance(error, AssertionError) and _raised_in(error) == "xla_bridge.py":
+        return _no_device("JAX found none")
     return None
+
+
+def _raised_in(error: BaseException) -> str:
+    """The name of the file that raised it."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return os.path.basename(frames[-1].filename) if frames else ""
 
 
 FILE = (str, bytes, os.PathLike)
 SMALLER = "d2v inspect --plan RECIPE says how much a step needs and what takes less"
 
 
+def _no_device(why: str) -> Trouble:
+    asked = os.environ.get("JAX_PLATFORMS")
+    named = f"JAX_PLATFORMS={asked}: " if asked else ""
+    return Trouble(
+        f"{named}there is no such device, or JAX has no part for it ({why}); unset "
+        "JAX_PLATFORMS, or install what the device needs, such as jax[cuda12] or jax[tpu]",
+        UserError.code,
+    )
+
+
 def _of_jax(words: str) -> Trouble | None:
     """JAX and XLA tell the machine's troubles from others by their first words alone."""
     first = words.strip().splitlines()[0] if words.strip() else ""
     if re.match(r"Unable to initialize backend|Unknown backend|No visible .* devices", first):
-        asked = os.environ.get("JAX_PLATFORMS")
-        named = f"JAX_PLATFORMS={asked}: " if asked else ""
-        first = re.sub(r" \(set JAX_PLATFORMS.*", "", first)[:300]
-        return Trouble(
-            f"{named}there is no such device, or JAX has no part for it ({first}); unset "
-            "JAX_PLATFORMS, or install what the device needs, such as jax[cuda12] or jax[tpu]",
-            UserError.code,
-        )
+        return _no_device(re.sub(r" \(set JAX_PLATFORMS.*", "", first)[:300])
     if first.startswith("RESOURCE_EXHAUSTED"):
         return Trouble(
             f"there is not enough memory on a device: {first[:300]}; {SMALLER}", MachineError.code

@@ -53,7 +53,7 @@ def diverged(
 
 def stopped(workdir: pathlib.Path, command: str, by: str, done: int, saved: int) -> str:
     """What to say of a run that can be continued."""
-    kept = "everything" if saved == done else f"step {saved}"
+    kept = "everything" if saved == done else f"step {saved}" if saved else "nothing"
     return (
         f"Stopped by {by} at step {done}; {kept} is saved. Go on with:\n"
         f"  d2v {command} --workdir {shlex.quote(str(workdir))}"
