@@ -248,12 +248,11 @@ def test_recipes_that_cannot_be(tmp_path, capsys, monkeypatch, recipe):
     assert RECIPES[recipe] in err and "\n" not in err
 
 
+WILD = [(4, 5), (1, 100), (4, 100)]  # train.checkpoint_every, train.most_skipped
+
+
 @pytest.mark.parametrize(
-    "every, most",
-    [
-        (1, 5),
-        *(pytest.param(*pair, marks=pytest.mark.slow) for pair in ((4, 5), (1, 100), (4, 100))),
-    ],
+    "every, most", [(1, 5), *(pytest.param(*pair, marks=pytest.mark.slow) for pair in WILD)]
 )
 def test_a_run_that_diverged_never_ends_well(tmp_path, capsys, one_device, every, most):
     fields = {
