@@ -151,8 +151,8 @@ class Checkpoints:
             else "no older checkpoint is left, so the run then starts again"
         )
         return UserError(
-            f"the checkpoint {self.folder / str(step)} cannot be read: {_reason(error)}\n"
-            f"  Move that folder out of {self.folder} and start again; {remedy}."
+            f"the checkpoint {self.folder / str(step)} cannot be read: {_reason(error)}; "
+            f"move that folder out of {self.folder} and start again; {remedy}"
         )
 
     def wait(self) -> None:
@@ -237,8 +237,8 @@ def load_trees(
         return step, params, carried
     except Exception as error:  # Orbax and TensorStore raise many kinds
         raise UserError(
-            f"the checkpoint {path} cannot be read: {_reason(error)}\n"
-            "  Move that folder away to use the one before it."
+            f"the checkpoint {path} cannot be read: {_reason(error)}; "
+            "move that folder away to use the one before it"
         ) from error
     finally:
         narrator.setLevel(level)
