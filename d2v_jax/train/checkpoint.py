@@ -20,6 +20,7 @@ from d2v_jax.common.files import on_disk
 from d2v_jax.train.state import TrainState
 
 FOLDER = "checkpoints"
+COMMITTED = "commit_success.txt"  # Orbax's, in buckets
 RECIPE = "recipe"  # item
 DIVERGED = "diverged"  # where those go from which no update was finite
 WORST = 1e30  # of a metric that is not known yet
@@ -174,10 +175,8 @@ class Checkpoints:
         """
         moved = []
         for step in [step for step in self._manager.all_steps() if step >= finite]:
-            place = self.folder.parent / DIVERGED / str(step)
-            shutil.rmtree(place, ignore_errors=True)
-            place.parent.mkdir(exist_ok=True)
-            moved.append((self.folder / str(step)).rename(place))
+            moved.append(self.folder.parent / DIVERGED / str(step))
+            _move(self.folder / str(step), moved[-1])
         return moved
 
 
@@ -253,6 +252,28 @@ def _complete(path: pathlib.Path, item: str) -> bool:
     if not on_disk(path):
         return bool(ocp.utils.is_checkpoint_finalized(path))
     return (path / "_CHECKPOINT_METADATA").exists() or (path / item).is_dir()
+
+
+def _move(folder: pathlib.Path, place: pathlib.Path) -> None:
+    """In a bucket, which renames nothing, it is copied first and then ceases to count."""
+    if on_disk(folder):
+        shutil.rmtree(place, ignore_errors=True)
+        place.parent.mkdir(exist_ok=True)
+        folder.rename(place)
+        return
+    if place.exists():
+        place.rmtree()
+    _copy(folder, place)
+    (folder / COMMITTED).unlink(missing_ok=True)
+    folder.rmtree()
+
+
+def _copy(folder: pathlib.Path, place: pathlib.Path) -> None:
+    for path in folder.iterdir():  # a bucket has no names with "**"
+        if path.is_dir():
+            _copy(path, place / path.name)
+        else:
+            path.copy(place / path.name)
 
 
 def _load_tree(path: pathlib.Path) -> dict[str, Any]:
