@@ -1,7 +1,7 @@
 """HuBERT (arXiv:2106.07447): name the cluster that a hidden frame of speech belongs to.
 
 Clusters are found beforehand, of MFCCs or of what a layer of an earlier model makes of the sound
-(`d2v units`); batches bring them as "units" (data/audio/units.py). Spans of frames are hidden from
+(`d2v units`); batches bring them as "units" (data/units/units.py). Spans of frames are hidden from
 a Transformer, whose output is to be nearest to the embedding of the frame's own cluster; at hidden
 frames, and if wished at the others too.
 """

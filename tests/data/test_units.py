@@ -8,9 +8,9 @@ import pytest
 from sounds import wav
 
 from d2v_jax.common.checks import ConfigError, UserError
-from d2v_jax.data.audio import units
 from d2v_jax.data.loader import open_batches
 from d2v_jax.data.prepare import prepare
+from d2v_jax.data.units import units
 
 LENGTHS = {"a": 9_000, "b": 12_345, "c": 20_000}
 CLUSTERS = 125

@@ -12,8 +12,8 @@ import systems
 import d2v_jax
 from d2v_jax.cli import main
 from d2v_jax.data.audio import mfcc
-from d2v_jax.data.audio.units import INDEX, Units
 from d2v_jax.data.builtin.tones import Tones
+from d2v_jax.data.units.units import INDEX, Units
 from d2v_jax.train import state
 from d2v_jax.transfer import encoder
 from d2v_jax.transfer.units import clusters, frames, making, report

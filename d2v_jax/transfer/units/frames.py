@@ -8,7 +8,8 @@ import numpy as np
 
 from d2v_jax.common.checks import UserError
 from d2v_jax.data.audio import inputs, mfcc
-from d2v_jax.data.audio.waves import FULL, RATE, standardise
+from d2v_jax.data.audio.sound_files import RATE
+from d2v_jax.data.audio.waves import FULL, standardise
 from d2v_jax.transfer import encoder
 from d2v_jax.transfer.answers.results import weights_hash
 

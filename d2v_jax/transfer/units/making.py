@@ -11,13 +11,14 @@ import numpy as np
 
 from d2v_jax.common.checks import UserError
 from d2v_jax.common.files import written_whole
-from d2v_jax.data.audio import units
 from d2v_jax.data.audio.alignments import Span
 from d2v_jax.data.audio.data import AudioData
-from d2v_jax.data.audio.units import Units
-from d2v_jax.data.audio.waves import RATE, decode
+from d2v_jax.data.audio.sound_files import RATE
+from d2v_jax.data.audio.waves import decode
 from d2v_jax.data.labelled import sounds
 from d2v_jax.data.records import BadRecord, Source
+from d2v_jax.data.units import units
+from d2v_jax.data.units.units import Units
 from d2v_jax.transfer import feature_files
 from d2v_jax.transfer.units import clusters, report
 from d2v_jax.transfer.units.frames import MFCC, Frames, frames

@@ -23,7 +23,9 @@ from d2v_jax.common.checks import UserError
 from d2v_jax.common.files import write_whole, written_whole
 from d2v_jax.common.names import place
 from d2v_jax.data.audio import mfcc, waves
-from d2v_jax.data.audio.waves import FULL, RATE
+from d2v_jax.data.audio.alignments import of_crop
+from d2v_jax.data.audio.sound_files import RATE
+from d2v_jax.data.audio.waves import FULL
 from d2v_jax.data.records import BadRecord, Example, Record, fingerprint_of
 
 FORMAT = "d2v_jax.units.1"
@@ -35,16 +37,6 @@ NONE = -1  # in batches, where there is no unit
 ASKED = 200  # recordings of a source whose units are looked for before a run begins
 # What may be missing at the end of a recording, for frames see more than their own step.
 SLACK_S, SLACK = 0.1, 2
-
-
-def of_crop(start: int, samples: int, rate: float, labels: int) -> tuple[int, int]:
-    """-> (first label, number of labels) of a crop of `samples` from `start` on.
-
-    `rate` labels a second, of which the recording has so many; a crop's can run out at its end.
-    Halves are rounded to even, and the start is not moved to where a label begins, as in HuBERT.
-    """
-    first = round(start * rate / RATE)
-    return first, max(0, min(count_of(samples, rate), labels - first))
 
 
 def count_of(samples: int, rate: float) -> int:
