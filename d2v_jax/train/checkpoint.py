@@ -278,7 +278,9 @@ def _copy(folder: pathlib.Path, place: pathlib.Path) -> None:
 
 def _load_tree(path: pathlib.Path) -> dict[str, Any]:
     with ocp.PyTreeCheckpointer() as checkpointer:
-        shapes = checkpointer.metadata(path).item_metadata.tree
-        as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), shapes)
+        listed = checkpointer.metadata(path).item_metadata
+        if listed is None:
+            raise ValueError(f"the list of the arrays in {path.name} is damaged or missing")
+        as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), listed.tree)
         tree = checkpointer.restore(path, args=ocp.args.PyTreeRestore(restore_args=as_numpy))
     return trees.map_with_path(lambda _, leaf: np.asarray(leaf), tree)

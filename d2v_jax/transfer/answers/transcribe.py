@@ -10,8 +10,9 @@ import numpy as np
 from d2v_jax.common.checks import UserError
 from d2v_jax.common.files import write_whole, written_whole
 from d2v_jax.common.names import writable
-from d2v_jax.data.audio import inputs, opening, segments, waves
-from d2v_jax.data.audio.manifest import SUFFIX
+from d2v_jax.data.audio import inputs, opening, waves
+from d2v_jax.data.audio.lists import segments
+from d2v_jax.data.audio.lists.manifest import SUFFIX
 from d2v_jax.data.audio.sound_files import RATE
 from d2v_jax.data.progress import logged
 from d2v_jax.data.records import BadRecord

@@ -15,7 +15,8 @@ import numpy as np
 
 from d2v_jax.common.checks import UserError
 from d2v_jax.common.names import writable
-from d2v_jax.data.audio import alignments, cuts, librispeech
+from d2v_jax.data.audio import alignments, cuts
+from d2v_jax.data.audio.lists import librispeech
 from d2v_jax.data.audio.sound_files import RATE, RATES, header
 from d2v_jax.data.progress import logged
 from d2v_jax.data.records import BadRecord, Record, fingerprint_of
