@@ -186,29 +186,3 @@ def test_two_recordings_of_one_name(spoken, tmp_path, capsys):
     (other / path.name).write_bytes(path.read_bytes())
     assert units(f"{spoken} + {other}", tmp_path / "u", "--clusters", 4) == 2
     assert f"two recordings are called '{path.name}'" in capsys.readouterr().err
-
-
-@pytest.mark.slow
-def test_two_iterations(spoken, tmp_path):
-    """As docs/hubert.md has them, each of two steps; what comes out has features."""
-    one, two, runs = tmp_path / "1", tmp_path / "2", (tmp_path / "r1", tmp_path / "r2")
-    recipe = [
-        *("pretrain", "--config", "hubert_base:smoke", f"--config.data.source={spoken}"),
-        *("--config.data.samples=8000", "--config.data.min_samples=8000"),
-        *("--config.train.steps=2", "--config.optimizer.warmup_steps=1"),
-    ]
-    asked = lambda run, units: [*recipe, "--workdir", str(run), f"--config.data.units=('{units}',)"]
-    of_mfcc = ["--config.clusters.classes=(14,)", "--config.clusters.rate=100"]
-    assert units(spoken, one, "--clusters", 10) == 0
-    assert main.main(asked(runs[0], one)) == 2, (
-        "the smoke recipe has other clusters, at 50 a second"
-    )
-    assert not runs[0].exists()
-    assert main.main([*asked(runs[0], one), *of_mfcc]) == 0
-    assert units(spoken, two, "--of", runs[0], "--layer", 1, "--clusters", 15) == 0
-    assert main.main([*asked(runs[1], two), "--config.clusters.classes=(19,)"]) == 0
-    found = d2v_jax.load(runs[1]).features([np.zeros(16_000, np.float32)], "all", pool=None)
-    assert found[0].shape[0] == 49
-    out = tmp_path / "f.npz"
-    assert main.main(["features", str(runs[1]), str(spoken), "--out", str(out)]) == 0
-    assert np.load(out)["features"].shape[0] == 12
