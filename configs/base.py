@@ -68,7 +68,8 @@ def get_config() -> config_dict.ConfigDict:
     c.trunk.depth = 12  # blocks of the trunk
     c.trunk.mlp_ratio = 4.0  # MLP width / D
     # "post_norm": norm after each residual; "pre_norm": norm before each branch, layer scale,
-    # no key bias (§1.4, block B); "plain_pre_norm": without layer scale, with key bias.
+    # no key bias (§1.4, block B); "plain_pre_norm": without layer scale, with key bias. "gru",
+    # "lstm": no Transformer but recurrent layers, which know what came before alone.
     c.trunk.block = "post_norm"
     c.trunk.input_norm = True  # a layer norm in front of the first block
     c.trunk.output_norm = False  # and one behind the last
@@ -89,6 +90,10 @@ def get_config() -> config_dict.ConfigDict:
     # On accelerators: parts of each device's rows whose attention is computed one after the other,
     # and once more on the way back: logits are not kept and need not leave fast memory. 1: all.
     c.trunk.attention_parts = 4
+    # On NVIDIA GPUs from Ampere on, in bfloat16 and where attention drops no weights: by cuDNN's
+    # kernel, which keeps no logits. Off: no GPU has run it yet, sums on the way back are in no
+    # fixed order, and where cuDNN refuses a size the run ends (docs/devices.md).
+    c.trunk.fused_attention = False
     # What is computed again on the way back, to save memory: "none", "blocks" (all but their
     # inputs), "cheap" (all but the results of matrix products).
     c.trunk.remat = "none"

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from einops import rearrange
 
 from d2v_jax.common.rng import Keys
-from d2v_jax.nn import initializers
+from d2v_jax.nn import fused, initializers
 from d2v_jax.nn.dense import Dense
 from d2v_jax.nn.dropout import dropout
 from d2v_jax.nn.positions import RelativeBias
@@ -30,6 +30,7 @@ class Attention(nn.Module):
     dtype: str
     dropout: float = 0.0
     parts: int = 1  # of the rows, see `in_parts`
+    fused: bool = False  # by one kernel where it can be, see `fused.serves`
     key_bias: bool = True
     relative_grid: tuple[int, int] | None = None
     kernel_init: initializers.Initializer = initializers.NAMED["bert"]
@@ -55,8 +56,12 @@ class Attention(nn.Module):
         if self.relative_grid:
             own_htt = RelativeBias(self.relative_grid, self.heads, name="relative")()
             bias_nhtt = own_htt[None] if bias_nhtt is None else own_htt + bias_nhtt
-        mix = functools.partial(attend, heads=self.heads, rate=self.dropout)
-        mixed_ntd = in_parts(mix, self.parts, qkv, bias_nhtt, padding_nt, keys)
+        rate = 0.0 if keys is None else self.dropout
+        if self.fused and fused.serves(qkv, rate, platform()):
+            mixed_ntd = fused.attend(qkv, bias_nhtt, padding_nt, self.heads)
+        else:
+            mix = functools.partial(attend, heads=self.heads, rate=rate)
+            mixed_ntd = in_parts(mix, self.parts, qkv, bias_nhtt, padding_nt, keys)
         return Dense(width, dtype=self.dtype, kernel_init=self.out_init, name="out")(mixed_ntd)
 
 
@@ -84,10 +89,10 @@ def attend(
     return rearrange(mixed_nhtk, "n h t k -> n t (h k)")
 
 
-def accelerated() -> bool:
-    """Whether this is compiled for a TPU's or GPU's mesh."""
+def platform() -> str:
+    """ "tpu" or "gpu" where this is compiled for a mesh of such, "cpu" else."""
     device = jax.sharding.get_abstract_mesh().abstract_device
-    return device is not None and device.platform != "cpu"
+    return "cpu" if device is None else device.platform
 
 
 def in_parts(
@@ -106,7 +111,7 @@ def in_parts(
     A CPU has no such memory, and what is not compiled for a mesh is no step.
     """
     devices = math.gcd(jax.sharding.get_abstract_mesh().size or 1, qkv_ntd.shape[0])
-    parts = math.gcd(parts, qkv_ntd.shape[0] // devices) if accelerated() else 1
+    parts = math.gcd(parts, qkv_ntd.shape[0] // devices) if platform() != "cpu" else 1
     if parts == 1:
         return mix(qkv_ntd, bias_nhtt, padding_nt, keys)
     shared = bias_nhtt is not None and bias_nhtt.shape[0] == 1

@@ -42,6 +42,7 @@ class BlockSpec:
     layer_scale: float = 1.0  # initial factor of each branch, "pre_norm" only
     init: str = "bert"
     attention_parts: int = 1  # in which the rows' attention is computed
+    fused_attention: bool = False  # by cuDNN's kernel where that can be
     relative_grid: tuple[int, int] | None = None  # a relative position table of each block's own
 
 
@@ -94,6 +95,7 @@ class Block(nn.Module):
             spec.dtype,
             spec.attention_dropout,
             spec.attention_parts,
+            spec.fused_attention,
             spec.block != "pre_norm",
             spec.relative_grid,
             init,

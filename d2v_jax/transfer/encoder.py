@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from d2v_jax.common import rng, settings
+from d2v_jax.common import rng, settings, trees
 from d2v_jax.common.checks import UserError
 from d2v_jax.common.trees import Tree
 from d2v_jax.encoder.masking import EXACTLY
@@ -135,7 +135,18 @@ class Encoder:
             out, real_b = np.asarray(out), np.asarray(real_b)
             for row, index in enumerate(batch.order):
                 results[index] = out[row, : real_b[row]] if out.ndim == 3 else out[row]
+                if not np.isfinite(results[index]).all():
+                    raise self._overflow(index)
         return [results[i] for i in range(len(results))]
+
+    def _overflow(self, index: int) -> UserError:
+        sizes = {name: float(np.abs(leaf).max()) for name, leaf in trees.leaves(self.params)}
+        name = max(sizes, key=sizes.__getitem__)
+        return UserError(
+            f"example {index}: NaN or infinite numbers come out. The weights are finite, but go up "
+            f"to {sizes[name]:.3g} (in {name}): training had diverged, or the file was changed. "
+            "Use an earlier checkpoint of the run, or fetch the file again"
+        )
 
 
 @functools.partial(jax.jit, static_argnums=0, static_argnames=("layer", "pool"))

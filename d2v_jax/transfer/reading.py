@@ -237,7 +237,7 @@ def start_from(
         key = rng.stream(config.seed, "init")
         fresh = _init(config.objective, config.data.example_shape, key)
         params |= {part: jax.device_get(fresh[part]) for part in anew}
-    _require_fit(where, config.init_from, params, shapes)
+    _require_fit(f"{where}, a {loaded.system} model,", config.init_from, params, shapes)
     carried, words = config.objective.adopt(params, loaded.carried)
     said += [words] if words else []
     said += [f"new: {', '.join(anew)}"] if anew else []

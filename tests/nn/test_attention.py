@@ -22,7 +22,7 @@ ROWS, TOKENS, WIDTH, HEADS = 8, 6, 16, 4
 @pytest.fixture(autouse=True)
 def accelerator(monkeypatch):
     """Otherwise a CPU takes all rows at once."""
-    monkeypatch.setattr(attention, "accelerated", lambda: True)
+    monkeypatch.setattr(attention, "platform", lambda: "tpu")
 
 
 def arguments(bias, padding, noise):

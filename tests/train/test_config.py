@@ -101,6 +101,11 @@ def test_bad_values_are_named(name, override, words):
         resolve(f"--config.{override}", name=name)
 
 
+def test_heads_too_wide_for_the_kernel_are_named():
+    with pytest.raises(ConfigError, match=r"fused_attention=True: .* not 192 .*; leave it False"):
+        resolve("--config.trunk.fused_attention=True", "--config.trunk.heads=4")
+
+
 def test_good_values_pass():
     changed = resolve("--config.train.steps=60000", "--config.optimizer.learning_rate", "1")
     assert changed.train.steps == 60_000 and changed.optimizer.learning_rate == 1.0
