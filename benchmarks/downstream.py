@@ -97,7 +97,7 @@ TASKS = {
         (100, 250),
     ),
     "speech": Task(
-        "quickstart_audio",
+        "quickstart_speech",
         "finetune_asr",
         "asr",
         (
@@ -106,6 +106,7 @@ TASKS = {
             "data.spelling=spoken",
             "data.buckets=(64000,)",  # recordings of at most four seconds
             "data.samples=64000",
+            "data.most_letters=120",
             "data.threads=1",
             "mask.hide=none",
             "augment.channel_share=0.0",
@@ -113,12 +114,12 @@ TASKS = {
             "trunk.layer_drop=0.0",
             "optimizer.learning_rate=2e-3",
             "optimizer.warmup_steps=40",
-            "optimizer.hold_steps=600",
+            "optimizer.hold_steps=300",
             "optimizer.frozen=()",
-            "train.steps=1200",
-            "train.batch_size=4",
+            "train.steps=500",
+            "train.batch_size=12",
             "train.log_every=20",
-            "train.checkpoint_every=400",
+            "train.checkpoint_every=250",
             "train.keep_best=0",
             "eval.every=0",
         ),

@@ -26,6 +26,9 @@ def get_config(arg: str = "") -> config_dict.ConfigDict:
 
     # Width, kernel and stride of each convolution of the waveform encoder (§1.1).
     c.frontend.conv_layers = ((512, 10, 5), *((512, 3, 2),) * 4, *((512, 2, 2),) * 2)
+    # "wav2vec": then a norm and a projection to D. "cpc": each between zeros, with a bias, a norm
+    # by unbiased variance and ReLU; nothing behind the last; the next four fields say nothing.
+    c.frontend.conv_style = "wav2vec"
     # Behind "each" of them a layer norm over channels, or one over time behind the "first" alone.
     c.frontend.conv_norm = "each"
     c.frontend.conv_bias = False

@@ -68,7 +68,8 @@ def get_config() -> config_dict.ConfigDict:
     c.trunk.depth = 12  # blocks of the trunk
     c.trunk.mlp_ratio = 4.0  # MLP width / D
     # "post_norm": norm after each residual; "pre_norm": norm before each branch, layer scale,
-    # no key bias (§1.4, block B); "plain_pre_norm": without layer scale, with key bias.
+    # no key bias (§1.4, block B); "plain_pre_norm": without layer scale, with key bias. "gru",
+    # "lstm": no Transformer but recurrent layers, which know what came before alone.
     c.trunk.block = "post_norm"
     c.trunk.input_norm = True  # a layer norm in front of the first block
     c.trunk.output_norm = False  # and one behind the last

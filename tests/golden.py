@@ -14,8 +14,11 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import golden_cpc
+import golden_hf_speech
 import golden_huggingface
 import golden_masks
+import golden_noise
 import golden_pretraining
 import golden_siblings
 import golden_speech
@@ -59,6 +62,9 @@ def check(folder: pathlib.Path) -> Iterator[Line]:
     if (folder / "masks.json").exists():
         yield from golden_masks.check(folder)
         return
+    if (folder / "noise.json").exists():
+        yield from golden_noise.check(folder)
+        return
     case, recorded = read(folder)
     yield from differences(case, recorded, recompute(folder, case, recorded))
 
@@ -72,6 +78,10 @@ def recompute(folder: pathlib.Path, case: dict, recorded: dict[str, np.ndarray])
     """Everything a case records, by our code."""
     if case["case"] in golden_siblings.CASES:
         return golden_siblings.recompute(folder, case, recorded)
+    if case["case"] in golden_cpc.CASES:
+        return golden_cpc.recompute(folder, case, recorded)
+    if case["case"] in golden_hf_speech.CASES:
+        return golden_hf_speech.recompute(folder, case, recorded)
     if (folder / "pretrained").exists():
         return golden_huggingface.recompute(folder, case, recorded), {}
     if case["case"] in golden_speech.CASES:

@@ -7,6 +7,7 @@ import shutil
 
 import golden
 import golden_masks
+import golden_noise
 import numpy as np
 import pytest
 
@@ -30,6 +31,10 @@ CASES = {
     "hf_bert": 71,
     "hf_roberta_mlm": 64,
     "mae": 172,
+    "cpc": 37,
+    "cpc_transformer": 49,
+    "hf_wav2vec2_pretraining": 88,
+    "hf_hubert": 71,
 }
 # What is changed in each, and the name of the comparison that must then fail.
 CHANGES = {
@@ -86,6 +91,21 @@ CHANGES = {
     ],
     "hf_roberta_mlm": [("pad/logits", "pad/logits")],
     "mae": [("loss_per_patch", "loss_per_patch"), ("targets", "targets")],
+    "cpc": [
+        ("logits", "logits"),
+        ("features/conv_3", "features/conv_3"),
+        ("grad/gEncoder/gAR.baseNet.bias_hh_l0", "grad/trunk/block_00/state_bias"),
+    ],
+    "cpc_transformer": [("predictions", "predictions"), ("context", "context")],
+    "hf_wav2vec2_pretraining": [
+        ("eval/loss", "eval/loss"),
+        ("projected_quantized_states", "projected_quantized_states"),
+        ("grad/quantizer.codevectors", "grad/quantizer/entries"),
+    ],
+    "hf_hubert": [
+        ("nopad/hidden_1", "nopad/hidden_1"),
+        ("grad/lm_head.bias", "grad/head/out/bias"),
+    ],
 }
 
 
@@ -128,6 +148,13 @@ def test_every_recorded_number_is_recomputed(name):
 def test_masks_have_the_statistics_of_the_originals(name):
     lines = list(golden_masks.check(FOLDER / "masks", only=name, share=5))
     assert len(lines) >= 7
+    assert not [line for line in lines if not line[1] <= line[2]]
+
+
+@pytest.mark.parametrize("name", golden_noise.SETS)
+def test_texts_are_corrupted_as_by_the_originals(name):
+    lines = list(golden_noise.check(FOLDER / "noise_text", only=name, share=4))
+    assert len(lines) == 11
     assert not [line for line in lines if not line[1] <= line[2]]
 
 

@@ -1,6 +1,7 @@
 """What the matrix products of siblings cost, counted by hand."""
 
 from d2v_jax.encoder.sections import EncoderConfig, TrunkConfig
+from d2v_jax.nn.recurrent import GATES
 
 
 def of_encoder(cfg: EncoderConfig, example_shape: tuple[int, ...]) -> dict[str, float]:
@@ -17,7 +18,12 @@ def of_encoder(cfg: EncoderConfig, example_shape: tuple[int, ...]) -> dict[str, 
 
 
 def trunk(cfg: TrunkConfig, tokens: int) -> int:
-    """Multiply-adds of prenet and trunk for one row of so many tokens and the prefix, forwards."""
+    """Multiply-adds of prenet and trunk for one row of so many tokens and the prefix, forwards.
+
+    A recurrent layer takes what enters and its own state to all gates; both are D wide.
+    """
+    if cfg.block in GATES:
+        return cfg.depth * tokens * 2 * GATES[cfg.block] * cfg.width**2
     rows = tokens + cfg.prefix_tokens
     return blocks(cfg.prenet_depth + cfg.depth, rows, cfg.width, cfg.hidden)
 

@@ -2,8 +2,9 @@
 
 import dataclasses
 import hashlib
+import pathlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -12,26 +13,46 @@ from d2v_jax.common.checks import visible
 Example = dict[str, np.ndarray]  # what one record contributes to a batch, without its id
 
 
+class Standard(NamedTuple):
+    """What standardises a whole utterance: (int16 - offset) * scale has mean 0 and variance 1.
+
+    `fit` is what brings a float wave within the full scale of 16 bits.
+    """
+
+    offset: np.float32
+    scale: np.float32
+    fit: float = 1.0
+
+
 @dataclasses.dataclass(frozen=True)
 class Record:
     """One example as it is stored.
 
     `data` is
         of images, an encoded picture, or uint8 pixels [y, x] or [y, x, c];
-        of audio, an encoded sound file, or int16 samples [s] at 16 kHz;
+        of audio, an encoded sound file, the path of a large one, or samples [s] at 16 kHz;
         of text, int32 token ids [t] without the `<s>` in front.
     `label` counts from 0, None when there is none. `name` is for messages, and stays the same
-    for as long as the record does. `text` is a transcript. `standard` is (offset, scale) of a
-    whole utterance, (int16 - offset) * scale has mean 0 and variance 1, where that is known
-    without decoding it; where it is not, whoever decodes the utterance tells `learn`.
+    for as long as the record does. `text` is a transcript. `standard` is there where it is
+    known without decoding the utterance; where it is not, whoever decodes it tells `learn`.
     """
 
-    data: bytes | np.ndarray
+    data: bytes | pathlib.Path | np.ndarray
     label: int | None
     name: str
     text: str | None = None
-    standard: tuple[np.float32, np.float32] | None = None
-    learn: Callable[[np.float32, np.float32], None] | None = None
+    standard: Standard | None = None
+    learn: Callable[[Standard], None] | None = None
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        if isinstance(self.data, pathlib.Path):
+            try:
+                return self.data.stat().st_size
+            except OSError as error:
+                raise BadRecord(error.strerror or str(error), self.name) from error
+        return len(self.data) if isinstance(self.data, bytes) else self.data.nbytes
 
 
 class BadRecord(Exception):

@@ -12,6 +12,7 @@ from d2v_jax.encoder.masking import Mask
 from d2v_jax.encoder.sections import EncoderConfig, TrunkConfig
 from d2v_jax.frontends.frontend import Inputs
 from d2v_jax.nn.block import BlockSpec
+from d2v_jax.nn.recurrent import GATES, Recurrent
 from d2v_jax.nn.trunk import Stack, Trunk, ramp
 
 
@@ -87,6 +88,9 @@ class Network(nn.Module):
             drop_path=prenet_path,
             remat=trunk.remat,
         )
+        if trunk.block in GATES:
+            self.trunk = Recurrent(trunk.block, trunk.width, trunk.depth, trunk.dtype)
+            return
         self.trunk = Trunk(
             spec,
             trunk.depth,
@@ -99,7 +103,7 @@ class Network(nn.Module):
 
     def tokens(self, inputs: Inputs, random: Keys | None) -> Tokens:
         padding_bt = self.cfg.frontend.padding(inputs)
-        return Tokens(self.frontend(inputs.values, random), padding_bt)
+        return Tokens(self.cfg.frontend.apply(self.frontend, inputs, random), padding_bt)
 
     def everything(self, inputs: Inputs, mask: Mask | None, random: Keys) -> Any:
         """Touches every parameter, for initialisation."""

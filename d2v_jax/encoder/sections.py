@@ -16,6 +16,7 @@ from d2v_jax.encoder import masking
 from d2v_jax.encoder.masking import MaskConfig
 from d2v_jax.frontends.frontend import Frontend, grid_shape
 from d2v_jax.nn import initializers
+from d2v_jax.nn.recurrent import GATES
 from d2v_jax.nn.trunk import REMAT
 
 
@@ -36,7 +37,7 @@ class TrunkConfig:
     prenet_depth: int = not_negative()
     depth: int = positive()
     mlp_ratio: float = positive()
-    block: str = one_of("post_norm", "pre_norm", "plain_pre_norm")
+    block: str = one_of("post_norm", "pre_norm", "plain_pre_norm", *GATES)
     input_norm: bool = anything()
     output_norm: bool = anything()
     norm_eps: float = positive()
@@ -80,7 +81,8 @@ def check(cfg: EncoderConfig, example_shapes: tuple[tuple[int, ...], ...]) -> No
 
 def _check_trunk(cfg: EncoderConfig) -> None:
     trunk, positions, grid = cfg.trunk, cfg.positions, cfg.frontend.grid
-    require_multiple("trunk.width", trunk.width, "trunk.heads", trunk.heads)
+    if trunk.block not in GATES:
+        require_multiple("trunk.width", trunk.width, "trunk.heads", trunk.heads)
     head = trunk.width // trunk.heads
     require(
         not trunk.fused_attention or (head % 8 == 0 and head <= 128),
@@ -113,6 +115,13 @@ def _check_trunk(cfg: EncoderConfig) -> None:
         not relative or trunk.prefix_tokens == 1,
         f"positions.bias={positions.bias!r} needs trunk.prefix_tokens=1 (cls), not "
         f"{trunk.prefix_tokens}",
+    )
+    around = (positions.add, positions.bias) != ("none", "none") or trunk.prenet_depth
+    require(
+        trunk.block not in GATES
+        or not (around or trunk.prefix_tokens or trunk.input_norm or trunk.output_norm),
+        f"trunk.block={trunk.block!r} is a recurrent network, which has no positions, prenet, "
+        "prefix tokens or norms around it",
     )
     if positions.add in ("conv", "normed_conv"):
         require_multiple("trunk.width", trunk.width, "positions.conv_groups", positions.conv_groups)

@@ -15,7 +15,7 @@ from d2v_jax.frontends.frontend import Inputs
 from d2v_jax.nn import initializers
 from d2v_jax.nn.activation import gelu
 from d2v_jax.nn.dense import Dense
-from d2v_jax.nn.norm import LayerNorm, instance_norm, layer_norm
+from d2v_jax.nn.norm import EPS, LayerNorm, instance_norm, layer_norm
 
 ConvLayers = tuple[tuple[int, int, int], ...]  # (width, kernel, stride) each
 
@@ -25,6 +25,7 @@ class AudioFrontend(frontend.Frontend):
     """Waves at 16 kHz -> frames. Fields: configs/audio.py."""
 
     conv_layers: tuple[tuple[int, int, int], ...] = anything()
+    conv_style: str = one_of("wav2vec", "cpc")
     conv_norm: str = one_of("each", "first")
     conv_bias: bool = anything()
     norm_eps: float = positive()
@@ -34,7 +35,14 @@ class AudioFrontend(frontend.Frontend):
     def build(self, width: int, dtype: str, init: str) -> nn.Module:
         """The module (wave_bs, keys) -> tokens_btd; its initial values are its own."""
         del init
+        if self.conv_style == "cpc":
+            return PaddedWaveEncoder(self.conv_layers, dtype)
         return WaveEncoder(self, width, dtype)
+
+    def apply(self, module: nn.Module, inputs: Inputs, random: Keys | None) -> jax.Array:
+        if self.conv_style == "cpc":
+            return module(inputs.values, random, inputs.lengths_b)
+        return super().apply(module, inputs, random)
 
     def prepare(self, batch: Mapping[str, jax.Array]) -> Inputs:
         """int16 crops with `offset` and `scale` [b] -> wave_bs float32.
@@ -50,16 +58,22 @@ class AudioFrontend(frontend.Frontend):
 
     def token_count(self, example_shape: tuple[int, ...]) -> int:
         """Frames of a wave of this many samples."""
-        return frame_count(example_shape[0], self.conv_layers)
+        return frame_count(example_shape[0], self.conv_layers, self.conv_style)
+
+    @property
+    def channels(self) -> int:
+        """Of what the convolutions give."""
+        return self.conv_layers[-1][0]
 
     def multiply_adds(self, example_shape: tuple[int, ...], width: int) -> tuple[int, int]:
         """Samples need no gradient."""
         (samples,), channels, each = example_shape, 1, []
         for out, kernel, stride in self.conv_layers:
-            samples = (samples - kernel) // stride + 1
+            samples = shorter(samples, kernel, stride, self.conv_style)
             each.append(samples * kernel * channels * out)
             channels = out
-        each.append(samples * channels * width)
+        if self.conv_style == "wav2vec":
+            each.append(samples * channels * width)
         return sum(each), 2 * sum(each) - each[0]
 
     def padding(self, inputs: Inputs) -> jax.Array | None:
@@ -75,7 +89,7 @@ class AudioFrontend(frontend.Frontend):
             part = inputs.values.shape[1] // frames
             frames_b = -(-inputs.lengths_b // part)
         else:
-            frames_b = frame_count(inputs.lengths_b, self.conv_layers)
+            frames_b = frame_count(inputs.lengths_b, self.conv_layers, self.conv_style)
         return jnp.arange(frames) >= frames_b[:, None]
 
     def check(self) -> None:
@@ -89,11 +103,22 @@ class AudioFrontend(frontend.Frontend):
 Frontend = AudioFrontend
 
 
-def frame_count(samples, conv_layers: ConvLayers):
+def frame_count(samples, conv_layers: ConvLayers, style: str = "wav2vec"):
     """Frames of `samples` valid samples, an int or an array (REFERENCE §1.1); never below 0."""
     for _, kernel, stride in conv_layers:
-        samples = (samples - kernel) // stride + 1
+        samples = shorter(samples, kernel, stride, style)
     return samples * (samples > 0)
+
+
+def shorter(samples, kernel: int, stride: int, style: str):
+    """What one convolution leaves of so many places, an int or an array."""
+    ends = padding_of(kernel, stride) if style == "cpc" else 0
+    return (samples + 2 * ends - kernel) // stride + 1
+
+
+def padding_of(kernel: int, stride: int) -> int:
+    """Zeros at each end, "cpc"."""
+    return -(-(kernel - stride) // 2)
 
 
 class WaveConv(nn.Module):
@@ -168,3 +193,67 @@ class WaveEncoder(nn.Module):
             return x_btc
         held_btc = jax.lax.stop_gradient(x_btc)
         return held_btc + (x_btc - held_btc) * jnp.asarray(factor, x_btc.dtype)
+
+
+class PaddedWaveEncoder(nn.Module):
+    """wave_bs -> tokens_btc as in contrastive predictive coding: what the convolutions give.
+
+    Zeros stand at both ends, so that a layer of stride s makes of s t places t. What is padded
+    becomes zero behind each layer, as if the wave ended there.
+    """
+
+    conv_layers: tuple[tuple[int, int, int], ...]
+    dtype: str
+
+    def setup(self) -> None:
+        self.conv = [
+            PaddedWaveConv(*layer, self.dtype, name=f"conv_{i:02d}")
+            for i, layer in enumerate(self.conv_layers)
+        ]
+
+    def __call__(
+        self, wave_bs: jax.Array, random: Keys | None = None, lengths_b: jax.Array | None = None
+    ) -> jax.Array:
+        del random  # nothing is dropped here
+        return self.layers(wave_bs, lengths_b)[-1]
+
+    def layers(self, wave_bs: jax.Array, lengths_b: jax.Array | None = None) -> list[jax.Array]:
+        """What each layer gives, [b, t, c]."""
+        x_btc, found = wave_bs[:, :, None], []
+        for (_, kernel, stride), conv in zip(self.conv_layers, self.conv, strict=True):
+            x_btc = conv(x_btc)
+            if lengths_b is not None:
+                lengths_b = shorter(lengths_b, kernel, stride, "cpc")
+                there_bt = jnp.arange(x_btc.shape[1]) < lengths_b[:, None]
+                x_btc = jnp.where(there_bt[:, :, None], x_btc, 0)
+            found.append(x_btc)
+        return found
+
+
+class PaddedWaveConv(nn.Module):
+    """A strided convolution between zeros, a norm over channels by unbiased variance, ReLU."""
+
+    width: int
+    kernel: int
+    stride: int
+    dtype: str
+
+    @nn.compact
+    def __call__(self, x_btc: jax.Array) -> jax.Array:
+        channels, ends = x_btc.shape[-1], padding_of(self.kernel, self.stride)
+        init = initializers.torch_default(channels * self.kernel)
+        kernel = self.param("kernel", init, (self.kernel, channels, self.width))
+        x_btc = jax.lax.conv_general_dilated(
+            x_btc.astype(self.dtype),
+            kernel.astype(self.dtype),
+            (self.stride,),
+            [(ends, ends)],
+            dimension_numbers=("NWC", "WIO", "NWC"),
+        ).astype(jnp.float32)
+        x_btc += self.param("conv_bias", init, (self.width,))
+        scale = self.param("scale", nn.initializers.ones, (self.width,))
+        bias = self.param("bias", nn.initializers.zeros, (self.width,))
+        centred_btc = x_btc - x_btc.mean(-1, keepdims=True)
+        variance_bt1 = jnp.square(centred_btc).sum(-1, keepdims=True) / (self.width - 1)
+        x_btc = centred_btc * jax.lax.rsqrt(variance_bt1 + EPS) * scale + bias
+        return jax.nn.relu(x_btc).astype(self.dtype)

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from d2v_jax.common.checks import ConfigError
 from d2v_jax.common.outside import class_of
+from d2v_jax.common.rng import Keys
 
 Grid = tuple[int | None, ...]
 
@@ -51,6 +52,10 @@ class Frontend:
     def build(self, width: int, dtype: str, init: str) -> nn.Module:
         """The module (values, keys) -> tokens_btd; `init` is `trunk.init`."""
         raise NotImplementedError
+
+    def apply(self, module: nn.Module, inputs: Inputs, random: Keys | None) -> jax.Array:
+        """The tokens that the module makes of `inputs`; `random`, a key each, is for dropout."""
+        return module(inputs.values, random)
 
     def prepare(self, batch: Mapping[str, jax.Array]) -> Inputs:
         """A batch as it travels -> what the module takes."""

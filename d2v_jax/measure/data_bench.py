@@ -40,7 +40,7 @@ def bench(cfg: Data, seconds: float, out_json: pathlib.Path | None) -> str:
     log.info("%s: %d records; reading", cfg.source, len(data.source))
     skipped: dict[str, str] = {}
     kept = _kept(data, skipped)
-    size = float(np.mean([_bytes(record) for _, record, _ in kept]))
+    size = float(np.mean([record.size for _, record, _ in kept]))
     records = [(record, length) for _, record, length in kept]
     contest = cfg.contest(data.source, records)
     compared = contest.counted if contest else ""
@@ -73,10 +73,6 @@ def _ids(data: Opened) -> Iterator[tuple[int, int]]:
             yield index, order.buckets[bucket].length
 
 
-def _bytes(record: Record) -> int:
-    return len(record.data) if isinstance(record.data, bytes) else record.data.nbytes
-
-
 def _rng(number: int) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(key=number))
 
@@ -101,7 +97,7 @@ def _kept(data: Opened, skipped: dict[str, str]) -> Kept:
                 ) from fault
         else:
             kept.append((index, record, length))
-            size += _bytes(record)
+            size += record.size
         if kept and (len(kept) >= KEPT or size >= KEPT_BYTES or tried >= len(data.source)):
             break
     return kept
@@ -113,7 +109,7 @@ def _read(subject: Subject, data: Opened, seconds: float) -> Stage:
     for index, length in _ids(data):
         with contextlib.suppress(BadRecord):
             record = data.source.read(index)
-            count, size = count + 1, size + _bytes(record)
+            count, size = count + 1, size + record.size
             values += subject.cfg.stored_values(record, length)
         spent = time.perf_counter() - began
         if spent >= seconds and count:

@@ -173,7 +173,7 @@ def _imported(imported: reader.Imported) -> Loaded:
 
 def shapes_of(recipe: Config) -> dict[str, Any]:
     """The whole trained tree of this recipe, shapes instead of arrays."""
-    return _init.eval_shape(recipe.objective, recipe.data.example_shape, jax.random.key(0))
+    return _init.eval_shape(recipe.objective, recipe.data.example_shape, rng.key(0))
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
@@ -237,7 +237,7 @@ def start_from(
         key = rng.stream(config.seed, "init")
         fresh = _init(config.objective, config.data.example_shape, key)
         params |= {part: jax.device_get(fresh[part]) for part in anew}
-    _require_fit(where, config.init_from, params, shapes)
+    _require_fit(f"{where}, a {loaded.system} model,", config.init_from, params, shapes)
     carried, words = config.objective.adopt(params, loaded.carried)
     said += [words] if words else []
     said += [f"new: {', '.join(anew)}"] if anew else []

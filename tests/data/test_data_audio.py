@@ -7,7 +7,8 @@ import pytest
 from sounds import encoded, tone, wav
 
 from d2v_jax.common.checks import UserError
-from d2v_jax.data.audio.waves import RATE, decode, random_crop, standardise, utterance
+from d2v_jax.data.audio.sound_files import RATE
+from d2v_jax.data.audio.waves import decode, random_crop, standardise, utterance
 from d2v_jax.data.loader import open_batches
 from d2v_jax.data.records import BadRecord, Record
 

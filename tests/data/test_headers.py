@@ -10,7 +10,8 @@ import soundfile
 from sounds import tone, wav
 
 from d2v_jax.cli.main import main
-from d2v_jax.data.audio.waves import decode, header, header_of
+from d2v_jax.data.audio.sound_files import header
+from d2v_jax.data.audio.waves import decode
 from d2v_jax.data.records import BadRecord
 
 WAVE = tone(8_000)
@@ -84,8 +85,8 @@ def test_all_samples_are_read(kind: str, tmp_path):
     np.testing.assert_array_equal(decode(READ[kind]), decode(GOOD))
     path = tmp_path / "a.wav"
     path.write_bytes(READ[kind])
-    assert header_of(path) == header(READ[kind])
-    assert header_of(path)[0] in (None, 8_000) and header_of(path)[1] == 16_000
+    assert header(path) == header(READ[kind])
+    assert header(path)[0] in (None, 8_000) and header(path)[1] == 16_000
 
 
 @pytest.mark.parametrize("kind", BROKEN)

@@ -13,8 +13,8 @@ import numpy as np
 from hypothesis import strategies as st
 
 from d2v_jax.common import trees
-from d2v_jax.data.audio import waves
-from d2v_jax.data.audio.manifest import Manifest
+from d2v_jax.data.audio import sound_files, waves
+from d2v_jax.data.audio.lists.manifest import Manifest
 from d2v_jax.data.image import jpeg, pictures
 from d2v_jax.data.records import BadRecord
 from d2v_jax.interop.fairseq.reader import read_fairseq
@@ -151,7 +151,7 @@ def _check_sound(seeds: dict[str, bytes], folder: pathlib.Path, case: Any) -> No
     data = spoilt(seeds[case[0]], case[1])
     (folder / "input").write_bytes(data)
     with _told():
-        waves.header(data)
+        sound_files.header(data)
     wave = waves.decode(data)
     if wave.dtype not in (np.int16, np.float32) or not np.isfinite(wave).all():
         raise Fault(f"a wave of {wave.dtype} or with numbers that are not finite was taken")

@@ -322,7 +322,7 @@ def test_bfloat16(copy):
 @pytest.mark.parametrize(
     ("case", "fields", "message"),
     [
-        ("hf_audio", {"model_type": "wav2vec2"}, "model_type='wav2vec2'; only data2vec models"),
+        ("hf_audio", {"model_type": "wavlm"}, "model_type='wavlm'; only data2vec models"),
         ("hf_audio", {"model_type": "d2v", "format": "d2v_jax"}, "a folder of d2v_jax"),
         (
             "hf_audio",

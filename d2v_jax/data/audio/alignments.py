@@ -1,4 +1,4 @@
-"""When what is said: the files of times that lie beside recordings, as TIMIT has them.
+"""When what is said: labels of frames, and files of times beside recordings, as TIMIT has them.
 
 `NAME.phn` and `NAME.wrd` beside `NAME.wav`, in lines `FIRST LAST LABEL`; times count samples of the
 recording at its own rate, LAST is one past the end.
@@ -7,7 +7,7 @@ recording at its own rate, LAST is one past the end.
 import pathlib
 
 from d2v_jax.common.checks import UserError
-from d2v_jax.data.audio.waves import RATE, header_of
+from d2v_jax.data.audio.sound_files import RATE, header
 
 Span = tuple[int | str, int, int]  # a label, its first sample at 16 kHz, one past its last
 SUFFIXES = {"word": (".wrd", ".WRD"), "phone": (".phn", ".PHN")}
@@ -23,7 +23,7 @@ def beside(recording: pathlib.Path) -> dict[str, list[Span]]:
         for suffix in suffixes:
             path = recording.with_suffix(suffix)
             if path.is_file():
-                found[name] = _spans(path, header_of(recording)[1])
+                found[name] = _spans(path, header(recording)[1])
                 break
     return found
 
@@ -46,3 +46,13 @@ def _spans(path: pathlib.Path, rate: int) -> list[Span]:
             )
         spans.append((words[2].strip(), *(time * RATE // rate for time in times)))
     return spans
+
+
+def of_crop(start: int, samples: int, rate: float, labels: int) -> tuple[int, int]:
+    """-> (first label, number of labels) of a crop of `samples` from `start` on.
+
+    `rate` labels a second, of which the recording has so many; a crop's can run out at its end.
+    Halves are rounded to even, and the start is not moved to where a label begins, as in HuBERT.
+    """
+    first = round(start * rate / RATE)
+    return first, max(0, min(round(samples * rate / RATE), labels - first))

@@ -8,9 +8,9 @@ from typing import NamedTuple
 import numpy as np
 import soundfile
 
-from d2v_jax.data.audio.waves import header, header_of, opened_at
+from d2v_jax.data.audio.sound_files import LARGE, Stored, header, opened
 from d2v_jax.data.records import BadRecord
-from d2v_jax.data.stores.folder import file_bytes
+from d2v_jax.data.stores.folder import file_data
 
 PART = re.compile(r"(.+):(\d+):(\d+)")
 PACKED = ".zip"  # stored without compression, so that a file in it is a run of bytes
@@ -37,10 +37,10 @@ def named(root: pathlib.Path, name: str) -> Cut:
     return Cut(found[1], int(found[2]), int(found[3]))
 
 
-def read(root: pathlib.Path, cut: Cut, name: str) -> bytes:
+def read(root: pathlib.Path, cut: Cut, name: str) -> Stored:
     """A sound file of the part alone. Raises `BadRecord` where there is no such part."""
     if not cut.length:
-        return file_bytes(root, cut.name)
+        return file_data(root, cut.name, LARGE)
     try:
         return _packed(root, cut) if cut.packed else _samples(root, cut)
     except OSError as error:
@@ -54,9 +54,11 @@ def frames_of(root: pathlib.Path, cut: Cut) -> tuple[int | None, int]:
     try:
         if cut.packed:
             return header(_packed(root, cut))
-        frames, rate = header_of(root / cut.name)
+        frames, rate = header(root / cut.name)
     except OSError as error:
         raise BadRecord(error.strerror or str(error), cut.name) from error
+    except BadRecord as bad:
+        raise BadRecord(bad.reason, cut.name) from bad
     return cut.length or frames, rate
 
 
@@ -70,7 +72,7 @@ def _packed(root: pathlib.Path, cut: Cut) -> bytes:
 
 
 def _samples(root: pathlib.Path, cut: Cut) -> bytes:
-    with opened_at(root / cut.name) as file:
+    with opened(root / cut.name) as file:
         rate, kind = file.samplerate, KEPT.get(file.subtype, "float32")
         # What holds every value of the original: the part is decoded as the whole would be.
         stored = file.subtype if file.subtype in KEPT else "FLOAT"

@@ -10,10 +10,12 @@ import numpy as np
 from d2v_jax.common import fields, letters
 from d2v_jax.common.checks import require
 from d2v_jax.data import modality
-from d2v_jax.data.audio import inputs, opening, recordings, segments, waves
-from d2v_jax.data.audio.manifest import SUFFIX
+from d2v_jax.data.audio import inputs, opening, recordings, waves
+from d2v_jax.data.audio.lists import segments
+from d2v_jax.data.audio.lists.manifest import SUFFIX
 from d2v_jax.data.audio.recordings import SOUNDS, long_enough
 from d2v_jax.data.audio.remembered import Remembered
+from d2v_jax.data.audio.sound_files import RATE
 from d2v_jax.data.contests.contest import Contest
 from d2v_jax.data.labelled import chosen, in_order, labels
 from d2v_jax.data.opened import Form, Opened, joined
@@ -36,7 +38,7 @@ class AudioData(modality.Data):
     dtype = np.int16
     noun, nouns, files = SOUNDS.noun, "sounds", "sound files"
     suffixes, builtin = SOUNDS.suffixes, tuple(opening.BUILTIN)
-    counted = ("hours of sound", 3600 * waves.RATE)
+    counted = ("hours of sound", 3600 * RATE)
     labelled = "--source builtin:tones, or a folder with one sub-folder per speaker"
 
     samples: int = fields.positive()
@@ -88,7 +90,7 @@ class AudioData(modality.Data):
 
     def rate(self, example_shape: tuple[int, ...]) -> tuple[str, float]:
         """Seconds."""
-        return "seconds of sound", example_shape[0] / waves.RATE
+        return "seconds of sound", example_shape[0] / RATE
 
     def check(self) -> None:
         super().check()
@@ -243,7 +245,7 @@ class AudioData(modality.Data):
 
 
 def _standardised(record: Record) -> np.ndarray:
-    return waves.standardise(waves.decode(record.data))
+    return waves.standardised(record.data)[0]
 
 
 Data = AudioData

@@ -10,7 +10,8 @@ import numpy as np
 
 from d2v_jax.common.checks import UserError
 from d2v_jax.data.audio.recordings import SOUNDS
-from d2v_jax.data.audio.waves import RATE, decode, standardise
+from d2v_jax.data.audio.sound_files import RATE
+from d2v_jax.data.audio.waves import standardise, standardised
 from d2v_jax.data.records import BadRecord
 from d2v_jax.data.requests import Batch, Named, by_length
 from d2v_jax.data.stores.folder import Folder
@@ -107,12 +108,11 @@ def _waves(folder: Folder, max_samples: int | None) -> Iterator[tuple[str, np.nd
     skipped = 0
     for index, name in enumerate(folder.names):
         try:
-            whole_s = decode(folder.read(index).data)
-            wave_s = standardise(whole_s, max_samples)
+            wave_s, whole = standardised(folder.read(index).data, max_samples)
         except BadRecord as bad:
             skipped += 1
             log.warning("skipped %s: %s", name, bad.reason)
             continue
-        yield name, wave_s, len(whole_s)
+        yield name, wave_s, whole
     if skipped:
         log.warning("%d of %d files in %s were skipped", skipped, len(folder), folder.root)

@@ -6,10 +6,11 @@ from collections.abc import Callable
 
 import numpy as np
 
-from d2v_jax.data.audio import manifest, segments
+from d2v_jax.data.audio.lists import manifest, segments
+from d2v_jax.data.audio.lists.tfds_audio import TfdsAudio
 from d2v_jax.data.audio.recordings import SOUNDS, Sounds, Timed
-from d2v_jax.data.audio.tfds_audio import TfdsAudio
-from d2v_jax.data.audio.waves import LONG, RATE
+from d2v_jax.data.audio.sound_files import RATE
+from d2v_jax.data.audio.waves import LONG
 from d2v_jax.data.builtin.speech import SPLITS as SPEECH_SPLITS
 from d2v_jax.data.builtin.speech import open_speech
 from d2v_jax.data.builtin.tones import Tones
@@ -45,8 +46,8 @@ def _hinted(source: Timed, name: str) -> Timed:
     """`source`; long recordings in it are said to be slow."""
     if many := int((source.lengths > LONG).sum()):
         log.warning(
-            "%d of %d recordings of %s are longer than %.0f minutes: unless they are 16-bit mono "
-            "at 16 kHz each crop decodes a whole one. d2v data prepare does that once",
+            "%d of %d recordings of %s are longer than %.0f minutes: the first crop of each "
+            "reads all of it, for its mean and variance. d2v data prepare does that once",
             *(many, len(source), name, LONG / RATE / 60),
         )
     return source

@@ -9,8 +9,10 @@ from typing import Protocol
 import numpy as np
 
 from d2v_jax.common.checks import UserError
-from d2v_jax.data.audio import alignments, librispeech
-from d2v_jax.data.audio.waves import RATE, RATES, decode, header_of
+from d2v_jax.data.audio import alignments
+from d2v_jax.data.audio.lists import librispeech
+from d2v_jax.data.audio.sound_files import LARGE, RATE, RATES, header
+from d2v_jax.data.audio.waves import pieces
 from d2v_jax.data.progress import logged
 from d2v_jax.data.records import BadRecord, Record, Source, Subset
 from d2v_jax.data.stores.folder import Folder, Kind
@@ -33,6 +35,7 @@ SOUNDS = Kind(
     "fairseq manifest (.tsv), tfds:NAME, a folder that d2v data prepare wrote, builtin:speech, or "
     "builtin:tones",
     unread=dict.fromkeys(UNREAD, CONVERT),
+    held=LARGE,
 )
 
 UNKNOWN = -1  # length of a recording whose header cannot be read, or does not say
@@ -81,8 +84,8 @@ class Sounds(Folder):
 
 def _length(path: os.PathLike) -> int:
     try:
-        frames, rate = header_of(path)
-    except (BadRecord, OSError):
+        frames, rate = header(path)
+    except BadRecord:
         return UNKNOWN  # stays in, so that reading it reports and counts the fault
     if frames is None or not RATES[0] <= rate <= RATES[1]:
         return UNKNOWN
@@ -164,7 +167,8 @@ def no_longer(source: Timed, name: str, least: int, most: int) -> Source:
 
 def _fault(source: Source) -> str:
     try:
-        decode(source.read(0).data)
+        for _ in pieces(source.read(0).data):
+            pass
     except BadRecord as bad:
         return bad.reason
     return "a stream without a length"

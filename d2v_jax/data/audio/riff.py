@@ -5,6 +5,7 @@ header too, forget the odd byte behind a chunk, or write to a pipe and cannot kn
 RF64, BW64 and Sony's W64 are read (EBU Tech 3306, Sony Wave64).
 """
 
+import io
 import mmap
 import struct
 from collections.abc import Iterator
@@ -18,9 +19,6 @@ STREAM = 0x7FFF_0000  # programs that pipe wav write such sizes or larger ones
 OPEN = 0xFFFF_FFFF  # "see the ds64 chunk", or not known
 IDS = (b"RIFF", b"RIFX", b"RF64", b"BW64")
 W64 = b"riff\x2e\x91\xcf\x11\xa5\xd6\x28\xdb\x04\xc1\x00\x00"
-BEGINNINGS = (*IDS, W64[:4])
-PLAIN = (1, 3, 6, 7)  # PCM, float, A-law, mu-law: a frame is `block` bytes
-EXTENSIBLE = 0xFFFE
 UNFINISHED = "the header was never finished"
 
 
@@ -32,19 +30,6 @@ class Found(NamedTuple):
     start: int
     size: int
 
-    @property
-    def rate(self) -> int:
-        """Samples per second."""
-        return struct.unpack_from(self.order + "I", self.fmt, 4)[0]
-
-    @property
-    def frames(self) -> int | None:
-        """Samples per channel; None where the format packs them."""
-        kind, _, _, _, block = struct.unpack_from(self.order + "HHIIH", self.fmt)
-        if kind == EXTENSIBLE and len(self.fmt) >= 26:
-            kind = struct.unpack_from(self.order + "H", self.fmt, 24)[0]
-        return self.size // block if kind in PLAIN and block else None
-
 
 class _Chunk(NamedTuple):
     name: bytes
@@ -52,20 +37,43 @@ class _Chunk(NamedTuple):
     size: int
 
 
-def mended(data: bytes) -> bytes:
-    """`data` where its header is right, else a wav file of the same samples.
+def mended(data: bytes, found: Found) -> bytes:
+    """A wav file of the same samples."""
+    return _head(found) + data[found.start : found.start + found.size]
 
-    Raises `BadRecord` where samples are missing.
-    """
-    found = look(data)
-    if found is None:
-        return data
+
+def _head(found: Found) -> bytes:
     riff = b"RIFF" if found.order == "<" else b"RIFX"
     size = min(20 + len(found.fmt) + found.size, OPEN)
     head = riff + struct.pack(found.order + "I", size) + b"WAVEfmt "
     head += struct.pack(found.order + "I", len(found.fmt)) + found.fmt
-    head += b"data" + struct.pack(found.order + "I", min(found.size, OPEN))
-    return head + data[found.start : found.start + found.size]
+    return head + b"data" + struct.pack(found.order + "I", min(found.size, OPEN))
+
+
+class Mended(io.RawIOBase):
+    """`mended` of an open file, which is read as it is asked for."""
+
+    def __init__(self, file: io.RawIOBase, found: Found):
+        self._file, self._found, self._head, self._at = file, found, _head(found), 0
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        origin = (0, self._at, len(self._head) + self._found.size)[whence]
+        self._at = origin + offset
+        return self._at
+
+    def tell(self) -> int:
+        return self._at
+
+    def readinto(self, buffer: memoryview) -> int:
+        inside = self._at - len(self._head)
+        if inside < 0:
+            part = self._head[self._at : self._at + len(buffer)]
+        else:
+            self._file.seek(self._found.start + inside)
+            part = self._file.read(max(min(len(buffer), self._found.size - inside), 0)) or b""
+        buffer[: len(part)] = part
+        self._at += len(part)
+        return len(part)
 
 
 def look(data: Bytes) -> Found | None:

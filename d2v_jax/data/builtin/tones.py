@@ -11,7 +11,7 @@ import math
 import numpy as np
 
 from d2v_jax.data.audio.alignments import Span
-from d2v_jax.data.audio.waves import RATE
+from d2v_jax.data.audio.sound_files import RATE
 from d2v_jax.data.records import Record, fingerprint_of
 
 VERSION = 1  # raised whenever an utterance sounds different

@@ -11,6 +11,7 @@ import soundfile
 import soxr
 
 from d2v_jax.data.audio import waves
+from d2v_jax.data.audio.sound_files import RATE, Stored
 from d2v_jax.data.contests.contest import PLAIN, Contest
 from d2v_jax.data.records import BadRecord, Record
 
@@ -19,14 +20,14 @@ def contest(records: Sequence[tuple[Record, int]]) -> Contest | None:
     """Crops of `records`, with the length of each; None where none of them is a file."""
     files = []
     for record, length in records:
-        if not isinstance(record.data, bytes):
+        if isinstance(record.data, np.ndarray):
             continue  # synthesised, or decoded by the source: there is no file to read
         try:
-            whole = waves.utterance(waves.decode(record.data))
+            standard = waves.standard_of(record.data)
             plain_sound(record.data, length, _rng(0))
         except (BadRecord, soundfile.SoundFileError, ValueError):
             continue
-        known = dataclasses.replace(record, standard=(whole.offset, whole.scale), learn=None)
+        known = dataclasses.replace(record, standard=standard, learn=None)
         files.append((record, known, length))
     if not files:
         return None
@@ -47,13 +48,15 @@ def contest(records: Sequence[tuple[Record, int]]) -> Contest | None:
     return Contest("soundfile: read the file, cut; not standardised", calls)
 
 
-def plain_sound(data: bytes, samples: int, rng: np.random.Generator) -> np.ndarray:
+def plain_sound(data: Stored, samples: int, rng: np.random.Generator) -> np.ndarray:
     """float32 [s] of one file, which is read as a whole."""
-    wave_s, rate = soundfile.read(io.BytesIO(data), dtype="float32")
+    wave_s, rate = soundfile.read(
+        io.BytesIO(data) if isinstance(data, bytes) else data, dtype="float32"
+    )
     if wave_s.ndim == 2:
         wave_s = wave_s.mean(axis=1)
-    if rate != waves.RATE:
-        wave_s = soxr.resample(wave_s, rate, waves.RATE)
+    if rate != RATE:
+        wave_s = soxr.resample(wave_s, rate, RATE)
     start = int(rng.integers(len(wave_s) - samples + 1))
     return wave_s[start : start + samples]
 

@@ -37,6 +37,6 @@ def look(opened: Opened, name: str, nouns: str, sample: int | None) -> Findings:
 
 def _one(record: Record, opened: Opened, length: int) -> tuple[int, dict[str, tuple[int, ...]]]:
     """Bytes of a record, and the shapes of the arrays that it is cut to."""
-    size = len(record.data) if isinstance(record.data, bytes) else record.data.nbytes
+    size = record.size
     example = opened.cut(record, np.random.default_rng(0), length)
     return size, {key: np.shape(array) for key, array in example.items()}

@@ -4,6 +4,7 @@ import concurrent.futures
 import dataclasses
 import hashlib
 import itertools
+import pathlib
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
@@ -11,6 +12,7 @@ import numpy as np
 
 from d2v_jax.data.progress import logged
 from d2v_jax.data.records import BadRecord, Record, Source
+from d2v_jax.data.stores.folder import open_regular
 
 THREADS = 4  # decoders leave Python's lock
 T = TypeVar("T")
@@ -101,7 +103,13 @@ def _ahead(one: Callable[[int], T], numbers: list[int]) -> Iterator[T]:
                 future.cancel()
 
 
-def _digest(data: bytes | np.ndarray) -> bytes:
+def _digest(data: bytes | pathlib.Path | np.ndarray) -> bytes:
+    if isinstance(data, pathlib.Path):
+        try:
+            with open_regular(data) as file:
+                return hashlib.file_digest(file, "sha256").digest()
+        except OSError as error:
+            raise BadRecord(error.strerror or str(error)) from error
     whole = data if isinstance(data, bytes) else np.ascontiguousarray(data).tobytes()
     return hashlib.sha256(whole).digest()
 

@@ -5,7 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from d2v_jax.data.audio.waves import FULL, RATE, decode, stored_as
+from d2v_jax.data.audio.sound_files import RATE, stored_as
+from d2v_jax.data.audio.waves import FULL, pieces
 from d2v_jax.data.inspect.findings import Findings, chosen, each, listed, range_of
 from d2v_jax.data.records import Record, Source
 
@@ -16,7 +17,6 @@ WILD = 8.0  # times full scale, and
 WILD_TIMES = 100  # times the median peak: one such recording would rule every figure
 WAVES = 4  # shown
 SHOWN_S = 10  # of each
-PIECE = 1 << 18  # samples looked at together
 
 
 class Seen(NamedTuple):
@@ -92,27 +92,28 @@ def look(every: Source, name: str, least: int, sample: int | None) -> Findings:
 
 
 def _one(record: Record) -> Seen:
-    wave_s = decode(record.data)
     rate, channels, kind = RATE, 1, "samples"
-    size = len(record.data) if isinstance(record.data, bytes) else record.data.nbytes
-    if isinstance(record.data, bytes):
+    if not isinstance(record.data, np.ndarray):
         rate, channels, kind = stored_as(record.data)
     total = squares = peak = 0.0
-    clipped = 0
-    for first in range(0, len(wave_s), PIECE):  # an hour in double precision is half a gigabyte
-        piece_s = _unit(wave_s[first : first + PIECE])
+    samples = clipped = 0
+    begin_s = np.zeros(0, np.int16)
+    for stored_s in pieces(record.data):
+        piece_s = _unit(stored_s)
+        if not samples:
+            begin_s = np.int16(np.clip(piece_s[: SHOWN_S * RATE], -1, CLIPPED) * FULL)
+        samples += len(piece_s)
         size_s = np.abs(piece_s)
         total += float(piece_s.sum())
         squares += float(np.square(piece_s).sum())
         peak = max(peak, float(size_s.max()))
         clipped += int((size_s >= CLIPPED).sum())
-    begin_s = np.int16(np.clip(_unit(wave_s[: SHOWN_S * RATE]), -1, CLIPPED) * FULL)
     return Seen(
-        len(wave_s),
+        samples,
         rate,
         channels,
         kind,
-        size,
+        record.size,
         total,
         squares,
         peak,

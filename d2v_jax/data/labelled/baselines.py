@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import fft
 
-from d2v_jax.data.audio.waves import RATE
+from d2v_jax.data.audio.sound_files import RATE
 
 WINDOW, HOP = RATE * 25 // 1000, RATE * 10 // 1000  # samples
 FFT = 512

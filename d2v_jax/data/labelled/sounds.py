@@ -12,7 +12,8 @@ import numpy as np
 from d2v_jax.common.checks import UserError
 from d2v_jax.data.audio.alignments import Span
 from d2v_jax.data.audio.inputs import shortest
-from d2v_jax.data.audio.waves import RATE, decode, standardise, utterance
+from d2v_jax.data.audio.sound_files import RATE
+from d2v_jax.data.audio.waves import standardise, utterance
 from d2v_jax.data.labelled import baselines
 from d2v_jax.data.labelled.chosen import share
 from d2v_jax.data.labelled.exams import TRAIN_SHARE, Encode, Exam, Pair, Task, require_split
@@ -181,7 +182,7 @@ def labelled_waves(source: Source, name: str, split: str, count: int, seed: int)
             break
         try:
             record = source.read(index)
-            wave_s = utterance(decode(record.data)).samples[:LONGEST]
+            wave_s = utterance(record.data, LONGEST).samples
         except BadRecord as bad:
             log.warning("skipped %s: %s", bad.name or f"record {index}", bad.reason)
             continue

@@ -7,7 +7,8 @@ import numpy as np
 import soundfile
 from PIL import Image
 
-from d2v_jax.data.audio.waves import RATE, decode, length_known, utterance
+from d2v_jax.data.audio import waves
+from d2v_jax.data.audio.sound_files import RATE, Stored, is_exact, length_known, opened
 from d2v_jax.data.image import jpeg, pictures
 from d2v_jax.data.records import BadRecord, Record
 
@@ -16,7 +17,7 @@ GREY = ("1", "L", "LA", "La")  # modes of Pillow, and those that begin with I
 CONTAINERS = ("WAV", "WAVEX", "FLAC")
 
 
-def picture_example(record: Record, max_side: int | None) -> tuple[bytes, int]:
+def picture_example(record: Record, max_side: int | None, most: int) -> tuple[bytes, int]:
     """Returns the serialized record, and 0.
 
     A file stays as it is unless its longer side has more than `max_side` pixels: then it becomes
@@ -24,21 +25,21 @@ def picture_example(record: Record, max_side: int | None) -> tuple[bytes, int]:
     decoded completely.
     """
     try:
-        data = _picture(record.data, max_side)
+        data = _picture(record.data, max_side, most)
     except BadRecord as bad:
         raise BadRecord(bad.reason, record.name) from bad
     return serialized(record, image=data), 0
 
 
-def _picture(data: bytes | np.ndarray, max_side: int | None) -> bytes:
-    size = jpeg.size_of(data)
+def _picture(data: bytes | np.ndarray, max_side: int | None, most: int) -> bytes:
+    size = jpeg.size_of(data, most)
     if size is not None and (max_side is None or max(size) <= max_side):
         if jpeg.pixels(data, 3) is None:
-            pictures.decode(data, 3)  # Pillow knows which faults do not matter
+            pictures.decode(data, 3, most)  # Pillow knows which faults do not matter
         return data
-    picture = pictures.decode(data, 3)
+    picture = pictures.decode(data, 3, most)
     if _is_grey(data):
-        picture = pictures.decode(data, 1)
+        picture = pictures.decode(data, 1, most)
     if max_side is not None and max(picture.size) > max_side:
         factor = max_side / max(picture.size)
         sides = tuple(max(1, round(side * factor)) for side in picture.size)
@@ -50,7 +51,7 @@ def _picture(data: bytes | np.ndarray, max_side: int | None) -> bytes:
 def _is_grey(data: bytes | np.ndarray) -> bool:
     if not isinstance(data, bytes):
         return data.ndim == 2 or data.shape[2] == 1
-    mode = Image.open(io.BytesIO(data), formats=pictures.FORMATS).mode
+    mode = pictures.opened(data).mode
     return mode in GREY or mode.startswith("I")
 
 
@@ -68,33 +69,30 @@ def sound_example(record: Record) -> tuple[bytes, int]:
     crops are those of `record`. Raises `BadRecord` for what cannot be decoded completely.
     """
     try:
-        wave_s = decode(record.data)
+        standard = record.standard or waves.standard_of(record.data)
+        data, samples = _sound(record.data, standard.fit)
     except BadRecord as bad:
         raise BadRecord(bad.reason, record.name) from bad
-    whole = utterance(wave_s)
-    offset, scale = whole.offset, whole.scale
-    if record.standard is not None and wave_s.dtype == np.int16:
-        offset, scale = record.standard
-    data = record.data
-    if not (isinstance(data, bytes) and _stays(data)):
-        buffer = io.BytesIO()
-        soundfile.write(buffer, whole.samples, RATE, "PCM_16", format="FLAC")
-        data = buffer.getvalue()
-    samples = len(whole.samples)
-    example = serialized(
-        record, audio=data, samples=samples, offset=float(offset), scale=float(scale)
-    )
+    offset, scale = float(standard.offset), float(standard.scale)
+    example = serialized(record, audio=data, samples=samples, offset=offset, scale=scale)
     return example, samples
 
 
-def _stays(data: bytes) -> bool:
-    info = soundfile.info(io.BytesIO(data))
-    return (
-        info.format in CONTAINERS
-        and info.subtype == "PCM_16"
-        and length_known(info.frames)
-        and (info.channels, info.samplerate) == (1, RATE)
-    )
+def _sound(data: Stored | np.ndarray, fit: float) -> tuple[bytes, int]:
+    if not isinstance(data, np.ndarray) and _stays(data):
+        samples = sum(len(piece_s) for piece_s in waves.pieces(data))
+        return data if isinstance(data, bytes) else data.read_bytes(), samples
+    buffer, samples = io.BytesIO(), 0
+    with soundfile.SoundFile(buffer, "w", RATE, 1, "PCM_16", format="FLAC") as file:
+        for piece_s in waves.pieces(data):
+            file.write(waves.in_16_bits(piece_s, fit))
+            samples += len(piece_s)
+    return buffer.getvalue(), samples
+
+
+def _stays(data: Stored) -> bool:
+    with opened(data) as file:
+        return file.format in CONTAINERS and is_exact(file) and length_known(file.frames)
 
 
 def serialized(record: Record, **features: bytes | int | float) -> bytes:

@@ -2,6 +2,8 @@
 
 import collections
 import dataclasses
+import errno
+import io
 import logging
 import os
 import pathlib
@@ -31,7 +33,8 @@ class Kind:
 
     `second`: suffixes that count in a folder only where none of `suffixes` is; they may as well
     be lists beside the data. `unread`: of the same kind, but nothing here reads them, with the
-    remedy. `shards`: whether a source may be ArrayRecord files too.
+    remedy. `shards`: whether a source may be ArrayRecord files too. `held`: bytes of the largest
+    file that is handed over as bytes; of larger ones the path is.
     """
 
     noun: str
@@ -40,6 +43,7 @@ class Kind:
     shards: bool = False
     second: tuple[str, ...] = ()
     unread: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    held: int | None = None
 
 
 @dataclasses.dataclass
@@ -77,6 +81,7 @@ class Folder:
                 f"data.source={_quoted(root)} is a file, not a folder; give the folder that "
                 "holds it"
             )
+        self._held = kind.held
         found = listed(self.root)
         sizes, others = _chosen(found.sizes, kind)
         self.faults = found.left_out
@@ -108,17 +113,40 @@ class Folder:
         return None if self._labels is None else int(self._labels[index])
 
     def read(self, index: int) -> Record:
-        data = file_bytes(self.root, self.paths[index])
+        data = file_data(self.root, self.paths[index], self._held)
         return Record(data, self.label(index), self.names[index])
 
 
-def file_bytes(root: pathlib.Path, name: str) -> bytes:
-    """Contents of the file `name` below `root`; `BadRecord` where it cannot be read."""
+def file_data(root: pathlib.Path, name: str, held: int | None = None) -> bytes | pathlib.Path:
+    """Contents of the file `name` below `root`, or its path where it has more bytes than `held`.
+
+    Raises `BadRecord` where it cannot be read.
+    """
     try:
-        return (root / name).read_bytes()
+        with open_regular(root / name) as file:
+            if held is not None and os.fstat(file.fileno()).st_size > held:
+                return root / name
+            return file.readall()
     except (OSError, ValueError) as error:  # the latter for a name that no file can have
         why = getattr(error, "strerror", None) or str(error)
         raise BadRecord(why, writable(name)) from error
+
+
+def open_regular(path: pathlib.Path) -> io.FileIO:
+    """A file to read from. Raises `OSError` for a pipe or device, whose other end nobody may be."""
+    number = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    mode = os.fstat(number).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(number)
+        raise OSError(errno.EINVAL, f"it is {special(mode)}")
+    return io.FileIO(number, "rb")
+
+
+def special(mode: int) -> str:
+    """What a file of that mode is called."""
+    if stat.S_ISDIR(mode):
+        return "a folder"
+    return next((what for test, what in SPECIAL if test(mode)), "not a regular file")
 
 
 def numbered(class_n: Sequence[str]) -> tuple[tuple[str, ...], np.ndarray]:
@@ -244,6 +272,5 @@ def listed(root: pathlib.Path) -> Listing:
             elif stat.S_ISREG(about.st_mode):
                 found.sizes[path] = about.st_size
             else:
-                special = (what for test, what in SPECIAL if test(about.st_mode))
-                found.left_out[writable(path)] = next(special, "not a regular file")
+                found.left_out[writable(path)] = special(about.st_mode)
     return found

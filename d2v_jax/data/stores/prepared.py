@@ -14,7 +14,7 @@ import numpy as np
 from array_record.python.array_record_data_source import ArrayRecordDataSource
 
 from d2v_jax.common.checks import UserError
-from d2v_jax.data.records import BadRecord, Record
+from d2v_jax.data.records import BadRecord, Record, Standard
 
 FORMAT = "d2v_jax.prepared.1"
 INDEX = "prepared.json"
@@ -96,8 +96,8 @@ class Prepared:
         text = _first(feature, "text", "bytes_list")
         standard = None
         if "offset" in feature and "scale" in feature:
-            standard = tuple(
-                np.float32(feature[key].float_list.value[0]) for key in ("offset", "scale")
+            standard = Standard(
+                *(np.float32(feature[key].float_list.value[0]) for key in ("offset", "scale"))
             )
         return Record(
             _first(feature, self._key, "bytes_list"),

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from d2v_jax.common.checks import UserError
-from d2v_jax.interop import keymap, mae
+from d2v_jax.interop import cpc, keymap, mae
 from d2v_jax.interop.fairseq import (
     finetuned,
     image_v1,
@@ -36,7 +36,7 @@ class Imported:
     """A checkpoint in our terms; all trees are nested dicts of float32 arrays.
 
     `system`: "v1_audio", "v1_image", "v1_text", "v2_audio", "v2_image", "v2_text",
-    "wav2vec2_audio" or "hubert_audio".
+    "wav2vec2_audio", "hubert_audio", "mae_image" or "cpc_audio".
     `config`: nested dict, the fields of configs/{audio,image,text}.py.
     `student`: without `decoder` and `mask` where the file lacks them.
     `teacher`: the parts that it averages; None when the file has no teacher.
@@ -67,7 +67,7 @@ class Imported:
 
 
 def read_fairseq(path: str | os.PathLike, images_per_device: int | None = None) -> Imported:
-    """Reads a checkpoint of data2vec, wav2vec 2.0 or HuBERT, as pre-trained or fine-tuned.
+    """Reads a checkpoint of data2vec or a sibling, as pre-trained or fine-tuned.
 
     No torch is needed.
 
@@ -80,6 +80,8 @@ def read_fairseq(path: str | os.PathLike, images_per_device: int | None = None) 
     try:
         if mae.is_one(checkpoint.get("model")):
             return _masked_autoencoder(checkpoint)
+        if cpc.is_one(checkpoint):
+            return _predictive_coding(checkpoint)
         original = recognize(checkpoint)
         config = _config(original, images_per_device)
         if original.system != "v1_image" and original.trained:
@@ -112,6 +114,15 @@ def _masked_autoencoder(checkpoint: Mapping[str, Any]) -> Imported:
     student, report = keymap.convert(flat, rules, constants, "the model")
     names = Layout(rules, [], constants, [], dict, dict)
     return Imported("mae_image", config, student, None, {}, None, _rows("student", report), names)
+
+
+def _predictive_coding(checkpoint: Mapping[str, Any]) -> Imported:
+    flat = cpc.names(checkpoint)
+    config = cpc.config(flat)
+    rules = cpc.rules(config, flat)
+    student, report = keymap.convert(flat, rules, (), "the model")
+    names = Layout(rules, [], [], [], dict, dict)
+    return Imported("cpc_audio", config, student, None, {}, None, _rows("student", report), names)
 
 
 def layout(system: str, config: Mapping[str, Any]) -> Layout:

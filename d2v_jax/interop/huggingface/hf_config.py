@@ -11,6 +11,7 @@ from typing import Any
 from d2v_jax.common.checks import UserError
 from d2v_jax.configs import v1_audio_base, v1_image_base, v1_text_base
 from d2v_jax.interop.fairseq.original import mlp_ratio
+from d2v_jax.interop.huggingface import hf_speech
 from d2v_jax.interop.sections import Section, brief
 
 SYSTEMS = {
@@ -48,7 +49,7 @@ def system_of(config: Mapping[str, Any]) -> str:
         raise UserError("config.json is of a folder of d2v_jax, not of Hugging Face")
     raise UserError(
         f"config.json has model_type={brief(kind)}; only data2vec models can be read: "
-        f"{', '.join(SYSTEMS)}"
+        f"{', '.join(SYSTEMS)}; and of its siblings wav2vec2, hubert, bert, roberta, vit_mae"
     )
 
 
@@ -91,21 +92,11 @@ def read_config(
 
 def _audio(config: dict[str, Any], hf: Section) -> None:
     hf.only(AUDIO_ONLY)
-    channels = _integers(hf, "conv_dim", (512,) * 7)
-    kernels = _integers(hf, "conv_kernel", (10, 3, 3, 3, 3, 2, 2))
-    strides = _integers(hf, "conv_stride", (5, 2, 2, 2, 2, 2, 2))
-    if not len(channels) == len(kernels) == len(strides):
-        raise UserError("config.json: conv_dim, conv_kernel and conv_stride differ in length")
-    hf.only({"num_feat_extract_layers": len(channels)})
-    groups = hf.integer("num_conv_pos_embedding_groups", 1, 2**16, 16)
-    if config["trunk"]["width"] % groups:
-        raise UserError(
-            f"config.json: hidden_size is no multiple of num_conv_pos_embedding_groups={groups}"
-        )
+    groups = hf_speech.groups(hf, config["trunk"]["width"])
     kernel = hf.integer("conv_pos_kernel_size", 1, 1000, 19)
     eps = float(hf.number("layer_norm_eps", 0, 1, 1e-5))
     config["frontend"] |= {
-        "conv_layers": tuple(zip(channels, kernels, strides, strict=True)),
+        "conv_layers": hf_speech.waves(hf),
         "norm_eps": eps,
     }
     config["positions"] |= {
@@ -211,14 +202,6 @@ def _side(hf: Section, field: str, default: int) -> int:
     if type(value) is not int or not 1 <= value <= 2**16:
         raise UserError(f"config.json.{field}={value!r}: our images and patches are square")
     return value
-
-
-def _integers(hf: Section, field: str, default: Sequence[int]) -> tuple[int, ...]:
-    value = hf.fields.get(field, default)
-    good = isinstance(value, list | tuple) and all(type(n) is int and 0 < n < 2**16 for n in value)
-    if not good or not 0 < len(value) <= 100:
-        raise UserError(f"config.json.{field}={brief(value)} must be a list of positive integers")
-    return tuple(value)
 
 
 def _numbers(section: Section, field: str, default: Sequence[float]) -> tuple[float, ...]:

@@ -10,7 +10,7 @@ from d2v_jax.common.checks import UserError
 from d2v_jax.interop import keymap
 from d2v_jax.interop.allowed import printable
 from d2v_jax.interop.fairseq.reader import Imported
-from d2v_jax.interop.huggingface import hf_files, hf_rules, hf_siblings
+from d2v_jax.interop.huggingface import hf_files, hf_rules, hf_siblings, hf_speech
 from d2v_jax.interop.huggingface.hf_config import read_config, system_of
 from d2v_jax.interop.keymap import Rule
 from d2v_jax.interop.layout import Layout
@@ -63,7 +63,7 @@ def read_hf(folder: str | os.PathLike) -> Imported:
     hf = hf_files.read_json(path / hf_files.CONFIG)
     try:
         if hf_siblings.reads(hf):
-            return hf_siblings.read(hf, hf_files.read_weights(path))
+            return hf_siblings.read(path, hf, hf_files.read_weights(path))
         system = system_of(hf)
         expected = _expected_head(system, hf.get("architectures"))
         preprocessor = hf_files.optional_json(path / "preprocessor_config.json")
@@ -164,13 +164,12 @@ def _head(
     labels: tuple[str, ...] | None,
 ) -> tuple[dict[str, Any], list[Rule]]:
     """-> (the head without its parameters, their rules)."""
-    trunk, head = config["trunk"], {"kind": kind}
-    count = 0
-    if not kind.endswith("_pooler"):
-        head["labels"] = labels
-        count = _outputs(kind, hf, labels)
+    trunk, head, count = config["trunk"], {"kind": kind}, 0
     if kind == "ctc":
-        head["blank"] = hf.integer("pad_token_id", 0, count - 1, 0)
+        head, count = hf_speech.ctc_head(hf, labels), hf_speech.outputs(hf)
+    elif not kind.endswith("_pooler"):
+        head["labels"] = labels
+        count = len(labels) if labels is not None else hf.integer("num_labels", 1, 2**30, 2)
     if kind.startswith("image"):
         head["norm_eps"] = trunk["norm_eps"]
     return head, hf_rules.head(kind, trunk["width"], count, prefix, not trunk["output_norm"])
@@ -182,24 +181,10 @@ def _has_mask(system: str, flat: Mapping[str, Any], prefix: str) -> bool:
     return f"{prefix}{key}" in flat
 
 
-def _outputs(kind: str, hf: Section, labels: tuple[str, ...] | None) -> int:
-    """How many outputs the head has."""
-    if kind == "ctc":
-        return hf.integer("vocab_size", 1, 2**30, 32)
-    return len(labels) if labels is not None else hf.integer("num_labels", 1, 2**30, 2)
-
-
 def _labels(system: str, path: pathlib.Path, hf: Mapping[str, Any]) -> tuple[str, ...] | None:
     """Names by output: of id2label, or of the vocab.json beside a speech model."""
     if system == "v1_audio":
-        names = hf_files.optional_json(path / "vocab.json")
-        if names is None:
-            return None
-        count = _outputs("ctc", Section("config.json", hf), None)
-        by_id = {number: name for name, number in names.items()}
-        if not all(type(n) is int and 0 <= n < count for n in by_id):
-            raise UserError(f"vocab.json has a label beyond vocab_size={count} of config.json")
-        return tuple(by_id.get(i, "") for i in range(count))
+        return hf_speech.letters(path, hf)
     names = hf.get("id2label")
     if names is None:
         return None

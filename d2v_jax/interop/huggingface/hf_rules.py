@@ -72,8 +72,7 @@ def placed(tree: str, rules: Sequence[Rule]) -> list[Rule]:
 
 def _audio(config: Mapping[str, Any], mask: bool) -> list[Rule]:
     trunk, places = config["trunk"], config["positions"]
-    width, mlp = trunk["width"], int(trunk["width"] * trunk["mlp_ratio"])
-    rules, channels = [], 1
+    width, rules, channels = trunk["width"], [], 1
     for i, (channels_out, kernel, _) in enumerate(config["frontend"]["conv_layers"]):
         ours, theirs = f"frontend/conv_{i:02d}", f"feature_extractor.conv_layers.{i}"
         rules += [
@@ -94,6 +93,12 @@ def _audio(config: Mapping[str, Any], mask: bool) -> list[Rule]:
     if mask:
         rules.append(keymap.leaf("mask/embedding", "masked_spec_embed", (width,)))
     rules += keymap.norm("prenet/norm", "encoder.layer_norm", width)
+    return rules + speech_blocks(trunk)
+
+
+def speech_blocks(trunk: Mapping[str, Any]) -> list[Rule]:
+    """The blocks of wav2vec 2.0 and of all that came from it."""
+    width, mlp, rules = trunk["width"], int(trunk["width"] * trunk["mlp_ratio"]), []
     for i in range(trunk["depth"]):
         ours, theirs = f"trunk/block_{i:02d}", f"encoder.layers.{i}"
         qkv = [f"{theirs}.attention.{name}_proj" for name in "qkv"]

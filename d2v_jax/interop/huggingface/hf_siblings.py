@@ -1,25 +1,26 @@
-"""Folders of data2vec's siblings: BERT, RoBERTa, masked autoencoders."""
+"""Folders of data2vec's siblings: wav2vec 2.0, HuBERT, BERT, RoBERTa, masked autoencoders."""
 
+import pathlib
 from collections.abc import Mapping
 from typing import Any
 
 from d2v_jax.common.checks import UserError
 from d2v_jax.interop import keymap, mae
 from d2v_jax.interop.fairseq.reader import Imported
-from d2v_jax.interop.huggingface import hf_bert, hf_rules
+from d2v_jax.interop.huggingface import hf_bert, hf_rules, hf_speech
 from d2v_jax.interop.layout import Layout
 from d2v_jax.interop.sections import Section
 
 # Classes whose heads answer something else.
-HEADS = ("classifier.", "qa_outputs.", "score.")
+HEADS = ("classifier.", "projector.", "qa_outputs.", "score.")
 
 
 def reads(hf: Mapping[str, Any]) -> bool:
     """Whether config.json is of one of these."""
-    return hf.get("model_type") in (*hf_bert.KINDS, "vit_mae")
+    return hf.get("model_type") in (*hf_bert.KINDS, *hf_speech.KINDS, "vit_mae")
 
 
-def read(hf: Mapping[str, Any], flat: Mapping[str, Any]) -> Imported:
+def read(path: pathlib.Path, hf: Mapping[str, Any], flat: Mapping[str, Any]) -> Imported:
     """A folder's model, with the parts of its pre-training that the file has.
 
     Raises UserError naming field or key.
@@ -32,6 +33,8 @@ def read(hf: Mapping[str, Any], flat: Mapping[str, Any]) -> Imported:
         )
     if kind == "vit_mae":
         return _mae(section, flat)
+    if kind in hf_speech.KINDS:
+        return _speech(kind, section, flat, hf_speech.letters(path, hf))
     flat = hf_bert.names(flat)
     config = hf_bert.config(kind, section, flat)
     aside = hf_bert.aside(kind, config, flat)
@@ -55,8 +58,17 @@ def _mae(hf: Section, flat: Mapping[str, Any]) -> Imported:
     return _imported("mae_image", config, flat, rules, constants, mae.renamed)
 
 
-def _imported(system, config, flat, rules, constants, names) -> Imported:
-    placed = hf_rules.placed("student", rules)
+def _speech(kind: str, hf: Section, flat: Mapping[str, Any], letters: Any) -> Imported:
+    config = hf_speech.config(kind, hf)
+    rules, top = hf_speech.rules(kind, config, flat)
+    head = hf_speech.ctc_head(hf, letters) if top else None
+    return _imported(f"{kind}_audio", config, flat, rules, [], dict, head, top)
+
+
+def _imported(system, config, flat, rules, constants, names, head=None, top=()) -> Imported:
+    placed = hf_rules.placed("student", rules) + hf_rules.placed("head", top)
     tree, report = keymap.convert(flat, placed, constants, "the model")
+    if head is not None:
+        head["params"] = tree["head"]
     layout = Layout(rules, [], constants, [], names, dict)
-    return Imported(system, config, tree["student"], None, {}, None, report, layout)
+    return Imported(system, config, tree["student"], None, {}, head, report, layout)

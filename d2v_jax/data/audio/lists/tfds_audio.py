@@ -17,7 +17,7 @@ from array_record.python.array_record_data_source import ArrayRecordDataSource
 
 from d2v_jax.common.checks import UserError
 from d2v_jax.common.files import cache_folder, write_whole
-from d2v_jax.data.audio.waves import RATE, RATES, header
+from d2v_jax.data.audio.sound_files import RATE, RATES, header
 from d2v_jax.data.progress import logged
 from d2v_jax.data.records import BadRecord, Record, fingerprint_of
 from d2v_jax.data.stores.folder import numbered
