@@ -2,7 +2,6 @@
 
 import json
 import pathlib
-import re
 import subprocess
 import sys
 
@@ -81,17 +80,6 @@ def test_without_a_gpu_the_script_says_so(tmp_path):
     script = str(ROOT / "benchmarks" / "gpu.sh")
     done = subprocess.run([script], env={"PATH": str(tmp_path)}, capture_output=True, text=True)
     assert done.returncode == 2 and "nvidia-smi is missing" in done.stderr
-
-
-@pytest.mark.slow
-def test_a_dry_run(gpu, monkeypatch, capsys):
-    """Ours alone, with and without cuDNN's attention, which a CPU does not have."""
-    monkeypatch.setattr(gpu, "ROWS", gpu.ROWS[:1])
-    assert gpu.main(["--dry-run"]) == 0
-    assert re.search(
-        r"\| `v2_image_base:smoke` \| 2 \| [\d.,]+ \| [\d.,]+ \| - \| [\d.,]+ \| - \| - \|",
-        capsys.readouterr().out,
-    )
 
 
 @pytest.mark.parametrize(
