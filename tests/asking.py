@@ -22,7 +22,7 @@ FIELDS = {
 # The doors, where a recipe's words become classes; and other people's formats, which have
 # modalities and features of their own to tell apart.
 DOORS = ("data/modality.py", "frontends/frontend.py", "encoder/objective.py")
-OTHERS = ("interop/", "data/stores/tfds_", "data/audio/tfds_", "data/text/tfds_")
+OTHERS = ("interop/", "data/stores/tfds_", "data/audio/lists/tfds_", "data/text/tfds_")
 
 
 def places(package: pathlib.Path) -> list[str]:

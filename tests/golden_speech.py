@@ -11,7 +11,7 @@ import numpy as np
 
 from d2v_jax.baselines import contrast, hubert
 from d2v_jax.common import trees
-from d2v_jax.data.audio import mfcc, units
+from d2v_jax.data.audio import alignments, mfcc
 from d2v_jax.encoder import masking
 from d2v_jax.encoder.network import Tokens
 from d2v_jax.frontends.frontend import Inputs
@@ -56,7 +56,7 @@ def units_of(recorded: dict[str, np.ndarray]) -> dict[str, Any]:
         }
     if "align/crop_cases" in recorded:
         rows = [
-            (rate, start, samples, whole, labels, *units.of_crop(start, samples, rate, labels))
+            (rate, start, samples, whole, labels, *alignments.of_crop(start, samples, rate, labels))
             for rate, start, samples, whole, labels, _, _ in recorded["align/crop_cases"].tolist()
         ]
         arrays["align/crop_cases"] = np.array(rows)

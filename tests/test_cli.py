@@ -191,9 +191,9 @@ def test_a_damaged_checkpoint(run, tmp_path, capsys):
     for path in (copy / "checkpoints" / "8" / "student").rglob("*"):
         if path.is_file():
             path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    (copy / "config.json").write_text(
-        (copy / "config.json").read_text().replace('"steps": 8', '"steps": 12')
-    )
+    # A run of twelve steps, stopped at the eighth.
+    for path in (copy / "config.json", *copy.glob("checkpoints/*/recipe/metadata")):
+        path.write_text(path.read_text().replace('"steps": 8', '"steps": 12'))
     err = fails(capsys, "pretrain", "--workdir", copy)
     assert "checkpoints/8 cannot be read" in err and "continues from step 4" in err
     assert "cannot be read" in fails(capsys, "probe", copy)

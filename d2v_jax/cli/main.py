@@ -1,21 +1,21 @@
 """The `d2v` command: one sub-command per task. Errors people caused come without a traceback."""
 
 import argparse
-import errno
+import contextlib
+import io
 import logging
 import os
 import sys
 import warnings
 
 from d2v_jax.cli import bench, data, encoders, runs, supervised
-from d2v_jax.common import buckets
-from d2v_jax.common.checks import UserError
+from d2v_jax.cli.troubles import sentence_of
+from d2v_jax.common import buckets, settings
 
 log = logging.getLogger("d2v")
 
-# Troubles of the machine, not of the program: full or read-only disks, missing permissions.
-OUTSIDE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
-
+PIPE_CLOSED = 141  # as the shell has it of a program that SIGPIPE ended
+INTERRUPTED = 130
 
 # Tasks whose other words set fields of a recipe.
 WITH_FIELDS = ("pretrain", "finetune", "sweep", "data", "bench")
@@ -23,14 +23,24 @@ WITH_FIELDS = ("pretrain", "finetune", "sweep", "data", "bench")
 
 def main(argv: list[str] | None = None) -> int:
     """Parses the command line, runs one task, returns the exit code."""
+    _open_streams()
     logging.basicConfig(format="%(message)s", stream=sys.stderr)
     log.setLevel(logging.INFO)
-    if hasattr(sys.stdout, "reconfigure"):  # names need not be writable in what the screen knows
-        sys.stdout.reconfigure(errors="backslashreplace")
     logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax narrates every file it opens
     # Pillow's warnings name no file; what cannot be used is named where it is left out.
     warnings.filterwarnings("ignore", module=r"PIL\.")
     parser = _parser()
+    code = _run(parser, argv)
+    # What cannot be written when Python ends would change the exit code.
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    return code
+
+
+def _run(parser: argparse.ArgumentParser, argv: list[str] | None) -> int:
     task = "d2v"
     try:
         args, rest = parser.parse_known_args(argv)
@@ -40,32 +50,44 @@ def main(argv: list[str] | None = None) -> int:
         for value in vars(args).values():
             if isinstance(value, os.PathLike):
                 buckets.reach(value)
-        code = args.run(args, rest)
+        # Some tasks do without JAX, and need not wait for it.
+        with settings.fixed() if settings.exported() else contextlib.nullcontext():
+            code = args.run(args, rest)
         sys.stdout.flush()
         return code
-    except UserError as error:
-        print(f"{task}: {error}", file=sys.stderr)
-        return error.code
     except BrokenPipeError:  # `| head` has read enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
-    except Exception as error:
-        if said := _outside(error):
-            print(f"{task}: {said}", file=sys.stderr)
-            return 2
-        raise
+        return PIPE_CLOSED
     except KeyboardInterrupt:
-        print(f"{task}: interrupted", file=sys.stderr)
-        return 130
+        _say(f"{task}: interrupted")
+        return INTERRUPTED
+    except Exception as error:
+        if (found := sentence_of(error)) is None:
+            raise
+        _say(f"{task}: {found.words}")
+        return found.code
 
 
-def _outside(error: Exception) -> str | None:
-    """What to say of a trouble that the program has no part in; None of any other."""
-    if said := buckets.trouble(error):
-        return said
-    if not isinstance(error, OSError) or error.errno not in OUTSIDE:
-        return None
-    return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+def _say(words: str) -> None:
+    with contextlib.suppress(OSError):  # nobody listens any more
+        print(words, file=sys.stderr, flush=True)
+
+
+def _open_streams() -> None:
+    """Streams that were closed before we began lead nowhere, and no file takes their place.
+
+    What an alphabet of the terminal does not have is written with its number.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free
+    if sys.stdout is None:
+        sys.stdout = open(1, "w", closefd=False)
+    if sys.stderr is None:
+        sys.stderr = open(2, "w", closefd=False)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -24,6 +24,12 @@ class UserError(Exception):
         return visible(super().__str__())
 
 
+class MachineError(UserError):
+    """The machine is in trouble: a full disk, a missing permission, a folder that went away."""
+
+    code = 74  # EX_IOERR of sysexits.h
+
+
 class ConfigError(UserError):
     """A recipe field is unknown, of the wrong type or impossible with the others."""
 

@@ -1,11 +1,14 @@
 """Files that others see complete or not at all, and the folder for what can be made again."""
 
 import contextlib
+import logging
 import os
 import pathlib
 import secrets
 import tempfile
 from collections.abc import Iterator
+
+log = logging.getLogger("d2v")
 
 PART = ".part"  # ends the name of a file that is being written
 BUCKET = "gs://"  # begins the name of what is not on a disk; `common.buckets`
@@ -51,6 +54,16 @@ def write_whole(path: pathlib.Path, data: bytes | str) -> None:
     """Bytes, or text in UTF-8, by `written_whole`."""
     with written_whole(path) as part:
         part.write_bytes(data.encode(errors="backslashreplace") if isinstance(data, str) else data)
+
+
+def keep_if_possible(path: pathlib.Path, text: str, what: str) -> bool:
+    """`write_whole`, of what is on the screen as well: says so where it cannot be kept."""
+    try:
+        write_whole(path, text)
+    except OSError as error:
+        log.warning("%s: %s; the %s is not kept", path, error.strerror or error, what)
+        return False
+    return True
 
 
 def keep(part: pathlib.Path, path: pathlib.Path) -> None:

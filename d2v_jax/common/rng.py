@@ -6,11 +6,17 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from d2v_jax.common import settings
+
+
+def key(seed: jax.Array | int) -> jax.Array:
+    """A key of the one generator that all our draws are made with, whatever JAX's default is."""
+    return jax.random.key(seed, impl=settings.FIXED["jax_default_prng_impl"])
+
 
 def stream(seed: int, name: str, step: jax.Array | int = 0) -> jax.Array:
     """Returns the key of stream `name` at `step`; streams of different names are independent."""
-    key = jax.random.fold_in(jax.random.key(seed), zlib.crc32(name.encode()))
-    return jax.random.fold_in(key, step)
+    return jax.random.fold_in(jax.random.fold_in(key(seed), zlib.crc32(name.encode())), step)
 
 
 class Keys(NamedTuple):
@@ -26,7 +32,7 @@ class Keys(NamedTuple):
     def named(self, name: str) -> "Keys":
         """Independent keys for the place `name`."""
         number = zlib.crc32(name.encode())
-        fold = lambda key: jax.random.fold_in(key, number)
+        fold = lambda one: jax.random.fold_in(one, number)
         return Keys(fold(self.all), jax.vmap(fold)(self.each_n))
 
     def views(self, count: int) -> "Keys":
@@ -36,7 +42,7 @@ class Keys(NamedTuple):
         return Keys(self.all, jax.vmap(fold, in_axes=(0, None))(self.each_n, numbers).reshape(-1))
 
 
-def keys(key: jax.Array, example_id_b: jax.Array) -> Keys:
+def keys(of_all: jax.Array, example_id_b: jax.Array) -> Keys:
     """The keys of a batch, one per example id."""
-    fold = lambda example_id: jax.random.fold_in(key, example_id)
-    return Keys(key, jax.vmap(fold)(example_id_b.astype(jnp.uint32)))
+    fold = lambda example_id: jax.random.fold_in(of_all, example_id)
+    return Keys(of_all, jax.vmap(fold)(example_id_b.astype(jnp.uint32)))

@@ -5,6 +5,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
+from d2v_jax.common import rng
 from d2v_jax.common.rng import Keys
 from d2v_jax.common.trees import Tree
 from d2v_jax.data2vec.model import Model, Predictions
@@ -63,7 +64,7 @@ def _noise(model: Model, inputs: Inputs) -> Tokens:
     """Numbers that follow from the inputs, so that nothing can be worked out beforehand."""
     trunk = model.cfg.trunk
     shape = (len(inputs.values), model.token_count(inputs.values.shape[1:]), trunk.width)
-    key = jax.random.key(inputs.values.reshape(-1)[0].astype(jnp.int32))
+    key = rng.key(inputs.values.reshape(-1)[0].astype(jnp.int32))
     return Tokens(jax.random.normal(key, shape, trunk.dtype), model.padding(inputs))
 
 

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 from jax.experimental.compilation_cache import compilation_cache
 
-from d2v_jax.common import trees
+from d2v_jax.common import rng, trees
 from d2v_jax.common.checks import UserError
 from d2v_jax.measure import devices
 from d2v_jax.measure.setting import Setting
@@ -214,7 +214,7 @@ def matmul(dtype: str) -> Burst:
     """Square products on one device, each fed by the one before. Its unit is one operation."""
     best: tuple[float, Burst] | None = None
     for side in SIDES.get(jax.default_backend(), SIDES["gpu"]):
-        w = jax.random.normal(jax.random.key(0), (side, side), dtype) / math.sqrt(side)
+        w = jax.random.normal(rng.key(0), (side, side), dtype) / math.sqrt(side)
         chain = jax.jit(lambda x, w, n: jax.lax.fori_loop(0, n, lambda _, x: x @ w, x))
         products = burst(lambda n, w=w, chain=chain: jax.block_until_ready(chain(w, w, n)))
         per_flop = lambda products=products, side=side: products() / (2 * side**3)

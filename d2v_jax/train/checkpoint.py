@@ -1,8 +1,12 @@
 """Orbax: what a run is, on disk. One item per tree, committed atomically, newest kept."""
 
+import contextlib
+import json
 import logging
 import pathlib
-from collections.abc import Mapping
+import re
+import shutil
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
@@ -10,12 +14,15 @@ import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
-from d2v_jax.common import trees
-from d2v_jax.common.checks import UserError
+from d2v_jax.common import buckets, trees
+from d2v_jax.common.checks import MachineError, UserError
 from d2v_jax.common.files import on_disk
 from d2v_jax.train.state import TrainState
 
 FOLDER = "checkpoints"
+COMMITTED = "commit_success.txt"  # Orbax's, in buckets
+RECIPE = "recipe"  # item
+DIVERGED = "diverged"  # where those go from which no update was finite
 WORST = 1e30  # of a metric that is not known yet
 
 
@@ -32,12 +39,15 @@ class Checkpoints:
     ):
         """Keeps the `keep` newest and the `best` lowest `by` ("-NAME": highest).
 
+        Two at least: whether the newest is good shows in the update that follows it.
+
         `items`: what the trained and the carried tree are called there (`Objective.params_name`).
         """
         self._items = items
         self.folder = _folder(workdir)
+        self._failed = False
         self._by, self._highest = by.removeprefix("-"), by.startswith("-")
-        policies = [preservation_policy.LatestN(keep)]
+        policies = [preservation_policy.LatestN(max(2, keep))]
         if best:
             policies.append(
                 preservation_policy.BestN(
@@ -50,7 +60,8 @@ class Checkpoints:
             preservation_policy=preservation_policy.AnyPreservationPolicy(policies),
             cleanup_tmp_directories=True,
         )
-        self._manager = ocp.CheckpointManager(self.folder, options=options)
+        with self._on_disk("cannot be opened"):
+            self._manager = ocp.CheckpointManager(self.folder, options=options)
 
     def save(
         self,
@@ -65,16 +76,35 @@ class Checkpoints:
         step = int(state.step)
         if step in self._manager.all_steps():
             return
-        self._manager.save(
-            step,
-            args=ocp.args.Composite(
-                **{name: ocp.args.StandardSave(tree) for name, tree in self._trees(state).items()},
-                train=ocp.args.StandardSave({"step": state.step, "opt_state": state.opt_state}),
-                data=ocp.args.JsonSave(position),
-                recipe=ocp.args.JsonSave(recipe),
-            ),
-            metrics=record and {"value": self._value(record)},
-        )
+        metrics = record and {"value": self._value(record)}
+        trees_of = {name: ocp.args.StandardSave(tree) for name, tree in self._trees(state).items()}
+        with self._on_disk(f"step {step} cannot be saved there, or the one before could not"):
+            self._manager.save(
+                step,
+                args=ocp.args.Composite(
+                    **trees_of,
+                    train=ocp.args.StandardSave({"step": state.step, "opt_state": state.opt_state}),
+                    data=ocp.args.JsonSave(position),
+                    **{RECIPE: ocp.args.JsonSave(recipe)},
+                ),
+                metrics=metrics,
+            )
+
+    @contextlib.contextmanager
+    def _on_disk(self, what: str) -> Iterator[None]:
+        """What fails in it is the disk's fault."""
+        try:
+            yield
+        except Exception as error:  # Orbax and TensorStore raise many kinds
+            if self._failed:  # and again when they are closed
+                return
+            self._failed = True
+            why = f"{self.folder}: {what}: {_reason(error)}"
+            if not on_disk(self.folder):
+                why = buckets.trouble(error, str(self.folder)) or why
+            raise MachineError(
+                f"{why}. Older checkpoints stay; see to the disk and run the same command again"
+            ) from error
 
     def _trees(self, state: TrainState) -> dict[str, Any]:
         """The trees of a state by item; what an objective does not carry is not stored empty."""
@@ -121,18 +151,33 @@ class Checkpoints:
             if older
             else "no older checkpoint is left, so the run then starts again"
         )
-        reason = str(error).strip().splitlines()[0][:300] if str(error).strip() else repr(error)
         return UserError(
-            f"the checkpoint {self.folder / str(step)} cannot be read: {reason}\n"
-            f"  Move that folder out of {self.folder} and start again; {remedy}."
+            f"the checkpoint {self.folder / str(step)} cannot be read: {_reason(error)}; "
+            f"move that folder out of {self.folder} and start again; {remedy}"
         )
 
     def wait(self) -> None:
         """Returns when everything handed to `save` is on disk."""
-        self._manager.wait_until_finished()
+        with self._on_disk("a checkpoint cannot be saved there"):
+            self._manager.wait_until_finished()
 
     def close(self) -> None:
-        self._manager.close()
+        with self._on_disk("a checkpoint cannot be saved there"):
+            self._manager.close()
+
+    def good(self, finite: int) -> int | None:
+        """The newest that was followed by a finite update, where `finite` is the last such one."""
+        return max((step for step in self._manager.all_steps() if step < finite), default=None)
+
+    def set_aside(self, finite: int) -> list[pathlib.Path]:
+        """Moves those that were not, which lead nowhere, out of the way of the next call; -> where
+        they are now.
+        """
+        moved = []
+        for step in [step for step in self._manager.all_steps() if step >= finite]:
+            moved.append(self.folder.parent / DIVERGED / str(step))
+            _move(self.folder / str(step), moved[-1])
+        return moved
 
 
 def newest(workdir: pathlib.Path, item: str) -> int | None:
@@ -145,6 +190,29 @@ def newest(workdir: pathlib.Path, item: str) -> int | None:
         ),
         default=None,
     )
+
+
+def saved_recipe(workdir: pathlib.Path) -> tuple[int, dict[str, Any]] | None:
+    """The newest checkpoint's step and the recipe that it was saved with, if it holds one."""
+    folder = _folder(workdir)
+    steps = (int(path.name) for path in folder.glob("*") if path.name.isdigit())
+    for step in sorted(steps, reverse=True):
+        try:
+            fields = json.loads((folder / str(step) / RECIPE / "metadata").read_text())
+        except (OSError, ValueError):
+            continue
+        if isinstance(fields, dict):
+            return step, fields
+    return None
+
+
+def _reason(error: Exception) -> str:
+    """Its first line, and of a name of the system's in it only what people know."""
+    words = str(error).strip()
+    known = re.search(r"OS error code: \d+ ([A-Z][\w ,-]+?)(?:'|\)|\]|$)", words)
+    if known:
+        return known[1]
+    return words.splitlines()[0][:300] if words else type(error).__name__
 
 
 def load_trees(
@@ -167,10 +235,9 @@ def load_trees(
         )
         return step, params, carried
     except Exception as error:  # Orbax and TensorStore raise many kinds
-        reason = str(error).strip().splitlines()[0][:300] if str(error).strip() else repr(error)
         raise UserError(
-            f"the checkpoint {path} cannot be read: {reason}\n"
-            "  Move that folder away to use the one before it."
+            f"the checkpoint {path} cannot be read: {_reason(error)}; "
+            "move that folder away to use the one before it"
         ) from error
     finally:
         narrator.setLevel(level)
@@ -187,9 +254,33 @@ def _complete(path: pathlib.Path, item: str) -> bool:
     return (path / "_CHECKPOINT_METADATA").exists() or (path / item).is_dir()
 
 
+def _move(folder: pathlib.Path, place: pathlib.Path) -> None:
+    """In a bucket, which renames nothing, it is copied first and then ceases to count."""
+    if on_disk(folder):
+        shutil.rmtree(place, ignore_errors=True)
+        place.parent.mkdir(exist_ok=True)
+        folder.rename(place)
+        return
+    if place.exists():
+        place.rmtree()
+    _copy(folder, place)
+    (folder / COMMITTED).unlink(missing_ok=True)
+    folder.rmtree()
+
+
+def _copy(folder: pathlib.Path, place: pathlib.Path) -> None:
+    for path in folder.iterdir():  # a bucket has no names with "**"
+        if path.is_dir():
+            _copy(path, place / path.name)
+        else:
+            path.copy(place / path.name)
+
+
 def _load_tree(path: pathlib.Path) -> dict[str, Any]:
     with ocp.PyTreeCheckpointer() as checkpointer:
-        shapes = checkpointer.metadata(path).item_metadata.tree
-        as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), shapes)
+        listed = checkpointer.metadata(path).item_metadata
+        if listed is None:
+            raise ValueError(f"the list of the arrays in {path.name} is damaged or missing")
+        as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), listed.tree)
         tree = checkpointer.restore(path, args=ocp.args.PyTreeRestore(restore_args=as_numpy))
     return trees.map_with_path(lambda _, leaf: np.asarray(leaf), tree)

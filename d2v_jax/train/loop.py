@@ -155,16 +155,19 @@ class Guard:
     def __init__(self, leaves: Sequence[str], most: int):
         """`leaves`: paths in the order in which the step counts them; `most` in a row end a run."""
         self._leaves, self._most = (*leaves, "the loss"), most
-        self.skipped = self._row = 0
+        self.skipped = self.row = 0
+        self.last = 0  # that was finite
 
     @property
     def full(self) -> bool:
-        return self._row >= self._most
+        return self.row >= self._most
 
     def look(self, step: int, bad_leaf: int) -> None:
         """`bad_leaf`: the step's, -1 where all was finite."""
-        self._row = self._row + 1 if bad_leaf >= 0 else 0
-        if bad_leaf >= 0:
+        self.row = self.row + 1 if bad_leaf >= 0 else 0
+        if bad_leaf < 0:
+            self.last = step
+        else:
             self.skipped += 1
             where = self._leaves[bad_leaf]
             where = where if where == "the loss" else f"the gradient of {where}"

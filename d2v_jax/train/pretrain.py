@@ -3,8 +3,6 @@
 import itertools
 import logging
 import pathlib
-import shlex
-import sys
 import time
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
@@ -12,13 +10,14 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from d2v_jax.common import buckets, trees
+from d2v_jax.common import buckets, settings, trees
 from d2v_jax.common.checks import UserError
 from d2v_jax.common.trees import Tree
 from d2v_jax.data.loader import Batches, open_batches
 from d2v_jax.data.quarantine import Quarantine
-from d2v_jax.train import checkpoint, loop, run, state, step
+from d2v_jax.train import checkpoint, ending, loop, run, state, step
 from d2v_jax.train.hosts.agreement import Peers
+from d2v_jax.train.hosts.holding import Holder
 from d2v_jax.train.machine import mesh as meshes
 from d2v_jax.train.recipe.records import Config
 from d2v_jax.train.recipe.resolve import to_fields
@@ -52,16 +51,17 @@ def pretrain(
     other processes of this run, if there are any; they share `workdir`. `evaluate` is called every
     `eval.every` steps with trees of NumPy arrays, in process 0.
     """
-    with buckets.Copy(workdir) as copy:
-        return _pretrain(config, workdir, copy, read_start, peers, evaluate)
+    with settings.fixed(), buckets.Copy(workdir) as copy, Holder(workdir, peers) as holder:
+        return _pretrain(config, workdir, copy, holder, read_start, peers, evaluate)
 
 
-def _pretrain(config, workdir, copy, read_start, peers, evaluate) -> int:
+def _pretrain(config, workdir, copy, holder, read_start, peers, evaluate) -> int:
+    holder.take()
+    new = not (workdir / run.FILE).exists()
     spent = Goodput(copy.folder)
     mesh = meshes.make_mesh(config.mesh)
     sizes = config.data.batch_sizes(config.train.batch_size)
     meshes.check_batch(sizes, config.train.micro_batches, mesh)
-    new = not (workdir / run.FILE).exists()
     if not new:
         run.continue_or_refuse(workdir, config)
     elif workdir.is_dir() and (workdir / "checkpoints").exists():
@@ -78,6 +78,7 @@ def _pretrain(config, workdir, copy, read_start, peers, evaluate) -> int:
     latest = checkpoint.newest(workdir, config.items[0])
     start = latest or 0
     if start >= config.train.steps:
+        ending.require_learnt(copy, start)
         log.info("%s is complete at step %d; nothing to do", workdir, start)
         return 0
     quarantine = Quarantine(copy.folder, jax.process_index())
@@ -90,7 +91,11 @@ def _pretrain(config, workdir, copy, read_start, peers, evaluate) -> int:
             peers.agree("data", batches.fingerprint, DATA_S)
             peers.agree("--workdir", "new" if new else "begun")
             peers.agree("step", start)
+        if new:
+            holder.take(make=True)
         if new and jax.process_index() == 0:
+            if (workdir / run.FILE).exists():
+                raise UserError(f"{workdir} was begun by another call meanwhile; start again")
             config.data.keep(copy.folder / run.TOKENIZER)
             copy.keep()
             run.write_config(workdir, config)
@@ -174,6 +179,7 @@ def _train(config, copy, stream, mesh, checkpoints, current, start, spent, evalu
     log.info("compiling the step ...")
     began = time.monotonic()
     last: metrics.Record = {}
+    saved, broken = start, False
 
     def record(one: metrics.Record) -> None:
         last.update(one)
@@ -191,10 +197,15 @@ def _train(config, copy, stream, mesh, checkpoints, current, start, spent, evalu
     with loop.StopRequest(3600 * config.train.stop_after, together) as stop:
 
         def save(state_now: state.TrainState) -> None:
+            nonlocal saved, broken
+            broken = not guard.row and not state.is_finite(state_now)
+            if guard.row or broken:  # it would take the place of a good one
+                return
             position = {"next_batch": int(state_now.step), "fingerprint": stream.source.fingerprint}
             with spent.timed("checkpoint"):
                 copy.keep()  # a checkpoint never runs ahead of the history
                 checkpoints.save(state_now, position, to_fields(config), last or None)
+            saved = position["next_batch"]
             if index == 0:
                 spent.write(start, position["next_batch"])
 
@@ -234,26 +245,19 @@ def _train(config, copy, stream, mesh, checkpoints, current, start, spent, evalu
                 copy.run / stream.quarantine.name,
             )
     done = int(current.step)
-    log.info(
-        "step %d saved in %s after %s", done, copy.run, metrics.clock(time.monotonic() - began)
-    )
+    took = metrics.clock(time.monotonic() - began)
+    if saved:
+        log.info("step %d saved in %s after %s", saved, copy.run, took)
     if guard.skipped:
         log.warning("%d updates were skipped because they were not finite", guard.skipped)
-    if guard.full:
+    if guard.full or broken or (guard.row and not stop.name):
         raise UserError(
-            f"{config.train.most_skipped} updates in a row were not finite (train.most_skipped); "
-            f"step {done} holds the state before them. Lower optimizer.learning_rate, set "
-            "optimizer.clip, or compute in trunk.dtype=float32, in a new --workdir with "
-            f"--config.init_from={copy.run}"
+            ending.diverged(copy.run, checkpoints, guard, broken, done, max(start, guard.last))
         )
     if stop.name and done < config.train.steps:
         if index == 0:
             command = "finetune" if config.objective.own_head else "pretrain"
-            print(
-                f"Stopped by {stop.name} at step {done}; everything is saved. Go on with:\n"
-                f"  d2v {command} --workdir {shlex.quote(str(copy.run))}",
-                file=sys.stderr,
-            )
+            log.warning("%s", ending.stopped(copy.run, command, stop.name, done, saved))
         return STOPPED
     return 0
 

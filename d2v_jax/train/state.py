@@ -22,6 +22,13 @@ class TrainState:
     opt_state: optax.OptState
 
 
+@jax.jit
+def is_finite(tree: Any) -> jax.Array:
+    """Whether all numbers of a tree are."""
+    leaves = [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.floating)]
+    return jnp.stack([jnp.isfinite(leaf).all() for leaf in leaves]).all()
+
+
 def create(config: Config) -> TrainState:
     """The state before the first update; pure, to be jitted with the wanted shardings."""
     key = rng.stream(config.seed, "init")

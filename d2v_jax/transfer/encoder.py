@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from d2v_jax.common import rng
+from d2v_jax.common import rng, settings, trees
 from d2v_jax.common.checks import UserError
 from d2v_jax.common.trees import Tree
 from d2v_jax.encoder.masking import EXACTLY
@@ -54,6 +54,7 @@ class Encoder:
             raise UserError("this checkpoint holds no teacher; take the student's features")
         return dataclasses.replace(self, params={**self.params, **self.teacher}, head=None)
 
+    @settings.fixed()
     def untrained(self, seed: int = 0) -> "Encoder":
         """The same architecture with fresh random parameters, for comparison."""
         shape = self.recipe.data.example_shape
@@ -61,6 +62,7 @@ class Encoder:
         params = init(rng.stream(seed, "untrained"))
         return dataclasses.replace(self, params=params, teacher=None, head=None, step=0)
 
+    @settings.fixed()
     def save(self, folder: str | pathlib.Path) -> None:
         """Writes a folder that `load`, `init_from` and `--config` take: its weights and recipe.
 
@@ -82,6 +84,7 @@ class Encoder:
         beside = None if self.recipe.objective.own_head else self.head
         safetensors_io.save(path, self.params, self.teacher, beside, content)
 
+    @settings.fixed()
     def features(
         self,
         inputs: Any,
@@ -107,6 +110,7 @@ class Encoder:
         same = pool or None not in self.config.frontend.grid
         return np.stack(found) if same else found
 
+    @settings.fixed()
     def logits(self, inputs: Any, standardise: bool = True) -> np.ndarray | list[np.ndarray]:
         """What the head makes of each example, inputs as for `features`.
 
@@ -131,7 +135,18 @@ class Encoder:
             out, real_b = np.asarray(out), np.asarray(real_b)
             for row, index in enumerate(batch.order):
                 results[index] = out[row, : real_b[row]] if out.ndim == 3 else out[row]
+                if not np.isfinite(results[index]).all():
+                    raise self._overflow(index)
         return [results[i] for i in range(len(results))]
+
+    def _overflow(self, index: int) -> UserError:
+        sizes = {name: float(np.abs(leaf).max()) for name, leaf in trees.leaves(self.params)}
+        name = max(sizes, key=sizes.__getitem__)
+        return UserError(
+            f"example {index}: NaN or infinite numbers come out. The weights are finite, but go up "
+            f"to {sizes[name]:.3g} (in {name}): training had diverged, or the file was changed. "
+            "Use an earlier checkpoint of the run, or fetch the file again"
+        )
 
 
 @functools.partial(jax.jit, static_argnums=0, static_argnames=("layer", "pool"))
@@ -191,6 +206,7 @@ def parse_layer(layer: str | int, depth: int) -> str | int:
     )
 
 
+@settings.fixed()
 def load(path: str | pathlib.Path, padding: str = "independent") -> Encoder:
     """Opens anyone's checkpoint: a run, a folder of ours or Hugging Face's, a .pt, a .pth.
 

@@ -173,7 +173,7 @@ def _imported(imported: reader.Imported) -> Loaded:
 
 def shapes_of(recipe: Config) -> dict[str, Any]:
     """The whole trained tree of this recipe, shapes instead of arrays."""
-    return _init.eval_shape(recipe.objective, recipe.data.example_shape, jax.random.key(0))
+    return _init.eval_shape(recipe.objective, recipe.data.example_shape, rng.key(0))
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))

@@ -34,6 +34,7 @@ def config() -> Callable[..., ImageData]:
             operations=0,
             strength=9.0,
             central_crop=0.875,
+            most_pixels=180_000_000,
             threads=1,
             workers=0,
             max_bad_share=0.05,

@@ -10,7 +10,7 @@ from sounds import encoded, tone, wav
 from d2v_jax.data.audio.remembered import Remembered
 from d2v_jax.data.audio.waves import _stored_crop, random_crop
 from d2v_jax.data.loader import open_batches
-from d2v_jax.data.records import BadRecord, Concatenated, Record
+from d2v_jax.data.records import BadRecord, Concatenated, Record, Standard
 
 
 def noisy(samples: int, seed: int = 0) -> np.ndarray:
@@ -76,10 +76,10 @@ def test_only_16_bit_mono_at_16_khz_is_decoded_in_part():
 
 
 def test_what_is_known_beforehand_is_used():
-    standard = (np.float32(3), np.float32(0.25))
+    standard = Standard(np.float32(3), np.float32(0.25))
     for data in (KINDS["flac"], KINDS["samples"]):
         out = crop(Record(data, None, "x", standard=standard), 0, 4_000)
-        assert (out["offset"], out["scale"]) == standard
+        assert (out["offset"], out["scale"]) == standard[:2]
 
 
 def test_copies_begin_empty():

@@ -110,10 +110,26 @@ def test_what_is_no_picture_is_a_bad_record(data: bytes, reason: str):
         decode(data, 3)
 
 
-def test_a_decompression_bomb_is_a_bad_record(monkeypatch):
+@pytest.mark.parametrize("kind", ["png", "jpeg", "bmp", "gif"])
+def test_too_many_pixels_are_a_bad_record(config, tmp_path, monkeypatch, recwarn, kind):
+    """The field alone says how many; Pillow's own limit neither warns nor refuses."""
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
-    with pytest.raises(BadRecord, match="too many pixels"):
-        decode(jpeg(), 3)
+    (tmp_path / f"a.{kind}").write_bytes(encoded(RGB, kind))
+    (tmp_path / "b.png").write_bytes(encoded(RGB.resize((20, 20)), "png"))
+    pixels = RGB.width * RGB.height
+    for most, left_out in ((pixels, False), (pixels - 1, True)):
+        cfg = config(tmp_path, most_pixels=most)
+        data = cfg.open()
+        look = cfg.look(None)
+        assert (f"a.{kind}" in look.bad) == left_out
+        if left_out:
+            with pytest.raises(BadRecord, match=f"too many pixels.*data.most_pixels={most}"):
+                data.cut(data.source.read(0), np.random.default_rng(0), 16)
+            assert [name for name, _ in cfg.inputs_of(tmp_path, None, 0).examples] == ["b.png"]
+        else:
+            data.cut(data.source.read(0), np.random.default_rng(0), 16)
+            assert len(list(cfg.inputs_of(tmp_path, None, 0).examples)) == 2
+    assert not recwarn.list
 
 
 def test_a_picture_without_rows_is_a_bad_record():

@@ -64,9 +64,10 @@ def test_more_is_left_to_pillow(photo, monkeypatch):
     assert jpeg.size_of(ramp()) is None
     assert jpeg.size_of(b"") is None
     assert jpeg.size_of(file(photo)[:50]) is None
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    assert jpeg.size_of(file(photo), 500 * 375 - 1) is None
+    monkeypatch.setattr(jpeg, "LARGEST", 1000)
     assert jpeg.size_of(file(photo)) is None
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
+    monkeypatch.undo()
     assert jpeg.size_of(file(photo)) == (500, 375)
 
 

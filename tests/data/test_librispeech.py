@@ -6,7 +6,7 @@ import pathlib
 import pytest
 from sounds import encoded, tone
 
-from d2v_jax.data.audio.librispeech import speakers
+from d2v_jax.data.audio.lists.librispeech import speakers
 
 UTTERANCES = {
     "train-clean-100/103/1240": ("CHAPTER ONE", "MISSUS RACHEL LYNDE IS SURPRISED"),

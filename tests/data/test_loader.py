@@ -318,7 +318,7 @@ if __name__ == "__main__":
         crop_scale=(0.2, 1.0), crop_ratio=(1.0, 1.0), flip=0.5, jitter=0.0, resize="exact",
         threads=1, workers=1, max_bad_share=0.5, labels="none", label_names=(), per_class=0,
         balance=False,
-        operations=0, strength=9.0, central_crop=0.875,
+        operations=0, strength=9.0, central_crop=0.875, most_pixels=10**6,
     )
     with open_batches(cfg, seed=0, batch_size=4) as batches:
         next(batches)

@@ -1,6 +1,7 @@
 """fairseq's manifests, as they are and as they get broken."""
 
 import logging
+import os
 import pathlib
 import pickle
 import zipfile
@@ -198,12 +199,39 @@ def test_broken_manifests(audio, manifest, tmp_path):
     empty.write_text("/data\n\n")
     with pytest.raises(UserError, match="lists no files"):
         audio(empty).records()
-    empty.write_bytes(b"/data\nr\xe9sum\xe9.wav\t8000\n")
-    with pytest.raises(UserError, match=r"not UTF-8 text \(byte 7\)"):
+    empty.write_bytes("/data\nrésumé.wav\t8000\n".encode("utf-16"))
+    with pytest.raises(UserError, match=r"not UTF-8 text \(byte 0\)"):
         audio(empty).records()
     changed(manifest, 1, str(tmp_path))
     with pytest.raises(UserError, match=r"line 2: there is no 'bob/11\.wav' in the root folder"):
         audio(manifest).records()
+
+
+def test_names_that_are_not_utf8(audio, tmp_path, capsys):
+    """They are found by their bytes, and written escaped."""
+    for number in range(2):
+        (tmp_path / os.fsdecode(b"caf\xe9%d.wav" % number)).write_bytes(wav(tone(8_000)))
+    path = tmp_path / "train.tsv"
+    path.write_bytes(b".\ncaf\xe90.wav\t8000\ncaf\xe91.wav:2000:5000\t5000\n")
+    source = audio(path).records()
+    records = [source.read(index) for index in range(2)]
+    assert [one.name for one in records] == [r"caf\xe90.wav", r"caf\xe91.wav:2000:5000"]
+    assert [len(decode(one.data)) for one in records] == [8_000, 5_000]
+    assert main(["data", "inspect", str(path), "--modality", "audio"]) == 0
+    assert r"caf\xe90.wav" in capsys.readouterr().out
+    (tmp_path / os.fsdecode(b"caf\xe91.wav")).unlink()
+    with pytest.raises(BadRecord, match="No such file") as bad:
+        source.read(1)
+    assert bad.value.name == r"caf\xe91.wav:2000:5000"
+
+
+def test_a_pipe_in_a_manifest_is_not_waited_for(audio, tmp_path):
+    (tmp_path / "a.wav").write_bytes(wav(tone(8_000)))
+    os.mkfifo(tmp_path / "pipe.wav")
+    path = tmp_path / "train.tsv"
+    path.write_text(".\na.wav\t8000\npipe.wav\t8000\n")
+    with pytest.raises(BadRecord, match="it is a named pipe"):
+        audio(path).records().read(1)
 
 
 def test_labels_of_another_length(audio, manifest):

@@ -1,5 +1,7 @@
 """Kaldi's segments and STM files, as they are and as they get broken."""
 
+import os
+
 import numpy as np
 import pytest
 from sounds import tone, wav
@@ -53,3 +55,21 @@ def test_broken_lists(audio, tmp_path, files, message: str):
     written(tmp_path, files)
     with pytest.raises(UserError, match=message):
         audio(tmp_path / "segments").records()
+
+
+@pytest.mark.parametrize("kind", LISTS)
+def test_recordings_whose_names_are_not_utf8(audio, tmp_path, kind: str):
+    raw = os.fsencode(tmp_path)
+    for name, text in LISTS[kind].items():
+        text = text.replace("a.wav", "caf?.wav").replace("\na 1", "\ncaf? 1").encode()
+        (tmp_path / name).write_bytes(text.replace(b"?", b"\xe9"))
+    with open(raw + b"/caf\xe9.wav", "wb") as file:
+        file.write(WAVE)
+    source = audio(tmp_path / kind).records()
+    records = [source.read(index) for index in range(2)]
+    np.testing.assert_array_equal(np.concatenate([decode(r.data) for r in records]), decode(WAVE))
+    assert all(one.name.isascii() and one.text.isascii() for one in records)
+    said = tmp_path / ("text" if kind == "segments" else kind)
+    said.write_bytes(said.read_bytes().replace(b"YOU", b"Y\xd6"))
+    with pytest.raises(UserError, match=r"what is said is not UTF-8"):
+        audio(tmp_path / kind).records()

@@ -167,7 +167,7 @@ def test_labels_and_splits(audio, described):
 def test_lengths_are_kept(audio, described, tmp_path, monkeypatch):
     described("ints")
     first = audio("tfds:speech").records()
-    monkeypatch.setattr("d2v_jax.data.audio.tfds_audio.TfdsAudio._measure", None)
+    monkeypatch.setattr("d2v_jax.data.audio.lists.tfds_audio.TfdsAudio._measure", None)
     again = audio("tfds:speech").records()
     assert np.array_equal(first.lengths, again.lengths) and first.class_names == again.class_names
     assert first.fingerprint == again.fingerprint

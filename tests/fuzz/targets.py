@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from d2v_jax.common import trees
 from d2v_jax.data.audio import sound_files, waves
-from d2v_jax.data.audio.manifest import Manifest
+from d2v_jax.data.audio.lists.manifest import Manifest
 from d2v_jax.data.image import jpeg, pictures
 from d2v_jax.data.records import BadRecord
 from d2v_jax.interop.fairseq.reader import read_fairseq

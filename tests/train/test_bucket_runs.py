@@ -115,6 +115,26 @@ def test_a_checkpoint_counts_when_it_is_complete(bucket):
     assert checkpoint.newest(folder.parent, "student") == 3
 
 
+def test_a_checkpoint_that_diverged_is_set_aside(bucket, capsys, one_device):
+    there = bucket()
+    wild = {
+        "train.steps": 12,
+        "train.checkpoint_every": 1,
+        "train.most_skipped": 3,
+        "optimizer.warmup_steps": 2,
+        "optimizer.learning_rate": "1e30",
+        "optimizer.clip": "0.",
+    }
+    words = [*RECIPE, *(f"--config.{name}={value}" for name, value in wild.items())]
+    assert main.main(["pretrain", *words, "--workdir", there]) == 2
+    said = capsys.readouterr().err
+    assert "checkpoint 1 is good" in said and f"it is in {there}/diverged/2 now" in said
+    run = buckets.place(there)
+    assert checkpoint.newest(run, "student") == 1
+    assert (run / "diverged" / "2" / "_CHECKPOINT_METADATA").exists()
+    assert not (run / "checkpoints" / "2").exists()
+
+
 def test_what_reads_a_run_reads_it_in_a_bucket(bucket, tmp_path, one_device, capsys):
     """One trained in a bucket: the same tree, features and results as its copy on disk."""
     there, here = bucket(), tmp_path / "run"

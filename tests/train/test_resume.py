@@ -18,6 +18,7 @@ from d2v_jax.train.recipe import resolve
 from d2v_jax.train.report import metrics
 
 STEPS = 24
+PATIENCE_S = 3600  # only a hang takes it
 RECIPE = [
     "--config",
     "quickstart_image:smoke",
@@ -60,7 +61,7 @@ def wait_for_step(workdir, step, process):
 def uninterrupted(tmp_path_factory):
     workdir = tmp_path_factory.mktemp("whole")
     process = start(workdir)
-    assert process.wait(300) == 0, process.stderr.read()
+    assert process.wait(PATIENCE_S) == 0, process.stderr.read()
     result = losses(workdir)
     assert [step for step, *_ in result] == list(range(1, STEPS + 1))
     return result
@@ -76,7 +77,7 @@ def test_killed_and_continued_is_bit_equal(tmp_path, uninterrupted):
         process.kill()
         process.wait()
     process = start(workdir)
-    _, err = process.communicate(timeout=300)
+    _, err = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 0, err
     assert "continuing from step" in err
     assert losses(workdir) == uninterrupted
@@ -88,14 +89,14 @@ def test_asked_to_stop_saves_and_says_how_to_go_on(tmp_path, uninterrupted, numb
     process = start(workdir)
     wait_for_step(workdir, 4, process)
     process.send_signal(number)
-    _, err = process.communicate(timeout=300)
+    _, err = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == pretrain.STOPPED, err
     assert f"Stopped by {signal.Signals(number).name}" in err and "Traceback" not in err
     assert f"d2v pretrain --workdir {workdir}" in err
     done = losses(workdir)[-1][0]
     assert (workdir / "checkpoints" / str(done)).is_dir(), "stopped at a step that was not saved"
     again = [sys.executable, "-m", "d2v_jax.cli", "pretrain", "--workdir", str(workdir)]
-    finished = subprocess.run(again, env=ENV, capture_output=True, text=True, timeout=300)
+    finished = subprocess.run(again, env=ENV, capture_output=True, text=True, timeout=PATIENCE_S)
     assert finished.returncode == 0, finished.stderr
     assert losses(workdir) == uninterrupted
 

@@ -42,6 +42,17 @@ def test_neither_neighbours_nor_order_matter(load, case):
 
 
 @pytest.mark.parametrize("case", CASES)
+def test_huge_finite_weights_are_named(load, case):
+    one = load(case)
+    huge = jax.tree.map(lambda leaf: leaf, one.params)
+    path, leaf = jax.tree_util.tree_flatten_with_path(huge["trunk"])[0][-1]
+    huge = jax.tree.map(lambda x: np.full_like(x, 3e38) if x is leaf else x, huge)
+    del path
+    with pytest.raises(UserError, match=r"example \d+: .*up to 3e\+38 \(in trunk.*earlier"):
+        dataclasses.replace(one, params=huge).features(examples(one))
+
+
+@pytest.mark.parametrize("case", CASES)
 def test_pooled_is_the_mean_of_all_tokens(load, case):
     one = load(case)
     inputs = examples(one)

@@ -1,4 +1,4 @@
-"""When what is said: the files of times that lie beside recordings, as TIMIT has them.
+"""When what is said: labels of frames, and files of times beside recordings, as TIMIT has them.
 
 `NAME.phn` and `NAME.wrd` beside `NAME.wav`, in lines `FIRST LAST LABEL`; times count samples of the
 recording at its own rate, LAST is one past the end.
@@ -46,3 +46,13 @@ def _spans(path: pathlib.Path, rate: int) -> list[Span]:
             )
         spans.append((words[2].strip(), *(time * RATE // rate for time in times)))
     return spans
+
+
+def of_crop(start: int, samples: int, rate: float, labels: int) -> tuple[int, int]:
+    """-> (first label, number of labels) of a crop of `samples` from `start` on.
+
+    `rate` labels a second, of which the recording has so many; a crop's can run out at its end.
+    Halves are rounded to even, and the start is not moved to where a label begins, as in HuBERT.
+    """
+    first = round(start * rate / RATE)
+    return first, max(0, min(round(samples * rate / RATE), labels - first))

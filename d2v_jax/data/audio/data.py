@@ -10,8 +10,9 @@ import numpy as np
 from d2v_jax.common import fields, letters
 from d2v_jax.common.checks import require
 from d2v_jax.data import modality
-from d2v_jax.data.audio import inputs, opening, recordings, segments, waves
-from d2v_jax.data.audio.manifest import SUFFIX
+from d2v_jax.data.audio import inputs, opening, recordings, waves
+from d2v_jax.data.audio.lists import segments
+from d2v_jax.data.audio.lists.manifest import SUFFIX
 from d2v_jax.data.audio.recordings import SOUNDS, long_enough
 from d2v_jax.data.audio.remembered import Remembered
 from d2v_jax.data.audio.sound_files import RATE

@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 import numpy as np
 
-from d2v_jax.data.audio import manifest, segments
+from d2v_jax.data.audio.lists import manifest, segments
+from d2v_jax.data.audio.lists.tfds_audio import TfdsAudio
 from d2v_jax.data.audio.recordings import SOUNDS, Sounds, Timed
 from d2v_jax.data.audio.sound_files import RATE
-from d2v_jax.data.audio.tfds_audio import TfdsAudio
 from d2v_jax.data.audio.waves import LONG
 from d2v_jax.data.builtin.speech import SPLITS as SPEECH_SPLITS
 from d2v_jax.data.builtin.speech import open_speech

@@ -9,7 +9,8 @@ from typing import Protocol
 import numpy as np
 
 from d2v_jax.common.checks import UserError
-from d2v_jax.data.audio import alignments, librispeech
+from d2v_jax.data.audio import alignments
+from d2v_jax.data.audio.lists import librispeech
 from d2v_jax.data.audio.sound_files import LARGE, RATE, RATES, header
 from d2v_jax.data.audio.waves import pieces
 from d2v_jax.data.progress import logged

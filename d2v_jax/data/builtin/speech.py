@@ -23,7 +23,7 @@ import soxr
 
 from d2v_jax.common.checks import UserError
 from d2v_jax.common.files import cache_folder, write_whole
-from d2v_jax.data.audio.manifest import Manifest
+from d2v_jax.data.audio.lists.manifest import Manifest
 from d2v_jax.data.audio.sound_files import RATE
 from d2v_jax.data.audio.waves import FULL
 from d2v_jax.data.builtin import espeak, pydocs

@@ -27,7 +27,7 @@ class ImageData(modality.Data):
     """Crops of `image_size` pixels a side, 1 (grey) or 3 `channels`: `crop_scale` is the share of
     the area, `crop_ratio` width / height, `jitter` the strength of random colours. Labelled ones
     are changed by so many random `operations` of a `strength`. For tests the central crop has
-    `central_crop` of the shorter side.
+    `central_crop` of the shorter side. Pictures of more than `most_pixels` are left out.
     """
 
     modality = "image"
@@ -48,6 +48,7 @@ class ImageData(modality.Data):
     operations: int = fields.not_negative()
     strength: float = fields.not_negative()
     central_crop: float = fields.share()
+    most_pixels: int = fields.positive()
 
     @property
     def example_shape(self) -> tuple[int, ...]:
@@ -160,7 +161,11 @@ class ImageData(modality.Data):
 
     def inputs_of(self, path: pathlib.Path, frontend: Any, seconds: float) -> Named:
         del frontend, seconds
-        return Named(inputs.folder_images(path, self.image_size, self.channels, self.central_crop))
+        return Named(
+            inputs.folder_images(
+                path, self.image_size, self.channels, self.central_crop, self.most_pixels
+            )
+        )
 
     def every_input(self, frontend: Any) -> Iterator[tuple[str, np.ndarray]]:
         """Cut centrally."""
@@ -169,8 +174,8 @@ class ImageData(modality.Data):
         return ((one.name, one.inputs) for one in found)
 
     def _centre(self, record: Record) -> np.ndarray:
-        share = self.central_crop
-        return pictures.central(record.data, self.image_size, self.channels, share)
+        share, most = self.central_crop, self.most_pixels
+        return pictures.central(record.data, self.image_size, self.channels, share, most)
 
     def exam(self, frontend: Any, count: int, seed: int) -> Any:
         """Which class a picture is of, and a patch of it, beside their pixels."""
@@ -182,7 +187,7 @@ class ImageData(modality.Data):
         """All pictures, decoded whole: what is unreadable here is so in training."""
         from d2v_jax.data.inspect import images
 
-        return images.look(self.records(), self.source, self.image_size, self.channels, sample)
+        return images.look(self.records(), self, sample)
 
     def prepare(
         self, out: pathlib.Path, workers: int, shard_mb: int, max_side: int | None
@@ -193,7 +198,9 @@ class ImageData(modality.Data):
         asked = write_shards.Asked(
             self.modality, self.source, self.split, shard_mb, max_side, self.max_bad_share
         )
-        store = functools.partial(examples.picture_example, max_side=max_side)
+        store = functools.partial(
+            examples.picture_example, max_side=max_side, most=self.most_pixels
+        )
         return write_shards.write(self.records(), store, asked, out, workers)
 
     def contest(self, source: Source, records: Sequence[tuple[Record, int]]) -> Contest | None:

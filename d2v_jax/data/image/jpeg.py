@@ -5,13 +5,14 @@ import simplejpeg
 from PIL import Image
 
 MAGIC = b"\xff\xd8\xff"
+LARGEST = 89_478_485  # pixels; larger ones are not reduced while they are decoded
 COLOURS = {"Gray", "YCbCr", "RGB"}  # CMYK is left to Pillow
 
 
-def size_of(data: object) -> tuple[int, int] | None:
+def size_of(data: object, most: int | None = None) -> tuple[int, int] | None:
     """Width and height of a JPEG file by its header; None for what `pixels` would not take.
 
-    That is everything but grey and RGB JPEG files of no more pixels than Pillow takes silently.
+    That is everything but grey and RGB JPEG files of no more than `LARGEST` and `most` pixels.
     """
     if not isinstance(data, bytes) or not data.startswith(MAGIC):
         return None
@@ -19,7 +20,7 @@ def size_of(data: object) -> tuple[int, int] | None:
         height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
     except ValueError:
         return None
-    if colours not in COLOURS or width * height > (Image.MAX_IMAGE_PIXELS or np.inf):
+    if colours not in COLOURS or width * height > min(LARGEST, most or LARGEST):
         return None
     return width, height
 

@@ -2,6 +2,7 @@
 
 import io
 import math
+import struct
 from typing import Protocol
 
 import kornia_rs
@@ -35,6 +36,7 @@ IMAGES = Kind(
     shards=True,
     unread=dict.fromkeys(UNREAD, CONVERT),
 )
+MOST_PIXELS = 180_000_000
 MODES = {1: "L", 3: "RGB"}  # by channels
 ATTEMPTS = 10  # of the random crop, before it falls back to the centre
 CENTRAL = 224 / 256  # side of a central crop, in shorter sides of the picture
@@ -52,15 +54,17 @@ class Crops(Protocol):
     resize: str
     operations: int
     strength: float
+    most_pixels: int
 
 
-def decode(image: bytes | np.ndarray, channels: int) -> Image.Image:
+def decode(image: bytes | np.ndarray, channels: int, most: int = MOST_PIXELS) -> Image.Image:
     """Returns the picture in 8 bits, grey (`channels` 1) or RGB (3).
 
     16-bit grey is scaled, not clipped. Alpha is dropped and EXIF orientation is not applied,
-    as in the original pipelines. Raises `BadRecord` for anything that is not a whole picture.
+    as in the original pipelines. Raises `BadRecord` for anything that is not a whole picture of
+    `most` pixels or fewer.
     """
-    picture = _open(image) if isinstance(image, bytes) else _from_array(image)
+    picture = _loaded(image, most) if isinstance(image, bytes) else _from_array(image)
     if min(picture.size) < 1:
         raise BadRecord(f"picture of size {picture.width} x {picture.height}")
     mode = MODES[channels]
@@ -80,20 +84,45 @@ def decode(image: bytes | np.ndarray, channels: int) -> Image.Image:
         raise BadRecord(f"colours {picture.mode} are not converted; {CONVERT}") from error
 
 
-def _open(data: bytes) -> Image.Image:
+def opened(data: bytes) -> Image.Image:
+    """A picture of which no pixel is decoded yet.
+
+    Pillow's own limit, which warns without a name and cannot be raised for one caller alone, is
+    passed by. Raises `UnidentifiedImageError`, or whatever a decoder does with damage.
+    """
+    Image.init()
+    for name in FORMATS:
+        factory, accepts = Image.OPEN.get(name, (None, None))
+        if factory is None or (accepts and accepts(data[:16]) is not True):
+            continue
+        try:
+            return factory(io.BytesIO(data), "")
+        except (SyntaxError, IndexError, TypeError, struct.error):  # how decoders say no
+            continue
+    raise UnidentifiedImageError("no format fits")
+
+
+def _loaded(data: bytes, most: int) -> Image.Image:
     if not data:
         raise BadRecord("the file is empty")
     try:
-        picture = Image.open(io.BytesIO(data), formats=FORMATS)
+        picture = opened(data)
+        if picture.width * picture.height > most:
+            raise BadRecord(
+                f"too many pixels: {picture.width} x {picture.height}, above "
+                f"data.most_pixels={most}; d2v data prepare --max-side makes smaller files"
+            )
         picture.load()
+    except BadRecord:
+        raise
     except UnidentifiedImageError as error:
         kind = formats.what_is(data[: formats.HEAD])
         if kind is None:
             raise BadRecord("not a picture of a format that is read here") from error
         remedy = f"; {CONVERT}" if kind in formats.PICTURES else ""
         raise BadRecord(f"it is {kind}, of a form that is not read here{remedy}") from error
-    except Image.DecompressionBombError as error:
-        raise BadRecord(f"too many pixels: {error}") from error
+    except Image.DecompressionBombError as error:  # of a tiff's tile or a webp
+        raise BadRecord(f"too many pixels for Pillow; {CONVERT}") from error
     except Exception as error:  # damaged bytes make decoders raise nearly anything
         raise BadRecord(f"damaged picture: {str(error) or type(error).__name__}") from error
     return picture
@@ -140,8 +169,8 @@ def random_resized_crop_box(
 
 def augment(record: Record, how: Crops, rng: np.random.Generator) -> np.ndarray:
     """Colour jitter, random resized crop and flip: uint8 [y, x, c], y = x = `how.image_size`."""
-    size = jpeg.size_of(record.data)
-    whole_yxc = None if size else _pixels(decode(record.data, how.channels))
+    size = jpeg.size_of(record.data, how.most_pixels)
+    whole_yxc = None if size else _pixels(decode(record.data, how.channels, how.most_pixels))
     width, height = size or whole_yxc.shape[1::-1]
     box = random_resized_crop_box(width, height, how.crop_scale, how.crop_ratio, rng)
     flip = rng.random() < how.flip
@@ -170,7 +199,7 @@ def _decode_jpeg(
         least = tuple(math.ceil(how.image_size * whole / side) for whole, side in zip(size, sides))
     image_yxc = jpeg.pixels(data, how.channels, least)
     # Pillow knows which faults do not matter, and what to say of the others.
-    return _pixels(decode(data, how.channels)) if image_yxc is None else image_yxc
+    return _pixels(decode(data, how.channels, how.most_pixels)) if image_yxc is None else image_yxc
 
 
 def _scaled(
@@ -228,13 +257,17 @@ def jitter(picture: Image.Image, strength: float, rng: np.random.Generator) -> I
 
 
 def central(
-    image: bytes | np.ndarray, size: int, channels: int, share: float = CENTRAL
+    image: bytes | np.ndarray,
+    size: int,
+    channels: int,
+    share: float = CENTRAL,
+    most: int = MOST_PIXELS,
 ) -> np.ndarray:
     """The crop for evaluation: shorter side to size / `share`, then the centre.
 
     Returns uint8 [y, x, c], y = x = `size`. Raises `BadRecord` as `decode` does.
     """
-    picture = decode(image, channels)
+    picture = decode(image, channels, most)
     short = round(size / share)
     factor = short / min(picture.size)
     if max(picture.size) * factor > 64 * short:  # a hair-thin strip would fill the memory

@@ -2,11 +2,9 @@
 
 import array
 import functools
-import io
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image
 
 from d2v_jax.data.image import pictures
 from d2v_jax.data.inspect.findings import Findings, chosen, each, listed, range_of
@@ -48,17 +46,19 @@ class Sums:
         self.square_c += one.square_c
 
 
-def look(source: Source, name: str, image_size: int, channels: int, sample: int | None) -> Findings:
-    """All pictures of `source`, called `name`, decoded whole: what is unreadable here is so in
-    training.
+def look(source: Source, how: Any, sample: int | None) -> Findings:
+    """All pictures of `source`, which the section `how` names, decoded whole.
+
+    What is unreadable here is so in training.
     """
+    name, image_size, channels = how.source, how.image_size, how.channels
     numbers = chosen(len(source), sample)
     found = Findings(name, source.fingerprint, len(source), len(numbers))
     found.bad.update(getattr(source, "faults", {}))
     found.passed_over = dict(getattr(source, "passed_over", {}))
     shown = set(chosen(len(numbers), PICTURES))
     sums = Sums(channels)
-    each_one = functools.partial(_one, channels=channels)
+    each_one = functools.partial(_one, channels=channels, most=how.most_pixels)
     for place, one in enumerate(each(source, numbers, each_one, found)):
         sums.add(one)
         if place in shown:
@@ -67,12 +67,12 @@ def look(source: Source, name: str, image_size: int, channels: int, sample: int 
     return found
 
 
-def _one(record: Record, channels: int) -> Seen:
-    picture = pictures.decode(record.data, channels)
+def _one(record: Record, channels: int, most: int) -> Seen:
+    picture = pictures.decode(record.data, channels, most)
     kind, mode = "pixels", "L" if channels_of(record.data) == 1 else "RGB"
     size = record.size
     if isinstance(record.data, bytes):
-        with Image.open(io.BytesIO(record.data), formats=pictures.FORMATS) as header:
+        with pictures.opened(record.data) as header:
             kind, mode = str(header.format), header.mode
             if "transparency" in header.info:
                 mode += " with alpha"

@@ -31,6 +31,7 @@ class Images(Protocol):
     image_size: int
     channels: int
     central_crop: float
+    most_pixels: int
 
     def records(self, split: str) -> Source:
         """The records of `source` in a split of it."""
@@ -156,7 +157,8 @@ def _read(source: Source, order: np.ndarray, count: int, data: Images) -> Labell
             if record.label is None:
                 unlabelled += 1
                 continue
-            image = central(record.data, data.image_size, data.channels, data.central_crop)
+            how = data.image_size, data.channels, data.central_crop, data.most_pixels
+            image = central(record.data, *how)
         except BadRecord as bad:
             skipped += 1
             log.warning("skipped %s: %s", bad.name or name, bad.reason)

@@ -17,7 +17,7 @@ GREY = ("1", "L", "LA", "La")  # modes of Pillow, and those that begin with I
 CONTAINERS = ("WAV", "WAVEX", "FLAC")
 
 
-def picture_example(record: Record, max_side: int | None) -> tuple[bytes, int]:
+def picture_example(record: Record, max_side: int | None, most: int) -> tuple[bytes, int]:
     """Returns the serialized record, and 0.
 
     A file stays as it is unless its longer side has more than `max_side` pixels: then it becomes
@@ -25,21 +25,21 @@ def picture_example(record: Record, max_side: int | None) -> tuple[bytes, int]:
     decoded completely.
     """
     try:
-        data = _picture(record.data, max_side)
+        data = _picture(record.data, max_side, most)
     except BadRecord as bad:
         raise BadRecord(bad.reason, record.name) from bad
     return serialized(record, image=data), 0
 
 
-def _picture(data: bytes | np.ndarray, max_side: int | None) -> bytes:
-    size = jpeg.size_of(data)
+def _picture(data: bytes | np.ndarray, max_side: int | None, most: int) -> bytes:
+    size = jpeg.size_of(data, most)
     if size is not None and (max_side is None or max(size) <= max_side):
         if jpeg.pixels(data, 3) is None:
-            pictures.decode(data, 3)  # Pillow knows which faults do not matter
+            pictures.decode(data, 3, most)  # Pillow knows which faults do not matter
         return data
-    picture = pictures.decode(data, 3)
+    picture = pictures.decode(data, 3, most)
     if _is_grey(data):
-        picture = pictures.decode(data, 1)
+        picture = pictures.decode(data, 1, most)
     if max_side is not None and max(picture.size) > max_side:
         factor = max_side / max(picture.size)
         sides = tuple(max(1, round(side * factor)) for side in picture.size)
@@ -51,7 +51,7 @@ def _picture(data: bytes | np.ndarray, max_side: int | None) -> bytes:
 def _is_grey(data: bytes | np.ndarray) -> bool:
     if not isinstance(data, bytes):
         return data.ndim == 2 or data.shape[2] == 1
-    mode = Image.open(io.BytesIO(data), formats=pictures.FORMATS).mode
+    mode = pictures.opened(data).mode
     return mode in GREY or mode.startswith("I")
 
 

@@ -67,8 +67,8 @@ def opened(path: pathlib.Path) -> Iterator[BinaryIO]:
         raise BadRecord(f"not {error.encoding.upper()}: {error.reason}") from error
     except (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile) as error:
         raise BadRecord(f"damaged: {error}") from error
-    except OSError as error:
-        raise BadRecord(error.strerror or str(error)) from error
+    except OSError as error:  # pyarrow's have no number
+        raise BadRecord(error.strerror or f"damaged: {error}") from error
 
 
 def _head(file: BinaryIO) -> bytes:

@@ -74,19 +74,36 @@ def _parsed(define: Callable[..., Any], words: Sequence[str], spec: str) -> conf
                 f"{spec}: get_config returned {type(recipe).__name__}, "
                 "not an ml_collections ConfigDict"
             )
+    except ConfigError:
+        raise
     except (AttributeError, KeyError) as error:
+        if getattr(error, "name", None) == "get_config":
+            raise ConfigError(f"recipe {spec}: the file has no function get_config") from None
+        said = _said(error).rpartition("Attempting to lookup: ")[2]
         raise ConfigError(
-            f"{error.args[0]}\n  The fields are listed in configs/base.py and in audio.py, "
-            "image.py and text.py beside it."
+            f"recipe {spec} has no field {said.replace(' Did', '. Did')} The fields are listed in "
+            "configs/base.py and in audio.py, image.py and text.py beside it"
         ) from None
     except (flags.Error, ValueError, TypeError, SyntaxError, ImportError) as error:
-        raise ConfigError(f"recipe {spec}: {error}") from None
+        raise ConfigError(f"recipe {spec}: {_said(error)}") from None
+    except Exception as error:  # whatever the file of a stranger raises
+        raise ConfigError(f"recipe {spec}: {type(error).__name__}: {_said(error)}") from None
     if left:
         raise ConfigError(
             f"unexpected argument {left[0]!r}; recipe fields are set as "
             "--config.section.field=value"
         )
     return recipe
+
+
+def _said(error: BaseException) -> str:
+    """The words of an error in one line; of one that wraps another, that one's."""
+    while "Traceback (most recent" in str(error) and error.__context__:
+        error = error.__context__
+    words: Any = error
+    while isinstance(words, KeyError | AttributeError) and words.args:
+        words = words.args[0]  # its own `str` would be a repr
+    return " ".join(str(words).split()) or type(error).__name__
 
 
 def _recipe_path(name: str) -> str:
@@ -113,6 +130,7 @@ SCALARS = {
     "profile": str,
     "init_from": str,
 }
+LARGEST = 2.0**128  # from where on float32 has infinity
 # Sections that the engine reads, whatever is learnt.
 ENGINE = {"optimizer": OptimizerConfig, "eval": EvalConfig, "train": TrainConfig}
 # Fields of older runs and where they are today.
@@ -254,7 +272,10 @@ def _value(hint: Any, value: Any, path: str) -> Any:
         require(len(inner) == len(value), f"{path}={value!r} must have {len(inner)} entries")
         return tuple(_value(h, v, path) for h, v in zip(inner, value, strict=True))
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        require(abs(value) < LARGEST, f"{path}={value} is too large a number")
         value = float(value)
     right = isinstance(value, hint) and not (hint is int and isinstance(value, bool))
     require(right, f"{path}={value!r} must be of type {hint.__name__}")
+    if hint is float:
+        require(abs(value) < LARGEST, f"{path}={value} must be a finite number in float32")
     return value

@@ -1,5 +1,6 @@
 """Numbers people read: one JSON object per logged step, TensorBoard, a progress line, warnings."""
 
+import contextlib
 import json
 import logging
 import math
@@ -17,6 +18,7 @@ from d2v_jax.encoder.objective import Objective
 log = logging.getLogger("d2v")
 
 Record = dict[str, Any]
+FILE = "metrics.jsonl"
 
 
 def finalize(metrics: Mapping[str, tuple[Any, Any]]) -> dict[str, float]:
@@ -36,7 +38,7 @@ class History:
     """
 
     def __init__(self, workdir: pathlib.Path, step: int):
-        self.path = workdir / "metrics.jsonl"
+        self.path = workdir / FILE
         kept = [line for line in self._lines() if json.loads(line)["step"] <= step]
         write_whole(self.path, "".join(kept))
         self._file = open(self.path, "a", buffering=1)
@@ -59,6 +61,15 @@ class History:
     def close(self) -> None:
         self._file.close()
         self._board.close()
+
+
+def ends_unfinished(workdir: pathlib.Path) -> bool:
+    """Whether the last record of a run has a loss that was not finite."""
+    try:
+        last = (workdir / FILE).read_text().splitlines()[-1:]
+        return any(json.loads(line).get("loss", 0) is None for line in last)
+    except (OSError, ValueError):
+        return False
 
 
 class Progress:
@@ -84,8 +95,9 @@ class Progress:
                 f"ETA {clock((self.until - step) / speed)}"
             )
         end = "\n" if not self._live or step == self.until else ""
-        sys.stderr.write(("\r\x1b[K" if self._live else "") + line + end)
-        sys.stderr.flush()
+        with contextlib.suppress(OSError):  # nobody listens any more, and the run goes on
+            sys.stderr.write(("\r\x1b[K" if self._live else "") + line + end)
+            sys.stderr.flush()
 
 
 def clock(seconds: float) -> str:

@@ -11,9 +11,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from d2v_jax.common import trees
+from d2v_jax.common import files, trees
 from d2v_jax.common.checks import UserError
-from d2v_jax.common.files import write_whole
 from d2v_jax.train import checkpoint
 from d2v_jax.train.recipe.records import Config
 from d2v_jax.train.recipe.resolve import to_fields
@@ -94,7 +93,8 @@ def keep(path: pathlib.Path, one: dict[str, Any]) -> pathlib.Path | None:
         return None
     what = hashlib.sha256(f"{one['source']} {one['split']}".encode()).hexdigest()[:6]
     out = path / FOLDER / f"{one['task']}-{what}-step{one['step']}.json"
-    write_whole(out, json.dumps(one, indent=2) + "\n")
+    if not files.keep_if_possible(out, json.dumps(one, indent=2) + "\n", "result"):
+        return None
     log.info("kept in %s", out)
     return out
 

@@ -22,7 +22,7 @@ def draw(found: Sequence[dict[str, Any]], out: pathlib.Path) -> str:
     """Writes both into the folder `out`; returns what to tell the user."""
     picture = _picture(found)
     write_whole(out / PICTURE, picture)
-    write_whole(out / PAGE, _page(found, picture).encode())
+    write_whole(out / PAGE, _page(found, picture).encode(errors="surrogateescape"))
     return f"{out / PICTURE} and {out / PAGE}"
 
 

@@ -9,8 +9,10 @@ import numpy as np
 
 from d2v_jax.common.checks import UserError
 from d2v_jax.common.files import write_whole, written_whole
+from d2v_jax.common.names import writable
 from d2v_jax.data.audio import inputs, opening, waves
-from d2v_jax.data.audio.manifest import SUFFIX
+from d2v_jax.data.audio.lists import segments
+from d2v_jax.data.audio.lists.manifest import SUFFIX
 from d2v_jax.data.audio.sound_files import RATE
 from d2v_jax.data.progress import logged
 from d2v_jax.data.records import BadRecord
@@ -50,7 +52,7 @@ def write(
     if out is None:
         text = "".join(lines)
         if not text:
-            raise UserError(f"no recording in {', '.join(names)} could be read")
+            raise UserError(f"no recording in {', '.join(map(writable, names))} could be read")
         return text
     count = 0
     with written_whole(out.expanduser()) as part, part.open("w", encoding="utf-8") as file:
@@ -58,7 +60,7 @@ def write(
             file.write(line)
             count += 1
         if not count:
-            raise UserError(f"no recording in {', '.join(names)} could be read")
+            raise UserError(f"no recording in {', '.join(map(writable, names))} could be read")
     return f"{count} recordings transcribed, in {out}\n"
 
 
@@ -91,8 +93,9 @@ def _recordings(
     least = inputs.shortest(conv_layers)
     for name in names:
         path = pathlib.Path(name).expanduser()
-        if path.is_file() and path.suffix.lower() != SUFFIX:
-            found = [(name, _file(path))]
+        listed = path.suffix.lower() == SUFFIX or segments.looks_listed(name)
+        if path.is_file() and not listed:
+            found = [(writable(name), _file(path))]
         elif path.is_dir():
             found = ((n, lambda wave=wave: wave) for n, wave, _ in inputs.folder_waves(path))
         else:
@@ -144,7 +147,7 @@ def _subtitles(said: Iterator[Said], names: Sequence[str], out: pathlib.Path | N
         if out is not None:
             write_whole(out.expanduser() / place, text.encode())
     if not made:
-        raise UserError(f"no recording in {', '.join(names)} could be read")
+        raise UserError(f"no recording in {', '.join(map(writable, names))} could be read")
     return text if out is None else f"{len(made)} recordings transcribed, in {out}\n"
 
 

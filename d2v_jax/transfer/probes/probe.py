@@ -18,8 +18,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import Normalizer, StandardScaler
 from threadpoolctl import threadpool_limits
 
+from d2v_jax.common import files
 from d2v_jax.common.checks import UserError
-from d2v_jax.common.files import write_whole
 from d2v_jax.data.labelled.exams import Exam
 from d2v_jax.train import checkpoint
 from d2v_jax.transfer import encoder
@@ -106,7 +106,7 @@ def probe_run(
         "seed": seed,
     }
     if (path / checkpoint.FOLDER).is_dir():
-        write_whole(path / FILE, f"{json.dumps(record, indent=2)}\n".encode())
+        files.keep_if_possible(path / FILE, f"{json.dumps(record, indent=2)}\n", "table")
     else:
         log.info("%s is no run folder: the table is not kept", path)
     return table(record)

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from d2v_jax.common.checks import UserError
+from d2v_jax.common.names import writable
 from d2v_jax.data.audio import cuts
 from d2v_jax.data.audio.sound_files import RATE, RATES, header
 from d2v_jax.data.records import BadRecord, Record, fingerprint_of
@@ -112,8 +113,9 @@ def _of_kaldi(path: pathlib.Path) -> list[Row]:
             raise ValueError(f"recording {recording!r} is not in wav.scp")
         at = path.parent / pathlib.Path(recordings[recording][1]).expanduser()
         text, speaker = texts.get(utterance), speakers.get(utterance)
-        speaker = speaker and speaker[1]
-        return Row(utterance, at, float(first), float(last), speaker, text and text[1])
+        speaker = speaker and writable(speaker[1])
+        said = text and _said(text[1])
+        return Row(writable(utterance), at, float(first), float(last), speaker, said)
 
     return _rows(path, 3, "UTTERANCE RECORDING FIRST LAST", row)
 
@@ -124,10 +126,19 @@ def _of_stm(path: pathlib.Path) -> list[Row]:
         text = rest[0] if rest else ""
         if text.startswith("<"):
             text = text.partition(">")[2].strip()
-        name = f"{recording}:{channel}:{first}-{last}"
-        return Row(name, _beside(path, recording), float(first), float(last), speaker, text)
+        name = writable(f"{recording}:{channel}:{first}-{last}")
+        at = _beside(path, recording)
+        return Row(name, at, float(first), float(last), writable(speaker), _said(text))
 
     return _rows(path, 5, "RECORDING CHANNEL SPEAKER FIRST LAST WORDS", row)
+
+
+def _said(text: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"what is said is not UTF-8: {writable(text)[:80]}") from None
+    return text
 
 
 def _beside(path: pathlib.Path, recording: str) -> pathlib.Path:
@@ -168,7 +179,9 @@ def _table(path: pathlib.Path, form: str) -> dict[str, tuple[int, str]]:
 
 def _lines(path: pathlib.Path) -> list[str]:
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        data = path.read_bytes()
+        # The name of a recording may be of any bytes; `_said` looks at what is text.
+        text = data.decode("utf-8-sig", "strict" if b"\0" in data else "surrogateescape")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read as UTF-8 text ({error})") from None
     return text.split("\n")

@@ -14,7 +14,9 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from d2v_jax.common.checks import UserError
-from d2v_jax.data.audio import alignments, cuts, librispeech
+from d2v_jax.common.names import writable
+from d2v_jax.data.audio import alignments, cuts
+from d2v_jax.data.audio.lists import librispeech
 from d2v_jax.data.audio.sound_files import RATE, RATES, header
 from d2v_jax.data.progress import logged
 from d2v_jax.data.records import BadRecord, Record, fingerprint_of
@@ -45,12 +47,13 @@ class Manifest:
                 f"data.source={str(path)!r}: there is no such manifest. Give the .tsv file whose "
                 "first line is the root folder and whose others are PATH<tab>SAMPLES"
             )
-        lines = _lines(self.path)
+        lines = _lines(self.path, "surrogateescape")  # a name may be of any bytes
         while lines and not lines[-1].strip():
             lines.pop()
-        self.names, self._frames = _rows(self.path, lines)
-        self.root = _root(self.path, lines[0], self.names)
-        self._cuts = [cuts.named(self.root, name) for name in self.names]
+        self.paths, self._frames = _rows(self.path, lines)
+        self.names = [writable(path) for path in self.paths]
+        self.root = _root(self.path, lines[0], self.paths)
+        self._cuts = [cuts.named(self.root, path) for path in self.paths]
         with ThreadPoolExecutor(HEADER_THREADS) as pool:
             rates = pool.map(self._rate, self._cuts)
             rates = logged(rates, f"reading headers of {self.path}", len(self._cuts))
@@ -64,7 +67,7 @@ class Manifest:
             class_n = [name.split("/", 1)[0] for name in self.names]
         if class_n is not None:
             self.class_names, self._labels = numbered(class_n)
-        self.fingerprint = fingerprint_of(("manifest", *zip(self.names, self._frames.tolist())))
+        self.fingerprint = fingerprint_of(("manifest", *zip(self.paths, self._frames.tolist())))
 
     def __len__(self) -> int:
         return len(self.names)
@@ -93,7 +96,7 @@ class Manifest:
 
     def said(self, index: int) -> dict[str, list[alignments.Span]]:
         """Of the files beside it the words and phones."""
-        return {} if self._cuts[index].length else alignments.beside(self.root / self.names[index])
+        return {} if self._cuts[index].length else alignments.beside(self.root / self.paths[index])
 
     def _rate(self, cut: cuts.Cut) -> int:
         """Samples per second of a file, 16 kHz where it does not say so: reading reports that."""
@@ -104,9 +107,10 @@ class Manifest:
         return rate if RATES[0] <= rate <= RATES[1] else RATE
 
 
-def _lines(path: pathlib.Path) -> list[str]:
+def _lines(path: pathlib.Path, errors: str = "strict") -> list[str]:
     try:
-        text = path.read_text(encoding="utf-8")
+        data = path.read_bytes()
+        text = data.decode("utf-8", "strict" if b"\0" in data else errors)
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}; check its permissions") from error
     except UnicodeDecodeError as error:

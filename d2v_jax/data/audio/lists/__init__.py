@@ -1,0 +1,1 @@
+"""Lists of recordings: manifests, segments, trees of corpora, TFDS."""
