@@ -202,9 +202,9 @@ class Objective(speech.Sibling):
             f"mask.hide={self.cfg.mask.hide!r}: objective='best_rq' needs 'noise'",
         )
         require(
-            frontend.modality == "audio" and frontend.conv_style == "wav2vec",
-            "objective='best_rq' reads waves and needs modality='audio' with "
-            "frontend.conv_style='wav2vec'",
+            frontend.conv_style == "wav2vec",
+            f"frontend.conv_style={frontend.conv_style!r}: objective='best_rq' needs 'wav2vec', of "
+            "whose frames it knows where they lie",
         )
         require(
             self.hop % mel.HOP == 0,
