@@ -23,6 +23,13 @@ def get_config(arg: str = "") -> config_dict.ConfigDict:
     c.data.most_letters = 600
     c.data.spelling = "exact"
     c.data.min_samples = 32_000  # utterances shorter than this are never used
+    # Labels of frames that crops bring along, a folder of `d2v units` for each label set, and
+    # what the objective that learns them says of them, which is set there: `clusters`.
+    # "builtin:bands": the loudest of 23 mel bands, which needs no folder.
+    c.data.units = ()
+    c.data.unit_rate = 50.0
+    c.data.unit_classes = ()
+    c.data.unit_special = 0
 
     # Width, kernel and stride of each convolution of the waveform encoder (§1.1).
     c.frontend.conv_layers = ((512, 10, 5), *((512, 3, 2),) * 4, *((512, 2, 2),) * 2)

@@ -25,6 +25,14 @@ def get_config() -> config_dict.ConfigDict:
     c.clusters.shown = 0.0  # and at the others
     c.clusters.penalty = 10.0  # weight of the mean square of what the convolutions give
     c.clusters.input_dropout = 0.1  # of the tokens
+    return with_units(c, ("units",))
+
+
+def with_units(c: config_dict.ConfigDict, units: tuple[str, ...]) -> config_dict.ConfigDict:
+    """The recipe on these label sets; what is set in `clusters` holds for its data too."""
+    c.data.units = units
+    for name in ("rate", "classes", "special"):
+        c.data[f"unit_{name}"] = c.clusters.get_ref(name)
     return c
 
 
@@ -32,6 +40,7 @@ def smoke(c: config_dict.ConfigDict) -> config_dict.ConfigDict:
     """Thirty steps of seconds."""
     c = audio.smoke(c)
     c.positions.conv_kernel = 16
-    c.clusters.classes = tuple(12 for _ in c.clusters.classes)
+    c.clusters.classes = tuple(23 + c.clusters.special for _ in c.clusters.classes)
     c.clusters.projected = 16
+    c.data.units = tuple("builtin:bands" for _ in c.clusters.classes)
     return c

@@ -1,10 +1,10 @@
 """HuBERT extra large on Libri-Light 60k h (arXiv:2106.07447).
 
-The clusters of frames are data of their own, 500 of a layer of an earlier model: batches must bring
-them as "units". Crops are of 2, 5, 10 or 15 s, as long as an utterance allows.
+The clusters of frames are data of their own, 500 of a layer of an earlier model, made by d2v units
+(docs/hubert.md). Crops are of 2, 5, 10 or 15 s, as long as an utterance allows.
 
 Command: d2v pretrain --config hubert_xlarge --workdir runs/hubert_xlarge
-    (refused so far: no data of ours bring units)
+    "--config.data.units=('UNITS',)"
 Cost: not measured; about 4.9 TFLOP per crop of 15 s and step by the FLOP count, so 7.6e20 FLOP for
     the whole schedule.
 Expected: 1.8 / 2.9 % WER on test-clean / other after CTC on 960 h with a

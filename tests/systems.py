@@ -1,12 +1,10 @@
-"""The six systems as smoke recipes, and small batches for them."""
+"""The six systems and their siblings as smoke recipes, and small batches for them."""
 
 import dataclasses
 import functools
 
-import jax
 import numpy as np
 
-from d2v_jax.measure.setting import abstract_batch
 from d2v_jax.train.recipe import resolve as recipes
 from d2v_jax.train.recipe.records import Config
 
@@ -18,6 +16,7 @@ NAMES = (
     "v2_image_base",
     "v2_text_base",
 )
+SIBLINGS = ("bert_base", "hubert_base", "mae_base", "wav2vec2_base")
 NOISE = ("input_dropout", "dropout", "attention_dropout", "drop_path", "layer_drop")
 
 
@@ -51,16 +50,6 @@ def small(name: str, noise: bool = False) -> Config:
         model = dataclasses.replace(model, trunk=trunk, decoder=decoder, frontend=frontend)
     sections = {name: getattr(model, name) for name in vars(model)}
     return dataclasses.replace(config.with_sections(**sections), data=data)
-
-
-def shapes_of_batch(config: Config, size: int) -> dict[str, jax.ShapeDtypeStruct]:
-    """As the loader delivers it; with "units" where HuBERT asks for them."""
-    shapes = abstract_batch(config, config.data.example_shape, size)
-    if clusters := getattr(config.objective.cfg, "clusters", None):
-        frames = config.objective.cfg.frontend.token_count(config.data.example_shape)
-        units = (size, int(frames * config.objective.ratio), len(clusters.classes))
-        shapes["units"] = jax.ShapeDtypeStruct(units, np.int32)
-    return shapes
 
 
 def batch(config: Config, size: int, seed: int = 0, pad: int = 0) -> dict[str, np.ndarray]:

@@ -15,6 +15,7 @@ import pytest
 import systems
 
 from d2v_jax.frontends.frontend import Inputs
+from d2v_jax.measure.setting import abstract_batch
 from d2v_jax.supervised import heads
 from d2v_jax.train import state, step
 from d2v_jax.train.recipe import resolve as recipes
@@ -48,7 +49,7 @@ def half(name: str):
 def test_steps_round_nothing_but_what_the_recipe_allows(name):
     config = half(name)
     shapes = jax.eval_shape(lambda: state.create(config))
-    batch = systems.shapes_of_batch(config, 2)
+    batch = abstract_batch(config, config.data.example_shape, 2)
     traced = jax.jit(step.make_train_step(config)).trace(shapes, batch)
     for platform in PLATFORMS:
         assert rounded(traced, platform) == [], platform

@@ -1,7 +1,7 @@
 """HuBERT (arXiv:2106.07447): name the cluster that a hidden frame of speech belongs to.
 
-Clusters are found beforehand, of MFCCs or of what a layer of an earlier model makes of the sound;
-batches bring them as "units", and those of our own data do not yet. Spans of frames are hidden from
+Clusters are found beforehand, of MFCCs or of what a layer of an earlier model makes of the sound
+(`d2v units`); batches bring them as "units" (data/units/units.py). Spans of frames are hidden from
 a Transformer, whose output is to be nearest to the embedding of the frame's own cluster; at hidden
 frames, and if wished at the others too.
 """
@@ -134,7 +134,7 @@ class Objective(speech.Sibling):
         if "units" not in batch:
             raise ConfigError(
                 'the batches bring no "units": HuBERT learns the clusters of frames, int32 '
-                "[b, labels, label sets]; use data that has them"
+                "[b, labels, label sets]; set data.units to what d2v units wrote"
             )
         units_bls = batch["units"]
         if units_bls.shape[-1] != len(cfg.classes):

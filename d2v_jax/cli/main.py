@@ -8,7 +8,7 @@ import os
 import sys
 import warnings
 
-from d2v_jax.cli import bench, data, encoders, runs, supervised
+from d2v_jax.cli import bench, data, encoders, runs, supervised, units
 from d2v_jax.cli.troubles import sentence_of
 from d2v_jax.common import buckets, settings
 
@@ -109,7 +109,7 @@ def _parser() -> argparse.ArgumentParser:
         return sub
 
     # Each task imports what it needs itself: `d2v --help` should not wait for JAX.
-    for family in (runs, supervised, encoders, bench, data):
+    for family in (runs, supervised, encoders, units, bench, data):
         family.add(task)
     return parser
 

@@ -54,12 +54,13 @@ class Parts:
             shutil.rmtree(self.folder, ignore_errors=True)
             write_whole(self.folder / ABOUT, json.dumps(about).encode())
         self._count = len(list(self.folder.glob("part-*.npz")))
-        self.done = {name for part in self._parts() for name in part.names}
+        self.done = {name for part in self.parts() for name in part.names}
 
     def _paths(self) -> list[pathlib.Path]:
         return [self.folder / f"part-{number:05d}.npz" for number in range(self._count)]
 
-    def _parts(self) -> Iterator[Part]:
+    def parts(self) -> Iterator[Part]:
+        """Those that are kept, in order."""
         for path in self._paths():
             with np.load(path) as held:
                 counts = held["counts"] if "counts" in held else None
@@ -78,7 +79,7 @@ class Parts:
     def finish(self) -> tuple[int, tuple[int, int]]:
         """Writes the file; -> (number of examples, shape of all features)."""
         names, counts, rows, width = [], [], 0, 0
-        for part in self._parts():
+        for part in self.parts():
             names += part.names
             rows, width = rows + len(part.features), part.features.shape[1]
             if part.counts is not None:
@@ -87,7 +88,7 @@ class Parts:
             shutil.rmtree(self.folder, ignore_errors=True)
             raise UserError("there was nothing to encode")
         offsets = np.concatenate([[0], np.cumsum(np.concatenate(counts))]) if counts else None
-        pieces = (np.ascontiguousarray(part.features, "<f4") for part in self._parts())
+        pieces = (np.ascontiguousarray(part.features, "<f4") for part in self.parts())
         with written_whole(self._out) as place:
             WRITERS[self._out.suffix](place, Whole(names, offsets, pieces, (rows, width)))
         shutil.rmtree(self.folder, ignore_errors=True)

@@ -4,8 +4,8 @@ import dataclasses
 
 import jax
 import pytest
-import systems
 
+from d2v_jax.measure.setting import abstract_batch
 from d2v_jax.train import state, step
 from d2v_jax.train.recipe import resolve
 
@@ -21,7 +21,7 @@ def test_matrix_products_are_what_the_compiler_counts(name):
     small = whole.with_sections(trunk=trunk)
     shape = small.data.example_shape
     lowered = jax.jit(step.make_train_step(small)).lower(
-        jax.eval_shape(lambda: state.create(small)), systems.shapes_of_batch(small, 2)
+        jax.eval_shape(lambda: state.create(small)), abstract_batch(small, shape, 2)
     )
     ours = sum(small.objective.arithmetic(shape).values())
     assert 1.0 < lowered.cost_analysis()["flops"] / 2 / ours < 1.03

@@ -12,8 +12,12 @@ from d2v_jax.cli import main
 from d2v_jax.data.text import tokenizer
 from d2v_jax.train.machine import mesh
 
+# wav2vec 2.0 of this size finds no entry more often than by chance in thirty steps, and says so.
+SIBLINGS = [name for name in systems.SIBLINGS if name != "wav2vec2_base"]
+SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in SIBLINGS]
 
-@pytest.mark.parametrize("name", systems.NAMES)
+
+@pytest.mark.parametrize("name", [*systems.NAMES, *SLOW])
 def test_learns_and_resumes_exactly(name, tmp_path, monkeypatch, caplog):
     whole = mesh.make_mesh
     monkeypatch.setattr(mesh, "make_mesh", lambda spec, _=None: whole(spec, jax.devices()[:1]))

@@ -23,6 +23,7 @@ from d2v_jax.data.records import BadRecord, Record, Source
 from d2v_jax.data.requests import Batch, Named
 from d2v_jax.data.sources import SPEECH, Part, part_of
 from d2v_jax.data.stores import tfds_source
+from d2v_jax.data.units import units
 
 ANY_LENGTH = 2**62  # samples
 NOISE_STD = 3_000  # of int16 samples
@@ -46,6 +47,10 @@ class AudioData(modality.Data):
     most_letters: int = fields.positive()
     spelling: str = fields.one_of(*letters.SPELLINGS)
     buckets: tuple[int, ...] = fields.anything()
+    units: tuple[str, ...] = fields.anything()
+    unit_rate: float = fields.positive()
+    unit_classes: tuple[int, ...] = fields.anything()
+    unit_special: int = fields.not_negative()
 
     @property
     def example_shape(self) -> tuple[int, ...]:
@@ -65,11 +70,17 @@ class AudioData(modality.Data):
         return tuple(batch_size * self.samples // length for length in self._crops())
 
     def form(self, example_shape: tuple[int, ...], size: int) -> dict[str, Form]:
-        """ "inputs" int16 [b, s], "offset" and "scale" float32 [b], "example_id"."""
+        """ "inputs" int16 [b, s], "offset" and "scale" float32 [b], "example_id".
+
+        Of `units` "units" int32 [b, l, set], -1 where a recording has no more of them.
+        """
         own = super().form(example_shape, size)
         more = {name: Form((size,), np.float32) for name in ("offset", "scale")}
         if self.labels != "none":
             more["length"] = Form((size,), np.int32)
+        elif self.units:
+            places = units.count_of(example_shape[0], self.unit_rate)
+            more["units"] = Form((size, places, len(self.units)), np.int32)
         return {"inputs": own.pop("inputs"), **more, **own}
 
     def noise(
@@ -98,6 +109,11 @@ class AudioData(modality.Data):
             all(b > 0 for b in self.buckets) and list(self.buckets) == sorted(set(self.buckets)),
             f"data.buckets={self.buckets} must be positive numbers of samples, ascending",
         )
+        require(
+            not self.units or len(self.units) == len(self.unit_classes),
+            f"data.units={self.units} has {len(self.units)} label sets, clusters.classes="
+            f"{self.unit_classes} has {len(self.unit_classes)}; give as many of both",
+        )
 
     def check_with(self, frontend: Any, batch_size: int) -> None:
         total = batch_size * self.samples
@@ -111,16 +127,18 @@ class AudioData(modality.Data):
     def open(self) -> Opened:
         if self.labels != "none":
             return self._open_labelled()
-        sources = [one.records() for one in self.each()]
+        each = self.each()
+        sources = [one.records() for one in each]
         lengths = np.concatenate([source.lengths for source in sources])
         buckets = opening.buckets_of(lengths, self._crops())
-        return joined(
-            [Remembered(source) for source in sources],
-            waves.random_crop,
-            ("audio", self.samples, self.buckets),
-            self.samples,
-            buckets,
-        )
+        cut, follows = waves.random_crop, ("audio", self.samples, self.buckets)
+        if self.units:
+            classes = self.unit_classes, self.unit_special
+            called = dict(zip([one.source for one in each], sources))
+            cut = units.opened(self.units, self.unit_rate, *classes, called)
+            follows += (self.unit_rate, *(one.fingerprint for one in cut.sets))
+        remembered = [Remembered(source) for source in sources]
+        return joined(remembered, cut, follows, self.samples, buckets)
 
     def _open_labelled(self) -> Opened:
         """Whole recordings, each padded to the shortest bucket that holds it."""

@@ -3,9 +3,13 @@
 As Kaldi computes them at 16 kHz without dither and energy, of waves in [-1, 1].
 """
 
+import functools
+
 import numpy as np
 
 FRAME, STEP, PADDED = 400, 160, 512  # samples
+RATE = 100  # frames a second
+PIECE = 4096  # frames computed at once
 BANDS, KEPT, LIFTER = 23, 13, 22
 LOWEST, HIGHEST = 20.0, 8000.0  # Hz
 EMPHASIS, FLOOR = 0.97, 1.1920929e-7
@@ -24,8 +28,15 @@ def features(wave_s: np.ndarray) -> np.ndarray:
 def log_mel(wave_s: np.ndarray) -> np.ndarray:
     """[frames, 23] float64, the logarithm of the energy in each band."""
     count = max(0, (len(wave_s) - FRAME) // STEP + 1)
-    places = STEP * np.arange(count)[:, None] + np.arange(FRAME)
-    frames = np.asarray(wave_s, np.float64)[places]
+    found = np.empty((count, BANDS))
+    for first in range(0, count, PIECE):
+        frames = np.arange(first, min(first + PIECE, count))
+        found[frames] = _log_mel(wave_s[STEP * frames[:, None] + np.arange(FRAME)])
+    return found
+
+
+def _log_mel(frames: np.ndarray) -> np.ndarray:
+    frames = np.asarray(frames, np.float64)
     frames -= frames.mean(1, keepdims=True)
     before = np.concatenate([frames[:, :1], frames[:, :-1]], 1)
     window = np.hanning(FRAME) ** 0.85
@@ -34,6 +45,7 @@ def log_mel(wave_s: np.ndarray) -> np.ndarray:
     return np.log(np.maximum(power @ mel_banks().T, FLOOR))
 
 
+@functools.cache
 def mel_banks() -> np.ndarray:
     """[23, 256]: the weight of each bin of the spectrum in each triangular band."""
     mel = lambda hertz: 1127 * np.log(1 + hertz / 700)

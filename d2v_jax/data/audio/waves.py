@@ -142,18 +142,34 @@ def in_16_bits(wave_s: np.ndarray, fit: float) -> np.ndarray:
     return np.rint(wave_s.astype(np.float64) * (FULL * fit)).astype(np.int16)
 
 
+class Crop(NamedTuple):
+    """An example, the place of its first sample, and how many the recording has."""
+
+    example: Example
+    start: int
+    whole: int
+
+
 def random_crop(record: Record, rng: np.random.Generator, samples: int) -> Example:
     """inputs int16 [s], s = `samples`, from anywhere in the recording; its offset and scale.
 
+    Raises `BadRecord` where there are fewer samples, or no sound.
+    """
+    return crop(record, rng, samples).example
+
+
+def crop(record: Record, rng: np.random.Generator, samples: int) -> Crop:
+    """`random_crop`, and where it lies.
+
     Where `record.standard` is known, and the samples are used as they are stored or the recording
-    is longer than a block, only those of the crop are decoded: the result is the same. Raises
-    `BadRecord` where there are fewer samples, or no sound.
+    is longer than a block, only those of the crop are decoded: the result is the same.
     """
     standard = record.standard
     if standard is not None and not isinstance(record.data, np.ndarray):
-        inputs_s = _stored_crop(record.data, rng, samples)
-        if inputs_s is not None:
-            return {"inputs": inputs_s, "offset": standard.offset, "scale": standard.scale}
+        found = _stored_crop(record.data, rng, samples)
+        if found is not None:
+            inputs_s, start, have = found
+            return Crop(_example(inputs_s, standard), start, have)
     whole = wave_of(record.data)
     if standard is None:
         whole = _held(whole)
@@ -162,6 +178,10 @@ def random_crop(record: Record, rng: np.random.Generator, samples: int) -> Examp
             record.learn(standard)
     start = _start(len(whole), rng, samples)
     inputs_s = in_16_bits(_part(whole, start, samples), standard.fit)
+    return Crop(_example(inputs_s, standard), start, len(whole))
+
+
+def _example(inputs_s: np.ndarray, standard: Standard) -> Example:
     return {"inputs": inputs_s, "offset": standard.offset, "scale": standard.scale}
 
 
@@ -185,16 +205,22 @@ def whole(record: Record, rng: np.random.Generator, samples: int) -> Example:
     }
 
 
-def _stored_crop(data: Stored, rng: np.random.Generator, samples: int) -> np.ndarray | None:
-    """int16 [s] of a sound file; None, with nothing drawn, where only the whole gives it."""
+def _stored_crop(
+    data: Stored, rng: np.random.Generator, samples: int
+) -> tuple[np.ndarray, int, int] | None:
+    """int16 [s] of a sound file, the first one's place, and the number of all.
+
+    None, with nothing drawn, where only the whole gives it.
+    """
     with opened(data) as file:
         if not (is_exact(file) and length_known(file.frames) and file.seekable()):
             return None
-        file.seek(_start(file.frames, rng, samples))
+        start, have = _start(file.frames, rng, samples), file.frames
+        file.seek(start)
         inputs_s = file.read(samples, "int16")
     if len(inputs_s) < samples:
         raise BadRecord(f"truncated: {len(inputs_s)} of the {samples} samples of a crop")
-    return inputs_s
+    return inputs_s, start, have
 
 
 def _start(have: int, rng: np.random.Generator, samples: int) -> int:

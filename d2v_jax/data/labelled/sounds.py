@@ -197,8 +197,8 @@ def labelled_waves(source: Source, name: str, split: str, count: int, seed: int)
         labels.append(record.label)
     if not found:
         raise UserError(f"{name!r}: none of its recordings is readable, see the warnings")
-    said = [_said(*origins[index], len(wave_s)) for index, wave_s in zip(found, waves)]
-    known = {task: [one[task] for one in said] for task in said[0] if all(task in s for s in said)}
+    each = [_within(said(source, index), len(wave_s)) for index, wave_s in zip(found, waves)]
+    known = {task: [one[task] for one in each] for task in each[0] if all(task in s for s in each)}
     return LabelledWaves(waves, np.array(labels, np.int32), np.array(found, np.int32), known)
 
 
@@ -209,8 +209,16 @@ def _origin(source: Source, index: int) -> tuple[Source, int]:
     return source, index
 
 
-def _said(source: Source, index: int, samples: int) -> dict[str, list[Span]]:
-    if not isinstance(source, Aligned):
-        return {}
-    said = source.said(index)
-    return {task: [span for span in spans if span[2] <= samples] for task, spans in said.items()}
+def knows(source: Source) -> bool:
+    """Whether it may know when words and phones are said."""
+    return isinstance(_origin(source, 0)[0], Aligned)
+
+
+def said(source: Source, index: int) -> dict[str, list[Span]]:
+    """What is known of when a record's words and phones are said, {} where nothing is."""
+    origin, place = _origin(source, index)
+    return origin.said(place) if isinstance(origin, Aligned) else {}
+
+
+def _within(spoken: dict[str, list[Span]], samples: int) -> dict[str, list[Span]]:
+    return {task: [span for span in spans if span[2] <= samples] for task, spans in spoken.items()}

@@ -1,0 +1,1 @@
+"""Labels of frames beside recordings: what HuBERT learns."""
