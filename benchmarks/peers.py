@@ -14,11 +14,13 @@ import json
 import os
 import pathlib
 import platform
+import re
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from typing import Any
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -26,6 +28,8 @@ ROOT = HERE.parent
 PAUSE_S = 0.3  # threads of the one before come to rest
 COMPARED = ("student", "teacher", "examples", "tokens", "hidden", "views")
 FAR = 0.02
+# What is installed under another name than it is imported by.
+PACKAGES = {"hydra": "hydra-core", "sklearn": "scikit-learn"}
 
 
 class Failed(Exception):
@@ -36,9 +40,10 @@ class Contestant:
     """A worker behind two pipes."""
 
     def __init__(self, name: str, python: str, script: str, spec: dict[str, Any], path: str = ""):
-        self.name, self.turns = name, []
+        self.name, self.turns, self._python = name, [], python
         argv = [python, str(HERE / "workers" / script), json.dumps(spec)]
-        env = {**os.environ, "PYTHONPATH": path}
+        # JAX takes no more of a GPU than it needs: the others lie beside it.
+        env = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false", **os.environ, "PYTHONPATH": path}
         self._errors = tempfile.TemporaryFile("w+")
         try:
             self._process = subprocess.Popen(
@@ -80,12 +85,35 @@ class Contestant:
             if not line:
                 code = self._process.wait()  # negative: the signal that ended it
                 why = "\n  ".join([f"ended with code {code} and without an answer", *said])
-            raise Failed(f"{self.name}: {why}")
+            raise Failed(f"{self.name}: {why}{remedy(why, self._python)}")
         return answer
 
 
+def remedy(why: str, python: str) -> str:
+    """How a module is had that is missing; nothing where none is, or only a part of one."""
+    missing = re.findall(r"No module named '(\w+)", why)
+    if not missing:
+        return ""
+    return f"; {python} -m pip install {PACKAGES.get(missing[-1], missing[-1])}"
+
+
 def main(argv: list[str] | None = None) -> int:
-    args = _parser().parse_args(argv)
+    args = parser().parse_args(argv)
+    try:
+        record = measured(args)
+    except Failed as failure:
+        print(f"peers: {failure}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    if args.json:
+        args.json.write_text(json.dumps(record, indent=1) + "\n")
+    print(_table(record))
+    return 0
+
+
+def measured(args: argparse.Namespace) -> dict[str, Any]:
+    """Everything about one recipe. Raises `Failed` where a contestant could not go on."""
     contestants: list[Contestant] = []
 
     def enter(one: Contestant) -> dict[str, Any]:
@@ -99,6 +127,8 @@ def main(argv: list[str] | None = None) -> int:
         spec = {"recipe": args.recipe, **facts}
         if args.before:
             enter(_ours("before", args, args.before.resolve()))
+        if args.compare:
+            enter(_ours("other", args, ROOT, args.compare))
         if args.torch_python:
             enter(Contestant("transformers", args.torch_python, "transformers_v1.py", spec))
         if args.fairseq:
@@ -113,22 +143,13 @@ def main(argv: list[str] | None = None) -> int:
                 + ", ".join(f"{one.name} {one.turns[-1]:.3f} s" for one in contestants),
                 file=sys.stderr,
             )
-    except Failed as failure:
-        print(f"peers: {failure}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130
+        return _record(args, contestants)
     finally:
         for one in contestants:
             one.close()
-    record = _record(args, contestants)
-    if args.json:
-        args.json.write_text(json.dumps(record, indent=1) + "\n")
-    print(_table(record))
-    return 0
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("recipe", help="of ours, as in v2_image_base")
     parser.add_argument("--batch", type=int, help="examples of a step; default the recipe's")
@@ -139,6 +160,19 @@ def _parser() -> argparse.ArgumentParser:
         default=10,
         metavar="S",
         help="of each example; default %(default)g",
+    )
+    parser.add_argument(
+        "--dtype",
+        choices=("float32", "bfloat16"),
+        default="float32",
+        help="of products, for all; default %(default)s",
+    )
+    parser.add_argument(
+        "--compare",
+        nargs="+",
+        default=(),
+        metavar="FIELD=VALUE",
+        help="ours with this too, as in trunk.fused_attention=True",
     )
     parser.add_argument(
         "--before",
@@ -163,10 +197,12 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _ours(name: str, args: argparse.Namespace, checkout: pathlib.Path) -> Contestant:
+def _ours(
+    name: str, args: argparse.Namespace, checkout: pathlib.Path, more: Sequence[str] = ()
+) -> Contestant:
     fields = []
     if not args.recipe.startswith("quickstart"):
-        fields = ["trunk.dtype=float32", "train.micro_batches=1"]
+        fields = [f"trunk.dtype={args.dtype}", "train.micro_batches=1"]
         if "audio" in args.recipe:
             samples = int(16_000 * args.seconds_of_sound)
             fields += [
@@ -176,6 +212,7 @@ def _ours(name: str, args: argparse.Namespace, checkout: pathlib.Path) -> Contes
             ]
     if args.batch:
         fields.append(f"train.batch_size={args.batch}")
+    fields += more
     spec = {"recipe": args.recipe, "commit": commit(checkout), "fields": fields}
     return Contestant(name, sys.executable, "ours.py", spec, str(checkout))
 

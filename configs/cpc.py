@@ -50,4 +50,5 @@ def smoke(c: config_dict.ConfigDict) -> config_dict.ConfigDict:
     c.data.samples, c.data.min_samples = 4 * 3_200, 4 * 3_200
     c.future.window, c.future.steps, c.future.negatives = 3_200, 4, 8
     c.future.heads, c.future.hidden = 4, 32
+    c.optimizer.learning_rate = 5e-3
     return c

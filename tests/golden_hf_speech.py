@@ -85,7 +85,7 @@ def pretraining(imported, objective, params, case: dict, recorded: dict[str, np.
     (total, metrics), gradients = step(params, at_hidden(noise))
     count, share = mask.weight_nu.sum(), lambda name, found: found[name][0]
     encoded, projected, targets = everywhere(params, noise)
-    arrays = hidden_states(objective, encoded) | {
+    arrays = hidden_states(encoded) | {
         "projected_states": projected,
         "projected_quantized_states": targets,
         "loss": total,
@@ -109,11 +109,10 @@ def pretraining(imported, objective, params, case: dict, recorded: dict[str, np.
     return arrays, dict(trees.leaves(gradients)), {}
 
 
-def hidden_states(objective, encoded) -> dict[str, Any]:
-    """The input of the first block, and what comes out of each; behind the last norm, if any."""
+def hidden_states(encoded) -> dict[str, Any]:
+    """The input of the first block, and what comes out of each; no norm behind the last."""
     found = {"hidden_0": encoded.trunk.entered}
-    found |= {f"hidden_{i + 1}": layer.out for i, layer in enumerate(encoded.trunk.layers)}
-    return found | {f"hidden_{objective.cfg.trunk.depth}": encoded.out}
+    return found | {f"hidden_{i + 1}": layer.out for i, layer in enumerate(encoded.trunk.layers)}
 
 
 def features(objective, params, inputs: Inputs) -> dict[str, Any]:
@@ -123,7 +122,7 @@ def features(objective, params, inputs: Inputs) -> dict[str, Any]:
         tokens = Tokens(tokens.x_btd)
     encoded = jax.jit(model.contextualize)(params, tokens)
     one = golden_huggingface.outputs(model, params, inputs, tokens, encoded)
-    return one | hidden_states(objective, encoded)
+    return one | hidden_states(encoded)
 
 
 def finetuning(imported, objective, params, case: dict, recorded: dict[str, np.ndarray]):

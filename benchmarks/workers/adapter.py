@@ -24,6 +24,7 @@ PLACES = {
     "mesh": ("d2v_jax.train.machine.mesh", "d2v_jax.train.mesh"),
     "state": ("d2v_jax.train.state",),
     "step": ("d2v_jax.train.step",),
+    "devices": ("d2v_jax.measure.devices",),
     "encoder": ("d2v_jax.transfer.encoder",),
     "model": ("d2v_jax.data2vec.model", "d2v_jax.encoder.model"),
 }
@@ -124,6 +125,18 @@ def build(config: Any) -> Built:
         jax.jit(create, out_shardings=spread)(),
         lambda batch: jax.device_put(batch, split),
     )
+
+
+def promised(config: Any) -> dict[str, Any]:
+    """The device, its peak in FLOP/s where that is known, and a step's products by hand."""
+    device = jax.devices()[0]
+    found = {"device": device.device_kind, "devices": jax.device_count()}
+    if hasattr(getattr(config, "objective", None), "arithmetic"):
+        each = config.objective.arithmetic(tuple(config.data.example_shape))
+        found["products"] = config.train.batch_size * sum(each.values())
+    if devices := module("devices"):
+        found["peak_flops"] = devices.peak_flops(device, model_of(config).trunk.dtype)
+    return found
 
 
 def params_of(state: Any) -> Any:

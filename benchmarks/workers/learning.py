@@ -1,4 +1,4 @@
-"""What the torch contestants have in common: threads, sizes, Adam at its fastest."""
+"""What the torch contestants have in common: device, threads, sizes, Adam at its fastest."""
 
 import os
 from collections.abc import Callable, Iterable
@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable
 import numpy as np
 import torch
 from torch import nn
+
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def prepare() -> None:
@@ -15,8 +17,23 @@ def prepare() -> None:
     np.random.seed(0)
 
 
+def rounded(dtype: str) -> torch.autocast:
+    """Products in bfloat16 where ours are; the rest, and all parameters, stay float32."""
+    return torch.autocast(DEVICE, torch.bfloat16, enabled=dtype == "bfloat16")
+
+
+def wait(loss: torch.Tensor) -> None:
+    """For the whole step: the teacher moves after the loss is known."""
+    if loss.is_cuda:
+        torch.cuda.synchronize()
+
+
+def device_name() -> str:
+    return torch.cuda.get_device_name() if DEVICE == "cuda" else "cpu"
+
+
 def adam(parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
-    """The fused kernel: of torch's forms the fastest on a CPU."""
+    """The fused kernel: of torch's forms the fastest."""
     wanted = [one for one in parameters if one.requires_grad]
     return torch.optim.AdamW(
         wanted, lr=1e-4, betas=(0.9, 0.98), eps=1e-6, weight_decay=0.01, fused=True
@@ -25,15 +42,15 @@ def adam(parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
 
 def update(
     loss: torch.Tensor, optimizer: torch.optim.Optimizer, clip: float | None = None
-) -> float:
-    """Backwards and one update; the loss as a number."""
+) -> torch.Tensor:
+    """Backwards and one update; the loss, for which nobody has waited."""
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
     if clip:
         wanted = [one for group in optimizer.param_groups for one in group["params"]]
         nn.utils.clip_grad_norm_(wanted, clip)
     optimizer.step()
-    return float(loss.detach())
+    return loss.detach()
 
 
 def mover(student: nn.Module, teacher: nn.Module, decay: float = 0.999) -> Callable[[], None]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import shim
 import torch
-from learning import adam, count, prepare, update
+from learning import DEVICE, adam, count, device_name, prepare, rounded, update, wait
 from omegaconf import DictConfig, OmegaConf
 from protocol import Step, serve
 from torch import nn
@@ -18,6 +18,7 @@ from torch import nn
 PUBLISHED = {
     "v2_image_base": "v2/base_images_only_task.yaml",
     "v2_audio_base": "v2/base_audio_only_task.yaml",
+    "v2_image_large": "v2/large_images_only_task.yaml",
     "v2_text_base": "v2/base_text_only_task.yaml",
     "v1_audio_base": "audio/pretraining/base_librispeech.yaml",
     "v1_text_base": "text/pretraining/base.yaml",
@@ -25,23 +26,26 @@ PUBLISHED = {
 
 
 def build(spec: dict[str, Any]) -> tuple[Step, dict[str, Any]]:
-    """spec: `recipe`, `checkout`, and the sizes of our own step."""
+    """spec: `recipe`, `checkout`, `dtype`, and the sizes of our own step."""
     if spec["recipe"] not in PUBLISHED:
         raise ValueError(f"has {', '.join(PUBLISHED)}, not {spec['recipe']}")
     shim.install(spec["checkout"])
     prepare()
     yaml = f"{spec['checkout']}/examples/data2vec/config/{PUBLISHED[spec['recipe']]}"
     published = OmegaConf.load(yaml)
-    model = (_version_2 if spec["recipe"].startswith("v2") else _version_1)(published, spec)
-    model.train()
+    with torch.device(DEVICE):  # teachers are made with the model, and not a part of it
+        model = (_version_2 if spec["recipe"].startswith("v2") else _version_1)(published, spec)
+    model.to(DEVICE).train()
     model.set_num_updates(0)
     optimizer = adam(model.parameters())
     clip = published.optimization.get("clip_norm")
     views = published.model.get("clone_batch", 1)
-    inputs = _inputs(spec, views)
+    inputs = {name: x.to(DEVICE) for name, x in _inputs(spec, views).items()}
     done = 0
     facts = {
         "versions": {"torch": torch.__version__, "python": sys.version.split()[0]},
+        "device": device_name(),
+        "dtype": spec["dtype"],
         "student": count(model),
         "teacher": _owned(model),
         "examples": spec["examples"],
@@ -49,11 +53,13 @@ def build(spec: dict[str, Any]) -> tuple[Step, dict[str, Any]]:
         "views": views,
     }
 
-    def one() -> float:
+    def one() -> torch.Tensor:
         nonlocal done
-        result = model(**inputs)
+        with rounded(spec["dtype"]):
+            result = model(**inputs)
         size = result["sample_size"]
-        facts["hidden"] = int(size) / spec["examples"] / views
+        if "hidden" not in facts:  # a number may lie on the device
+            facts["hidden"] = int(size) / spec["examples"] / views
         loss = sum(term.float().sum() for term in result["losses"].values()) / size
         loss = update(loss, optimizer, clip)
         done += 1
@@ -155,4 +161,4 @@ def _inputs(spec: dict[str, Any], views: int) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    serve(build)
+    serve(build, wait)

@@ -26,16 +26,16 @@ def build(spec: dict[str, Any]) -> tuple[Step, dict[str, Any]]:
         "student": count(adapter.params_of(held)),
         "teacher": count(adapter.teacher_of(held)),
         "clip": config.optimizer.clip,
+        **adapter.promised(config),
         **_sizes(config),
     }
 
-    def one() -> float:
+    def one() -> jax.Array:
         nonlocal held
         held, metrics = train_step(held, batch)
-        jax.block_until_ready(held)
         if "hidden" not in facts:  # of some kinds of mask the number varies
             facts["hidden"] = round(float(metrics["hidden_share"][0]) * facts["tokens"], 1)
-        return float(metrics["loss"][0])
+        return metrics["loss"][0]
 
     return one, facts
 
@@ -43,6 +43,7 @@ def build(spec: dict[str, Any]) -> tuple[Step, dict[str, Any]]:
 def _sizes(config: Any) -> dict[str, Any]:
     model = adapter.model_of(config)
     return {
+        "dtype": model.trunk.dtype,
         "examples": config.train.batch_size,
         "example_shape": config.data.example_shape,
         "tokens": adapter.token_count(config),
@@ -52,4 +53,4 @@ def _sizes(config: Any) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    serve(build)
+    serve(build, jax.block_until_ready)  # a program's results are ready together

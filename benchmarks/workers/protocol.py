@@ -11,7 +11,7 @@ from typing import Any
 BURST_S = 0.25  # a turn takes at least so long
 WARM_UP = 2
 
-Step = Callable[[], float]  # one whole update; returns the loss
+Step = Callable[[], Any]  # starts one whole update; returns its loss, which `float` waits for
 Answer = Callable[..., None]
 
 
@@ -27,29 +27,35 @@ def answering() -> Answer:
     return answer
 
 
-def serve(build: Callable[[dict[str, Any]], tuple[Step, dict[str, Any]]]) -> None:
+def serve(
+    build: Callable[[dict[str, Any]], tuple[Step, dict[str, Any]]],
+    wait: Callable[[Any], Any],
+) -> None:
     """Runs `build(spec)`'s step whenever a line comes in, until there are no more.
 
+    `wait(loss)` returns when the device has done all of the step that the loss is of: between the
+    steps of a turn nobody waits, as in training.
     Answers {"ready": facts} once, then {"seconds": per step} each time. The first step may add to
     the facts.
     """
     answer = answering()
     try:
         step, facts = build(json.loads(sys.argv[1]))
-        first = step()
+        first = float(step())
         for _ in range(WARM_UP):
-            took = _timed(step, 1)
+            took = _timed(step, wait, 1)
         count = max(1, math.ceil(BURST_S / took))
         answer(ready={**facts, "first_loss": first, "steps_per_turn": count})
         for _ in sys.stdin:
-            answer(seconds=_timed(step, count) / count)
+            answer(seconds=_timed(step, wait, count) / count)
     except Exception as error:
         answer(error=f"{type(error).__name__}: {error}".partition("\n")[0])
         raise SystemExit(1) from error
 
 
-def _timed(step: Step, count: int) -> float:
+def _timed(step: Step, wait: Callable[[Any], Any], count: int) -> float:
     began = time.perf_counter()
     for _ in range(count):
-        step()
+        loss = step()
+    wait(loss)
     return time.perf_counter() - began

@@ -5,6 +5,7 @@ small modules of timm where that is not installed.
 """
 
 import dataclasses
+import importlib
 import importlib.util
 import pathlib
 import sys
@@ -42,6 +43,9 @@ def install(checkout: str) -> None:
     if importlib.util.find_spec("timm") is None:
         _timm()
     _hashable_defaults()
+    # Here, and not by what imports it first: `examples` hides that a module is missing, and the
+    # second attempt then fails of something else.
+    importlib.import_module("fairseq")
 
 
 def _module(name: str, **members: object) -> types.ModuleType:
@@ -102,7 +106,7 @@ class DropPath(nn.Module):
     def forward(self, x):
         if not (self.drop_prob and self.training):
             return x
-        kept = torch.rand(len(x), *[1] * (x.ndim - 1)) >= self.drop_prob
+        kept = torch.rand(len(x), *[1] * (x.ndim - 1), device=x.device) >= self.drop_prob
         return x * kept / (1 - self.drop_prob)
 
 

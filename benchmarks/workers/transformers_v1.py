@@ -12,7 +12,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 import transformers
-from learning import adam, count, mover, prepare, update
+from learning import DEVICE, adam, count, device_name, mover, prepare, rounded, update, wait
 from protocol import Step, serve
 from torch import nn
 
@@ -21,24 +21,29 @@ WIDTH = 768
 
 def build(spec: dict[str, Any]) -> tuple[Step, dict[str, Any]]:
     """spec: `recipe`, and the sizes of our own step: `examples`, `example_shape`, `hidden`,
-    `tokens`, `target_blocks`, `clip`.
+    `tokens`, `target_blocks`, `clip`, `dtype`.
     """
     if spec["recipe"] not in LEARNERS:
         raise ValueError(f"has {', '.join(LEARNERS)}, not {spec['recipe']}")
     prepare()
-    learner = LEARNERS[spec["recipe"]](spec)
+    with torch.device(DEVICE):
+        learner = LEARNERS[spec["recipe"]](spec)
     learner.train()
     optimizer = adam(learner.parameters())
     move = mover(learner.followed, learner.teacher)
 
-    def one() -> float:
-        loss = update(learner.loss(), optimizer, spec["clip"])
+    def one() -> torch.Tensor:
+        with rounded(spec["dtype"]):
+            loss = learner.loss()
+        loss = update(loss, optimizer, spec["clip"])
         move()
         return loss
 
     versions = {"torch": torch.__version__, "transformers": transformers.__version__}
     return one, {
         "versions": versions,
+        "device": device_name(),
+        "dtype": spec["dtype"],
         "attention": learner.student.config._attn_implementation,
         "student": count(learner.student) + count(learner.head),
         "teacher": sum(x.numel() for x in learner.teacher.parameters() if not x.requires_grad),
@@ -181,4 +186,4 @@ class Text(Learner):
 LEARNERS = {"v1_audio_base": Audio, "v1_image_base": Image, "v1_text_base": Text}
 
 if __name__ == "__main__":
-    serve(build)
+    serve(build, wait)

@@ -208,9 +208,9 @@ class Objective(speech.Sibling):
             f"mask.hide={self.cfg.mask.hide!r}: objective='cpc' hides nothing and needs 'none'",
         )
         require(
-            frontend.modality == "audio" and trunk.block in GATES,
+            trunk.block in GATES,
             f"trunk.block={trunk.block!r}: objective='cpc' must not see what it guesses and needs "
-            f"modality='audio' with a network of {' or '.join(GATES)}",
+            f"one of {', '.join(GATES)}",
         )
         require(
             self.places > 0,

@@ -35,9 +35,15 @@ def fixed() -> Iterator[None]:
 
     with contextlib.ExitStack() as stack:
         for name, value in FIXED.items():
-            state = getattr(jax._src.config, name.removeprefix("jax_"), None)
-            if state is not None and getattr(jax.config, name, value) != value:
+            was = getattr(jax.config, name, value)
+            if was == value:
+                continue
+            state = getattr(jax, name.removeprefix("jax_"), None)
+            if state is not None:
                 stack.enter_context(state(value))
+            else:  # of the seeds' offset there is only one for all threads
+                jax.config.update(name, value)
+                stack.callback(jax.config.update, name, was)
         yield
 
 

@@ -9,6 +9,7 @@ from sounds import tone, wav
 from d2v_jax.cli.main import main
 from d2v_jax.common.checks import UserError
 from d2v_jax.data.audio.waves import decode
+from d2v_jax.transfer.answers import transcribe
 
 WAVE = wav(tone(48_000))
 SCP = {"wav.scp": "rec a.wav\n", "segments": "u1 rec 0.0 1.5\nu2 rec 1.5 3.0\n"}
@@ -73,3 +74,13 @@ def test_recordings_whose_names_are_not_utf8(audio, tmp_path, kind: str):
     said.write_bytes(said.read_bytes().replace(b"YOU", b"Y\xd6"))
     with pytest.raises(UserError, match=r"what is said is not UTF-8"):
         audio(tmp_path / kind).records()
+
+
+def test_lists_are_transcribed_part_by_part(tmp_path):
+    written(tmp_path, LISTS["x.stm"])
+    odd = os.fsencode(tmp_path) + b"/caf\xe9.wav"
+    os.link(tmp_path / "a.wav", odd)
+    names = [str(tmp_path / "x.stm"), os.fsdecode(odd)]
+    found = list(transcribe._recordings(names, ((1, 400, 320),)))
+    assert [len(wave_s) for _, wave_s in found] == [24_000, 24_000, 48_000]
+    assert found[2][0].endswith(r"caf\xe9.wav")

@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from rollcalls import free_port
@@ -16,7 +17,7 @@ from rollcalls import free_port
 import d2v_jax as d2v
 from d2v_jax.cli import main
 from d2v_jax.common import buckets
-from d2v_jax.train import checkpoint
+from d2v_jax.train import checkpoint, state
 from d2v_jax.train.pretrain import STOPPED
 
 STEPS = 12
@@ -115,24 +116,20 @@ def test_a_checkpoint_counts_when_it_is_complete(bucket):
     assert checkpoint.newest(folder.parent, "student") == 3
 
 
-def test_a_checkpoint_that_diverged_is_set_aside(bucket, capsys, one_device):
-    there = bucket()
-    wild = {
-        "train.steps": 12,
-        "train.checkpoint_every": 1,
-        "train.most_skipped": 3,
-        "optimizer.warmup_steps": 2,
-        "optimizer.learning_rate": "1e30",
-        "optimizer.clip": "0.",
-    }
-    words = [*RECIPE, *(f"--config.{name}={value}" for name, value in wild.items())]
-    assert main.main(["pretrain", *words, "--workdir", there]) == 2
-    said = capsys.readouterr().err
-    assert "checkpoint 1 is good" in said and f"it is in {there}/diverged/2 now" in said
-    run = buckets.place(there)
-    assert checkpoint.newest(run, "student") == 1
-    assert (run / "diverged" / "2" / "_CHECKPOINT_METADATA").exists()
-    assert not (run / "checkpoints" / "2").exists()
+def test_checkpoints_that_diverged_are_set_aside(bucket, tmp_path):
+    for run in (tmp_path, buckets.place(bucket())):
+        checkpoints = checkpoint.Checkpoints(run, ("student", "teacher"), keep=3)
+        for step in (1, 2, 3):
+            one = state.TrainState(jnp.int32(step), {"w": jnp.ones(2)}, {}, ())
+            checkpoints.save(one, {}, {})
+        checkpoints.wait()
+        assert checkpoint.newest(run, "student") == 3 and checkpoints.good(2) == 1
+        assert checkpoints.set_aside(2) == [run / "diverged" / "2", run / "diverged" / "3"]
+        assert checkpoint.newest(run, "student") == 1
+        for step in ("2", "3"):
+            assert (run / "diverged" / step / "_CHECKPOINT_METADATA").exists()
+            assert not (run / "checkpoints" / step).exists()
+        checkpoints.close()
 
 
 def test_what_reads_a_run_reads_it_in_a_bucket(bucket, tmp_path, one_device, capsys):

@@ -120,6 +120,7 @@ def _mono(piece: np.ndarray) -> np.ndarray:
     if channels >= FEW:
         return piece.mean(axis=1)
     total_s = piece[:, 0].copy()  # ten times as fast as numpy's mean, and the same
-    for channel in range(1, channels):
-        total_s += piece[:, channel]
+    with np.errstate(over="ignore", invalid="ignore"):  # `checked` names it
+        for channel in range(1, channels):
+            total_s += piece[:, channel]
     return total_s / np.float32(channels)
