@@ -33,7 +33,9 @@ FENCED = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\(([^)\s]+)\)|\bsrc=\"([^\"]+)\"")
 HEADING = re.compile(r"^#+ +(.*)$", re.MULTILINE)
 TASK = re.compile(r"^    (\w[\w-]*)(?:\s|$)", re.MULTILINE)
-RECIPE = re.compile(r"`((?:quickstart|v\d|finetune|wav2vec2|hubert|bert|roberta|mae|cpc)_\w+)`")
+RECIPE = re.compile(
+    r"`((?:quickstart|v\d|finetune|wav2vec2|hubert|bert|roberta|mae|cpc|best_rq)_\w+)`"
+)
 NO_FIELDS = ("train.tsv", "data.md")
 
 

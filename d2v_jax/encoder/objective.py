@@ -170,6 +170,7 @@ OURS = {
 # Their recipes are whole: nothing is added to those of older runs.
 SIBLINGS = {
     "bert": "d2v_jax.baselines.bert",
+    "best_rq": "d2v_jax.baselines.best_rq",
     "cpc": "d2v_jax.baselines.cpc",
     "hubert": "d2v_jax.baselines.hubert",
     "mae": "d2v_jax.baselines.mae",

@@ -1,4 +1,4 @@
-"""Contrastive predictive coding: sizes, draws, what is refused, and a short run."""
+"""Contrastive predictive coding and BEST-RQ: sizes, draws, frozen codes, and a short run."""
 
 import dataclasses
 import json
@@ -12,7 +12,7 @@ import pytest
 import systems
 
 import d2v_jax
-from d2v_jax.baselines import cpc
+from d2v_jax.baselines import best_rq, cpc, mel
 from d2v_jax.cli import main
 from d2v_jax.common import rng, trees
 from d2v_jax.common.checks import ConfigError, UserError
@@ -29,8 +29,14 @@ GOLDEN = pathlib.Path(__file__).parents[1] / "golden"
 CONVS, LSTM = 1_317_120, 526_336
 SIZES = {
     "cpc_base": (CONVS + LSTM + 15_813_120, CONVS + LSTM),
+    # wav2vec 2.0's, less what stands for hidden frames, one more convolution of 512 x 512 x 2 with
+    # its norm, six other norms and half the window of positions.
+    "best_rq_base": (
+        94_371_712 - 768 + 525_312 + 6 * 1024 - 64 * 48 * 768 - 64 + 768 * 8192 + 8192,
+        94_371_712 - 768 + 525_312 + 6 * 1024 - 64 * 48 * 768 - 64,
+    ),
 }
-SMOKE = ("cpc_base",)
+SMOKE = ("cpc_base", "best_rq_base")
 
 
 def objective(name, *overrides):
@@ -95,6 +101,60 @@ def test_features_do_not_depend_on_padding():
 SOUND = np.random.default_rng(0).normal(size=(4, 32_000)).astype(np.float32)
 
 
+def test_codes_are_frozen_and_in_use():
+    """The same whenever they are made, no part of the parameters, of features that are normed."""
+    cfg = objective("best_rq_base").cfg.codes
+    projection, codebook = best_rq.tables(cfg, 320)
+    again = jax.jit(lambda: best_rq.tables(cfg, 320))()
+    assert np.allclose(projection, again[0], atol=1e-7) and np.allclose(
+        codebook, again[1], atol=1e-6
+    )
+    assert projection.shape == (1, 320, 16) and codebook.shape == (1, 8192, 16)
+    assert np.allclose(np.linalg.norm(codebook, axis=-1), 1, atol=1e-5)
+    assert np.abs(projection).max() <= (6 / (320 + 16)) ** 0.5
+    assert float(projection.std()) == pytest.approx((2 / (320 + 16)) ** 0.5, rel=0.05)
+    other = dataclasses.replace(cfg, seed=1)
+    assert not np.allclose(best_rq.tables(other, 320)[1], codebook)
+    params = jax.eval_shape(
+        lambda: objective("best_rq_base:smoke").init(rng.stream(0, "p"), (16_000,))
+    )
+    assert not [p for p, _ in trees.leaves(params) if "codes" in p or "codebook" in p]
+
+    stacked = mel.stacked(jnp.asarray(SOUND), 49, 640, 80)
+    codes = np.asarray(best_rq.codes(cfg, stacked))
+    # By definition: of all entries the one at the least distance, both of length 1.
+    x = np.asarray(stacked)[1, 5] @ np.asarray(projection[0])
+    distance = np.square(x / np.linalg.norm(x) - np.asarray(codebook[0])).sum(-1)
+    assert codes[1, 5, 0] == distance.argmin() and codes.shape == (4, 49, 1)
+    assert len(np.unique(codes)) > 0.9 * codes.size
+    # Louder recordings have the same codes.
+    assert (
+        best_rq.codes(cfg, mel.stacked(9 * jnp.asarray(SOUND), 49, 640, 80)) == codes
+    ).mean() > 0.99
+    assert np.allclose(stacked.reshape(4, -1, 80).mean(1), 0, atol=1e-4)
+    assert np.allclose(stacked.reshape(4, -1, 80).std(1), 1, atol=1e-2)
+
+
+def test_hidden_tokens_see_noise_alone():
+    one = objective("best_rq_base")
+    keys = rng.keys(jax.random.key(0), jnp.arange(4))
+    batch = {"inputs": jnp.asarray(SOUND), "offset": jnp.zeros(4), "scale": jnp.ones(4)}
+    drawn = one.draw(keys, batch)
+    tokens = one.model.token_count((32_000,))
+    changed = np.asarray(drawn.inputs.values) != SOUND
+    hidden = np.asarray(drawn.mask.hidden_nt)
+    assert one.hop == 640 and one.field == 720 and hidden.shape == (4, tokens)
+    for row in range(4):
+        seen = [changed[row, 640 * t : 640 * t + 720] for t in range(tokens)]
+        assert all(part.all() for part, is_hidden in zip(seen, hidden[row]) if is_hidden)
+        away = [t for t in range(tokens) if not hidden[row, max(0, t - 1) : t + 2].any()]
+        assert not any(seen[t].any() for t in away)
+    assert float(drawn.inputs.values[changed].std()) == pytest.approx(0.1, rel=0.05)
+    clean = best_rq.codes(one.cfg.codes, mel.stacked(batch["inputs"], tokens, 640, 80))
+    at = np.take_along_axis(np.asarray(clean), np.asarray(drawn.mask.hidden_ids_nu)[..., None], 1)
+    assert np.array_equal(at, drawn.codes_nug)
+
+
 @pytest.mark.parametrize(
     ("name", "override", "message"),
     [
@@ -104,6 +164,8 @@ SOUND = np.random.default_rng(0).normal(size=(4, 32_000)).astype(np.float32)
         ("cpc_base", "future.window=1600", "future.window=1600 samples are 10 frames, too few"),
         ("cpc_base", "data.buckets=(30000,)", "crops of 30000 samples .* no multiple of"),
         ("cpc_base", "trunk.width=128", "needs trunk.width=128 to be the width"),
+        ("best_rq_base", "mask.hide=replace", "mask.hide='replace': objective='best_rq' needs"),
+        ("best_rq_base", "frontend.conv_layers=((8, 10, 7),)", "a token every 7 samples"),
     ],
 )
 def test_what_cannot_work_is_refused(name, override, message):
