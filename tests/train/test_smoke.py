@@ -12,9 +12,9 @@ from d2v_jax.cli import main
 from d2v_jax.data.text import tokenizer
 from d2v_jax.train.machine import mesh
 
-# wav2vec 2.0 of this size finds no entry more often than by chance in thirty steps, and says so.
-SIBLINGS = [name for name in systems.SIBLINGS if name != "wav2vec2_base"]
-SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in SIBLINGS]
+SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in systems.SIBLINGS]
+# wav2vec 2.0 of this size learns its penalties in thirty steps, and says that it finds no entry.
+TOLD = {"wav2vec2_base": "no more often than by chance"}
 
 
 @pytest.mark.parametrize("name", [*systems.NAMES, *SLOW])
@@ -27,7 +27,8 @@ def test_learns_and_resumes_exactly(name, tmp_path, monkeypatch, caplog):
     assert [record["step"] for record in history] == list(range(1, 31))
     losses = [record["loss"] for record in history]
     assert sum(losses[-5:]) < 0.8 * sum(losses[:5]), losses
-    assert not [r for r in caplog.records if r.levelname == "WARNING"], "it collapses"
+    warned = [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
+    assert all(name in TOLD and TOLD[name] in words for words in warned), "it collapses"
 
     shutil.copytree(first, again)
     shutil.rmtree(again / "checkpoints" / "30")

@@ -157,8 +157,9 @@ def test_what_cannot_be_probed(heard, written, speakers, tmp_path):
 def test_the_models_own_source_may_be_without_labels(written, tmp_path):
     (tmp_path / "a.txt").write_text("A line.\n" * 500)
     copy = shutil.copytree(written, tmp_path / "copy")
-    record = json.loads((copy / "config.json").read_text())
-    record["recipe"]["data"]["source"] = str(tmp_path / "a.txt")
-    (copy / "config.json").write_text(json.dumps(record))
+    for path in (copy / "config.json", *copy.glob("checkpoints/*/recipe/metadata")):
+        words = path.read_text()
+        assert "builtin:python-docs" in words
+        path.write_text(words.replace("builtin:python-docs", str(tmp_path / "a.txt")))
     with pytest.raises(UserError, match="Or probe on others: --source builtin:python-docs"):
         probe.probe_run(copy, None, 10, "all")
