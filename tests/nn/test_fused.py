@@ -12,6 +12,7 @@ import systems
 from jax.sharding import AbstractDevice, AbstractMesh, AxisType
 
 from d2v_jax.common import rng
+from d2v_jax.measure.setting import abstract_batch
 from d2v_jax.nn import attention, fused
 from d2v_jax.train import state, step
 from d2v_jax.train.machine import mesh
@@ -102,7 +103,7 @@ def recipe(name, **fields):
 def program(config):
     """A step's, for one GPU."""
     shapes = jax.eval_shape(lambda: state.create(config))
-    batch = systems.shapes_of_batch(config, 4)
+    batch = abstract_batch(config, config.data.example_shape, 4)
     with jax.sharding.use_abstract_mesh(one_of(H100)):
         traced = jax.jit(step.make_train_step(config)).trace(shapes, batch)
         return traced.lower(lowering_platforms=("cuda",)).as_text()
