@@ -3,7 +3,7 @@
 Paper: arXiv:2212.07525, scaled down; no published counterpart.
 Command: d2v pretrain --config quickstart_speech --workdir runs/qs (espeak-ng speaks the sentences),
     then d2v finetune --config finetune_asr with the fields of benchmarks/downstream.py
-Cost: twelve minutes on one CPU core, beside other work.
+Cost: six minutes on two CPU cores.
 Expected: fine-tuned on twenty minutes of transcripts a letter error rate of .38, untrained .44;
     docs/results.md, Few labels.
 """
