@@ -54,6 +54,10 @@ start() { # a TPU VM's environment does not show that it is one of several, its 
   D2V_EXIT_FILE=$notes/code nohup setsid "$root/tpu/retry.sh" "$root/.venv/bin/d2v" pretrain \
     --distributed auto --start-timeout 1800 "$@" >>"$notes/log" 2>&1 </dev/null &
   echo $! >"$notes/pid"
+  for _ in {1..100}; do # until it goes by its own name, or whoever asks takes it for lost
+    if running || [ -s "$notes/code" ]; then return; fi
+    sleep 0.1
+  done
 }
 
 follow() {
