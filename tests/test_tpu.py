@@ -526,7 +526,10 @@ case $word in
     done
     exit 75 ;;
   wait) while [ ! -e {here}/go ]; do sleep .1; done ;;
-  go) touch {here}/go ;;
+  go) # when all have been started: by then another call has come
+    calls=$(wc -l <{here}/calls)
+    until [ "$(wc -l <{here}/calls)" -gt "$calls" ]; do sleep .1; done
+    touch {here}/go ;;
   *) exit "${{word:-0}}" ;;
 esac
 """
