@@ -1,27 +1,15 @@
 """Log-mel spectrograms on the device, as targets are made of them."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from d2v_jax.baselines.speech import EXACTLY
+from d2v_jax.common import filters
 
 RATE, WINDOW, HOP, FFT = 16_000, 400, 160, 512
 FLOOR = 1e-6  # of the energies of a band, for waves of deviation 1
 EPS = 1e-5  # of the deviation of a band in time
-
-
-@functools.cache
-def banks(bands: int) -> np.ndarray:
-    """[FFT / 2 + 1, bands] float32: triangles at even distances in mel, from 0 to 8 kHz."""
-    mels = lambda hertz: 1127 * np.log1p(np.asarray(hertz) / 700)
-    edges = np.linspace(0, mels(RATE / 2), bands + 2)
-    bins = mels(np.arange(FFT // 2 + 1) * RATE / FFT)[:, None]
-    rise = (bins - edges[:-2]) / (edges[1:-1] - edges[:-2])
-    fall = (edges[2:] - bins) / (edges[2:] - edges[1:-1])
-    return np.maximum(0, np.minimum(rise, fall)).astype(np.float32)
 
 
 def log_mel(wave_bs: jax.Array, bands: int) -> jax.Array:
@@ -30,7 +18,7 @@ def log_mel(wave_bs: jax.Array, bands: int) -> jax.Array:
     places = np.arange(count)[:, None] * HOP + np.arange(WINDOW)
     frames = wave_bs.astype(jnp.float32)[:, places] * np.hanning(WINDOW + 1)[:-1].astype(np.float32)
     power = jnp.square(jnp.abs(jnp.fft.rfft(frames, FFT)))
-    return jnp.log(jnp.dot(power, banks(bands), precision=EXACTLY) + FLOOR)
+    return jnp.log(jnp.dot(power, filters.triangles(bands, FFT, RATE), precision=EXACTLY) + FLOOR)
 
 
 def stacked(wave_bs: jax.Array, tokens: int, hop: int, bands: int) -> jax.Array:

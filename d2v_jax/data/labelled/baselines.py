@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import fft
 
+from d2v_jax.common import filters
 from d2v_jax.data.audio.sound_files import RATE
 
 WINDOW, HOP = RATE * 25 // 1000, RATE * 10 // 1000  # samples
@@ -28,17 +29,8 @@ def log_mel(wave_s: np.ndarray) -> np.ndarray:
     wave_s = np.pad(wave_s, (0, max(0, WINDOW - len(wave_s))))
     frames_ts = np.lib.stride_tricks.sliding_window_view(wave_s, WINDOW)[::HOP]
     spectrum = fft.rfft(frames_ts * np.hanning(WINDOW).astype(np.float32), FFT)
-    return np.log(np.abs(spectrum) ** 2 @ _bands() + FLOOR).astype(np.float32)
-
-
-def _bands() -> np.ndarray:
-    """Weights float32 [frequency, 80], triangles between neighbouring centres."""
-    mel = lambda hertz: 2595 * np.log10(1 + hertz / 700)
-    frequency = mel(np.fft.rfftfreq(FFT, 1 / RATE))[:, None]
-    edges = np.linspace(0, mel(RATE / 2), BANDS + 2)
-    low, centre, high = edges[:-2], edges[1:-1], edges[2:]
-    rising, falling = (frequency - low) / (centre - low), (high - frequency) / (high - centre)
-    return np.maximum(np.minimum(rising, falling), 0).astype(np.float32)
+    power = np.abs(spectrum) ** 2 @ filters.triangles(BANDS, FFT, RATE)
+    return np.log(power + FLOOR).astype(np.float32)
 
 
 def token_counts(texts: Sequence[np.ndarray], vocab_size: int) -> np.ndarray:
