@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from array_record.python.array_record_data_source import ArrayRecordDataSource
 
-from d2v_jax.common.checks import UserError
+from d2v_jax.common.checks import UserError, require_utf8
 from d2v_jax.data.records import BadRecord, Record, Standard
 
 FORMAT = "d2v_jax.prepared.1"
@@ -122,6 +122,7 @@ def read_index(
     Raises `UserError` where something is amiss.
     """
     root = pathlib.Path(source).expanduser()
+    require_utf8(root, "prepared data")
     try:
         index = json.loads((root / INDEX).read_text(encoding="utf-8"))
     except FileNotFoundError as error:
