@@ -47,5 +47,5 @@ def require_utf8(path: str | os.PathLike, held: str) -> None:
         os.fspath(path).encode()
     except UnicodeEncodeError:
         raise UserError(
-            f"{path}: {held} cannot lie below a name that is not UTF-8; rename it, or choose another"
+            f"{path}: {held} cannot lie below a name that is not UTF-8; rename it or choose another"
         ) from None
