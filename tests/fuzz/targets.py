@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from d2v_jax.common import trees
 from d2v_jax.data.audio import sound_files, waves
 from d2v_jax.data.audio.lists.manifest import Manifest
+from d2v_jax.data.audio.lists.segments import Segments
 from d2v_jax.data.image import jpeg, pictures
 from d2v_jax.data.records import BadRecord
 from d2v_jax.interop.fairseq.reader import read_fairseq
@@ -211,21 +212,39 @@ def _check_text(seeds: dict[str, Any], folder: pathlib.Path, case: Any) -> None:
 def _manifests(folder: pathlib.Path) -> dict[str, bytes]:
     import sounds as played
 
+    whole = played.wav(played.tone(800))
     for number in range(3):
-        (folder / f"{number}.wav").write_bytes(played.wav(played.tone(800)))
+        (folder / f"{number}.wav").write_bytes(whole)
+    (folder / "x.zip").write_bytes(b"PK" + whole + b"PK")
     rows = [str(folder), *(f"{number}.wav\t800" for number in range(3))]
-    (folder / "list.wrd").write_text("A B\nC\nD\n")
-    return {"tsv": "".join(f"{row}\n" for row in rows).encode(), "wrd": b"A B\nC\nD\n"}
+    rows += ["1.wav:100:500\t500", f"x.zip:2:{len(whole)}\t800"]
+    return {
+        "list.tsv": "".join(f"{row}\n" for row in rows).encode(),
+        "list.wrd": b"A B\nC\nD\nE\nF\n",
+        "x.zip": (folder / "x.zip").read_bytes(),
+        "segments": b"u1 rec 0.0 0.02\nu2 rec 0.02 0.05\n",
+        "wav.scp": b"rec 1.wav\n",
+        "text": b"u1 HI YOU\nu2 BYE\n",
+        "list.stm": b"1 1 ann 0.0 0.02 <o,f0,male> HI YOU\n2 1 bob 0.02 0.05 BYE\n",
+    }
 
 
 def _check_manifest(seeds: dict[str, bytes], folder: pathlib.Path, case: Any) -> None:
     which, changes = case
-    for suffix, data in seeds.items():
-        (folder / f"list.{suffix}").write_bytes(spoilt(data, changes) if suffix == which else data)
-    manifest = Manifest(folder / "list.tsv")
-    for index in range(len(manifest)):
+    for name, data in seeds.items():
+        (folder / name).write_bytes(spoilt(data, changes) if name == which else data)
+    if which in ("list.tsv", "list.wrd", "x.zip"):
+        source = Manifest(folder / "list.tsv")
+    else:
+        source = Segments(folder / (which if which == "list.stm" else "segments"))
+    for index in range(len(source)):
         with _told():
-            manifest.read(index)
+            record = source.read(index)
+            waves.utterance(record.data)
+            if record.size <= 0:
+                raise Fault("a record of nothing was taken")
+            if isinstance(record.data, sound_files.Part):
+                list(record.data.contents())
 
 
 RECIPES = ("v2_image_base", "v1_audio_base", "v2_text_base", "quickstart_image")
@@ -304,7 +323,11 @@ TARGETS = {
         _some("jpeg", "cmyk", "png", "grey", "webp", "gif", "bmp"), _media, _check_picture
     ),
     "texts": Target(_some("a.jsonl", "a.parquet", "a.jsonl.gz", "a.txt"), _texts, _check_text),
-    "manifests": Target(_some("tsv", "wrd"), _manifests, _check_manifest),
+    "manifests": Target(
+        _some("list.tsv", "list.wrd", "x.zip", "segments", "wav.scp", "text", "list.stm"),
+        _manifests,
+        _check_manifest,
+    ),
     "recipes": Target(
         st.tuples(st.sampled_from(RECIPES), EDITS | st.just([]), st.lists(WORDS, max_size=2)),
         _recipes,
