@@ -24,7 +24,8 @@ def page() -> str:
         "in `d2v data inspect`. Hidden files are not looked at. Left out by name, never opened: "
         f"{', '.join(dict.fromkeys(what for _, what in SPECIAL))}, links that lead nowhere or in a "
         "circle, folders that cannot be listed. A name that is not UTF-8 is written escaped, as "
-        "`caf\\xe9.wav`. Pictures of more than `data.most_pixels` are left out. Long recordings "
+        "`caf\\xe9.wav`; run folders, prepared data and ArrayRecord files cannot lie below one. "
+        "Pictures of more than `data.most_pixels` are left out. Long recordings and parts of them "
         "are read where they lie, block by block. A packed text that is cut off gives the records "
         "before the cut (JSON lines), or none (plain text); either is named.",
     ]
