@@ -21,7 +21,8 @@ NAMES = (
     (r"^(vit\.)?embeddings\.patch_embeddings\.projection\.", "patch_embed.proj."),
     (r"^(vit\.)?encoder\.layer\.(\d+)\.", r"blocks.\2."),
     (r"^(vit\.)?layernorm\.", "norm."),
-    (r"^decoder\.decoder_layers\.(\d+)\.", r"decoder_blocks.\1."),
+    # Some versions of transformers write the second of these names, by a slip of theirs.
+    (r"^decoder\.(?:decoder_layers|decoder_encoder\.layer)\.(\d+)\.", r"decoder_blocks.\1."),
     (r"^decoder\.", ""),
     (r"\.attention\.attention\.(query|key|value)\.", r".attn.\1."),
     (r"\.attention\.output\.dense\.", ".attn.proj."),
@@ -81,13 +82,7 @@ def config(flat: Mapping[str, Any], about: Mapping[str, Any]) -> dict[str, Any]:
         "dtype": "float32",
     }
     if "decoder_embed.weight" in flat:
-        inner = flat["decoder_embed.weight"].shape[0]
-        fields["painter"] |= {
-            "width": inner,
-            "depth": _count(flat, "decoder_blocks"),
-            "heads": about.get("decoder_heads") or PAINTER_HEADS,
-            "mlp_ratio": flat["decoder_blocks.0.mlp.fc1.weight"].shape[0] / inner,
-        }
+        fields["painter"] |= _painter(flat) | {"heads": about.get("decoder_heads") or PAINTER_HEADS}
     fields["pixels"]["normalize"] = bool(about.get("norm_pix_loss", True))
     for name in ("trunk", "painter"):
         if fields[name]["width"] % fields[name]["heads"]:
@@ -96,6 +91,18 @@ def config(flat: Mapping[str, Any], about: Mapping[str, Any]) -> dict[str, Any]:
                 "heads; the file does not say how many there are"
             )
     return fields
+
+
+def _painter(flat: Mapping[str, Any]) -> dict[str, Any]:
+    try:
+        width = flat["decoder_embed.weight"].shape[0]
+        mlp = flat["decoder_blocks.0.mlp.fc1.weight"].shape[0]
+    except (KeyError, AttributeError, IndexError):
+        raise UserError(
+            "has decoder_embed.weight, but lacks decoder_blocks.0.mlp.fc1.weight, which tells the "
+            "decoder's size"
+        ) from None
+    return {"width": width, "depth": _count(flat, "decoder_blocks"), "mlp_ratio": mlp / width}
 
 
 def _count(flat: Mapping[str, Any], stack: str) -> int:

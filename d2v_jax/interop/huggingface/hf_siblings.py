@@ -7,7 +7,7 @@ from typing import Any
 from d2v_jax.common.checks import UserError
 from d2v_jax.interop import keymap, mae
 from d2v_jax.interop.fairseq.reader import Imported
-from d2v_jax.interop.huggingface import hf_bert, hf_rules, hf_speech
+from d2v_jax.interop.huggingface import hf_bert, hf_config, hf_files, hf_rules, hf_speech
 from d2v_jax.interop.layout import Layout
 from d2v_jax.interop.sections import Section
 
@@ -32,7 +32,7 @@ def read(path: pathlib.Path, hf: Mapping[str, Any], flat: Mapping[str, Any]) -> 
             "encoder and its pre-training can be read; save its encoder alone to keep that"
         )
     if kind == "vit_mae":
-        return _mae(section, flat)
+        return _mae(section, flat, hf_files.optional_json(path / "preprocessor_config.json"))
     if kind in hf_speech.KINDS:
         return _speech(kind, section, flat, hf_speech.letters(path, hf))
     flat = hf_bert.names(flat)
@@ -42,7 +42,7 @@ def read(path: pathlib.Path, hf: Mapping[str, Any], flat: Mapping[str, Any]) -> 
     return _imported("bert_text", config, flat, hf_bert.rules(kind, config, flat), [], dict)
 
 
-def _mae(hf: Section, flat: Mapping[str, Any]) -> Imported:
+def _mae(hf: Section, flat: Mapping[str, Any], preprocessor: Any) -> Imported:
     hf.only({"hidden_act": "gelu", "qkv_bias": True})
     hf.only({"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0})
     flat = mae.renamed(flat)
@@ -54,6 +54,9 @@ def _mae(hf: Section, flat: Mapping[str, Any]) -> Imported:
     }
     config = mae.config(flat, about)
     config["mask"]["share"] = float(hf.number("mask_ratio", 0, 1, 0.75))
+    front = config["frontend"]
+    size, given = config["data"]["image_size"], (tuple(front["mean"]), tuple(front["std"]))
+    front["mean"], front["std"] = hf_config.pixels(preprocessor, size, *given)
     rules, constants = mae.rules(config, flat, fused=False)
     return _imported("mae_image", config, flat, rules, constants, mae.renamed)
 
