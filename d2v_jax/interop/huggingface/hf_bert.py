@@ -32,8 +32,14 @@ CLASSES = {
 }
 
 
-def config(kind: str, hf: Section, flat: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of configs/bert.py, with which this model goes on learning what it has learnt."""
+def config(
+    kind: str, hf: Section, flat: Mapping[str, Any], special: Mapping[str, int]
+) -> dict[str, Any]:
+    """The fields of configs/bert.py, with which this model goes on learning what it has learnt.
+
+    `special`: ids by name, of the tokenizer's files; where there are none, those of the published
+    vocabularies.
+    """
     hf.only(ONLY)
     fields = KINDS[kind].get_config().to_dict()
     fields["recipe"] = f"huggingface_{kind}"
@@ -49,12 +55,15 @@ def config(kind: str, hf: Section, flat: Mapping[str, Any]) -> dict[str, Any]:
     dropout = float(hf.number("hidden_dropout_prob", 0, 1, 0.1))
     stored = hf.fields.get("dtype", hf.fields.get("torch_dtype"))
     whole = vocabulary > MASK[kind]  # small ones have their specials elsewhere
+    mask = special.get("[MASK]" if kind == "bert" else "<mask>")
+    if mask is None or mask >= vocabulary:
+        mask = MASK[kind] if whole else vocabulary - 1
     fields["data"]["tokens"] = places
     fields["frontend"] |= {
         "vocab_size": vocabulary,
         "max_tokens": places,
         "pad_id": pad,
-        "mask_id": MASK[kind] if whole else vocabulary - 1,
+        "mask_id": mask,
         "types": hf.integer("type_vocab_size", 0, 2**16, 2),
         "norm_eps": eps,
         "dropout": dropout,
@@ -71,6 +80,7 @@ def config(kind: str, hf: Section, flat: Mapping[str, Any]) -> dict[str, Any]:
     }
     if kind == "bert":
         specials = (CLS, SEP) if whole else (1, 2)
+        specials = (special.get("[CLS]", specials[0]), special.get("[SEP]", specials[1]))
         fields["corruption"] |= {"kept": specials, "separator": specials[1]}
     asks = any(key.startswith("cls.seq_relationship.") for key in flat)
     fields["sentences"]["next"] = asks

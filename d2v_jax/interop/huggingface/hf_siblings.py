@@ -36,7 +36,7 @@ def read(path: pathlib.Path, hf: Mapping[str, Any], flat: Mapping[str, Any]) -> 
     if kind in hf_speech.KINDS:
         return _speech(kind, section, flat, hf_speech.letters(path, hf))
     flat = hf_bert.names(flat)
-    config = hf_bert.config(kind, section, flat)
+    config = hf_bert.config(kind, section, flat, hf_files.special_ids(path))
     aside = hf_bert.aside(kind, config, flat)
     flat = {key: value for key, value in flat.items() if key not in aside}
     prefix, naming = hf_bert.prefix_of(kind, flat), hf_bert.names_ids(kind, flat)
