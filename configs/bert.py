@@ -32,7 +32,8 @@ def get_config(arg: str = "") -> config_dict.ConfigDict:
     c.corruption.separator = 2  # the id that ends the first part of a pair
 
     c.sentences = config_dict.ConfigDict()
-    # Does the second part of a pair follow the first? The class of a labelled pair answers.
+    # Does the second part of a pair follow the first? The class of a labelled pair answers, or
+    # data.blocks="pairs" does.
     c.sentences.next = True
 
     # A table of pairs: two columns, and a label "next" or "random" (in this order).

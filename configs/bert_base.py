@@ -1,6 +1,10 @@
 """BERT base uncased, of its size (arXiv:1810.04805).
 
 The ids are those of a byte-level BPE of as many; one length instead of 128, then 512 tokens.
+Pairs of documents instead of a table: --config.data.source=FOLDER --config.data.blocks=pairs
+--config.data.labels=none "--config.data.columns=('text',)" "--config.data.label_names=()".
+BERT's own vocabulary: --config.data.tokenizer=FOLDER of vocab.txt, frontend.mask_id=103,
+frontend.pad_id=0, "--config.corruption.kept=(101,102)" --config.corruption.separator=102.
 Without pairs: --config.sentences.next=False and a source without labels.
 
 Command: d2v pretrain --config bert_base --workdir runs/bert_base

@@ -16,13 +16,15 @@ def get_config(arg: str = "") -> config_dict.ConfigDict:
     c.data.source = "books-and-wikipedia"
     # "bytes" (261 ids: 4 specials, 256 bytes, `<mask>`), "builtin:python-docs" (4,096 ids learnt
     # from that), or a folder with vocab.json and merges.txt (GPT-2's format) and, for released
-    # weights, fairseq's dict.txt. Empty: that of a folder with prepared text.
+    # weights, fairseq's dict.txt, or with vocab.txt or tokenizer.json of BERT. Empty: that of a
+    # folder with prepared text.
     c.data.tokenizer = "gpt2"
     c.data.threads = 1  # cutting blocks holds the GIL: more threads are slower
     c.data.column = "text"  # of JSONL, Parquet and TFDS sources
     c.data.tokens = 512  # of a block, `<s>` included
     # "contiguous": blocks ignore the borders of documents; "documents": whole sentences of one
-    # document, padded.
+    # document, padded; "pairs": those parted in two, half of them with sentences of another
+    # document behind (sentences.next).
     c.data.blocks = "contiguous"
     c.data.words = False  # also say which ids go on with a word, for whole-word masks
     # Of labelled texts, a .tsv or .csv file: the columns of a text or of a pair, and of the label,

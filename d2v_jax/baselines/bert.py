@@ -180,9 +180,9 @@ class Objective(EncoderObjective):
         if labels is None or labels.ndim != 1 or not jnp.issubdtype(labels.dtype, jnp.integer):
             raise UserError(
                 "sentences.next=True needs pairs that say whether their second part follows the "
-                "first: a table with two data.columns and data.labels='class', whose classes in "
-                "data.label_names are 'next' and 'random'; for single texts set "
-                "sentences.next=False"
+                "first: data.blocks='pairs' makes them of documents; or a table with two "
+                "data.columns and data.labels='class', whose classes in data.label_names are "
+                "'next' and 'random'; for single texts set sentences.next=False"
             )
         return labels
 

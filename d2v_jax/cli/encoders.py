@@ -94,7 +94,7 @@ def add(task: Task) -> None:
         "--to",
         default="run",
         choices=("run", "safetensors", "hf"),
-        help="default %(default)s; hf: data2vec 1.0 only",
+        help="default %(default)s; hf: data2vec 1.0 and siblings",
     )
 
 

@@ -1,7 +1,7 @@
 """Masked autoencoders of the original code and of Hugging Face: fields and names in ours."""
 
-import re
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,22 +14,28 @@ from d2v_jax.nn import positions
 
 PUBLISHED = {768: 12, 1024: 16, 1280: 16}  # heads by width; no file tells them
 PAINTER_HEADS = 16
-# Hugging Face's names -> the original's; q, k and v are apart there.
-NAMES = (
-    (r"^(vit\.)?embeddings\.cls_token", "cls_token"),
-    (r"^(vit\.)?embeddings\.position_embeddings", "pos_embed"),
-    (r"^(vit\.)?embeddings\.patch_embeddings\.projection\.", "patch_embed.proj."),
-    (r"^(vit\.)?encoder\.layer\.(\d+)\.", r"blocks.\2."),
-    (r"^(vit\.)?layernorm\.", "norm."),
-    (r"^decoder\.decoder_layers\.(\d+)\.", r"decoder_blocks.\1."),
-    (r"^decoder\.", ""),
-    (r"\.attention\.attention\.(query|key|value)\.", r".attn.\1."),
-    (r"\.attention\.output\.dense\.", ".attn.proj."),
-    (r"\.intermediate\.dense\.", ".mlp.fc1."),
-    (r"\.output\.dense\.", ".mlp.fc2."),
-    (r"\.layernorm_before\.", ".norm1."),
-    (r"\.layernorm_after\.", ".norm2."),
+# The original's names and Hugging Face's: how they begin, and what is inside. There q, k and v are
+# apart, and the encoder of a whole model stands below ENCODER.
+ENCODER = "vit."
+BEGIN = (
+    ("cls_token", "vit.embeddings.cls_token"),
+    ("pos_embed", "vit.embeddings.position_embeddings"),
+    ("patch_embed.proj.", "vit.embeddings.patch_embeddings.projection."),
+    ("blocks.", "vit.encoder.layer."),
+    ("norm.", "vit.layernorm."),
+    ("mask_token", "decoder.mask_token"),
+    ("decoder_blocks.", "decoder.decoder_layers."),
+    ("decoder_", "decoder.decoder_"),
 )
+INSIDE = (
+    *((f".attn.{part}.", f".attention.attention.{part}.") for part in ("query", "key", "value")),
+    (".attn.proj.", ".attention.output.dense."),
+    (".mlp.fc1.", ".intermediate.dense."),
+    (".mlp.fc2.", ".output.dense."),
+    (".norm1.", ".layernorm_before."),
+    (".norm2.", ".layernorm_after."),
+)
+SLIP = "decoder.decoder_encoder.layer."  # what some versions of transformers call decoder layers
 
 
 def is_one(flat: Any) -> bool:
@@ -37,14 +43,33 @@ def is_one(flat: Any) -> bool:
     return isinstance(flat, Mapping) and {"pos_embed", "blocks.0.attn.qkv.bias"} <= set(flat)
 
 
-def renamed(flat: Mapping[str, Any]) -> dict[str, Any]:
-    """Hugging Face's names as the original's."""
-    found = {}
-    for key, value in flat.items():
-        for pattern, name in NAMES:
-            key = re.sub(pattern, name, key)
-        found[key] = value
-    return found
+def modern(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """Names of Hugging Face without a slip of theirs."""
+    return {key.replace(SLIP, "decoder.decoder_layers."): value for key, value in flat.items()}
+
+
+def original(key: str) -> str:
+    """The original's name for one of Hugging Face's."""
+    if not key.startswith(("decoder.", ENCODER)):
+        key = f"{ENCODER}{key}"
+    return _renamed(key, [(theirs, ours) for ours, theirs in BEGIN + INSIDE])
+
+
+def hugging_face(key: str, prefix: str = ENCODER) -> str:
+    """The inverse; the encoder's names begin with `prefix`."""
+    key = _renamed(key, BEGIN + INSIDE)
+    return f"{prefix}{key.removeprefix(ENCODER)}" if key.startswith(ENCODER) else key
+
+
+def _renamed(key: str, pairs: Sequence[tuple[str, str]]) -> str:
+    begins, inside = pairs[: len(BEGIN)], pairs[len(BEGIN) :]
+    for old, new in begins:
+        if key.startswith(old):
+            key = f"{new}{key.removeprefix(old)}"
+            break
+    for old, new in inside:
+        key = key.replace(old, new)
+    return key
 
 
 def config(flat: Mapping[str, Any], about: Mapping[str, Any]) -> dict[str, Any]:
@@ -81,13 +106,7 @@ def config(flat: Mapping[str, Any], about: Mapping[str, Any]) -> dict[str, Any]:
         "dtype": "float32",
     }
     if "decoder_embed.weight" in flat:
-        inner = flat["decoder_embed.weight"].shape[0]
-        fields["painter"] |= {
-            "width": inner,
-            "depth": _count(flat, "decoder_blocks"),
-            "heads": about.get("decoder_heads") or PAINTER_HEADS,
-            "mlp_ratio": flat["decoder_blocks.0.mlp.fc1.weight"].shape[0] / inner,
-        }
+        fields["painter"] |= _painter(flat) | {"heads": about.get("decoder_heads") or PAINTER_HEADS}
     fields["pixels"]["normalize"] = bool(about.get("norm_pix_loss", True))
     for name in ("trunk", "painter"):
         if fields[name]["width"] % fields[name]["heads"]:
@@ -98,14 +117,26 @@ def config(flat: Mapping[str, Any], about: Mapping[str, Any]) -> dict[str, Any]:
     return fields
 
 
+def _painter(flat: Mapping[str, Any]) -> dict[str, Any]:
+    try:
+        width = flat["decoder_embed.weight"].shape[0]
+        mlp = flat["decoder_blocks.0.mlp.fc1.weight"].shape[0]
+    except (KeyError, AttributeError, IndexError):
+        raise UserError(
+            "has decoder_embed.weight, but lacks decoder_blocks.0.mlp.fc1.weight, which tells the "
+            "decoder's size"
+        ) from None
+    return {"width": width, "depth": _count(flat, "decoder_blocks"), "mlp_ratio": mlp / width}
+
+
 def _count(flat: Mapping[str, Any], stack: str) -> int:
     return len({key.split(".")[1] for key in flat if key.startswith(f"{stack}.")})
 
 
 def rules(
-    fields: Mapping[str, Any], flat: Mapping[str, Any], fused: bool = True
+    fields: Mapping[str, Any], decoder: bool, fused: bool = True
 ) -> tuple[list[Rule], list[Constant]]:
-    """Every parameter, under the original's names; the decoder where the file has it."""
+    """Every parameter, under the original's names; those of the decoder if there is one."""
     trunk, painter = fields["trunk"], fields["painter"]
     width, patch, channels = trunk["width"], fields["frontend"]["patch_size"], fields["data"]
     side, channels = channels["image_size"] // patch, channels["channels"]
@@ -116,7 +147,7 @@ def rules(
         *keymap.norm("trunk/norm", "norm", width),
     ]
     constants = [_places("pos_embed", side, width)]
-    if "decoder_embed.weight" in flat:
+    if decoder:
         inner = painter["width"]
         stack = ("decoder/blocks", "decoder_blocks", painter["depth"], inner)
         found += [
@@ -128,6 +159,38 @@ def rules(
         ]
         constants.append(_places("decoder_pos_embed", side, inner))
     return found, constants
+
+
+def hf_rules(
+    fields: Mapping[str, Any], decoder: bool, prefix: str
+) -> tuple[list[Rule], list[Constant]]:
+    """The same under Hugging Face's names, the encoder's below `prefix`."""
+    found, constants = rules(fields, decoder, fused=False)
+    name = lambda key: hugging_face(key, prefix)
+    return [keymap.renamed(rule, name) for rule in found], [
+        dataclasses.replace(constant, theirs=name(constant.theirs)) for constant in constants
+    ]
+
+
+def hf_config(fields: Mapping[str, Any], decoder: bool) -> dict[str, Any]:
+    """What their config.json says of such a model alone."""
+    painter, data = fields["painter"], fields["data"]
+    return {
+        "model_type": "vit_mae",
+        "architectures": ["ViTMAEForPreTraining" if decoder else "ViTMAEModel"],
+        "attention_probs_dropout_prob": 0.0,
+        "decoder_hidden_size": painter["width"],
+        "decoder_intermediate_size": int(painter["width"] * painter["mlp_ratio"]),
+        "decoder_num_attention_heads": painter["heads"],
+        "decoder_num_hidden_layers": painter["depth"],
+        "hidden_dropout_prob": 0.0,
+        "image_size": data["image_size"],
+        "mask_ratio": fields["mask"]["share"],
+        "norm_pix_loss": fields["pixels"]["normalize"],
+        "num_channels": data["channels"],
+        "patch_size": fields["frontend"]["patch_size"],
+        "qkv_bias": True,
+    }
 
 
 def _places(key: str, side: int, width: int) -> Constant:

@@ -28,9 +28,9 @@ def convert(source: pathlib.Path, out: pathlib.Path, to: str = "run") -> str:
     """Writes what `source` holds into the new folder `out`; returns a report.
 
     `to`: "run" makes a run at step 0 that can be probed and trained further, "safetensors" one
-    file of weights and a JSON, "hf" a folder for transformers (data2vec 1.0 only). The report
-    lists every leaf with the key it came from, and the largest difference after reading the
-    result back.
+    file of weights and a JSON, "hf" a folder for transformers (data2vec 1.0 and its siblings).
+    The report lists every leaf with the key it came from, and the largest difference after
+    reading the result back.
     """
     if to not in TARGETS:
         raise UserError(f"--to {to!r} is not one of {', '.join(TARGETS)}")
@@ -66,7 +66,7 @@ def _write(loaded: Loaded, out: pathlib.Path, to: str, origin: str) -> list[str]
     system, params = loaded.system, loaded.params
     if loaded.recipe.objective.own_head:
         # Of what system the encoder was, its own fields tell.
-        system = f"{hf_write.WRITTEN}_{loaded.recipe.modality}"
+        system = hf_write.system_of(fields)
         params = _headless(params)
     return hf_write.write_hf(out, system, fields, params, loaded.head)
 

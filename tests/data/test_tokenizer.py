@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from d2v_jax.common.checks import UserError
-from d2v_jax.data.text import bpe as data_bpe
 from d2v_jax.data.text.documents import Document
 from d2v_jax.data.text.tokenizer import RESERVED, open_tokenizer
+from d2v_jax.data.text.vocabularies import bpe as data_bpe
 
 LINES = ["low lower", "", "é 🙂", "lowest"]
 

@@ -6,6 +6,7 @@ import pathlib
 
 import numpy as np
 import pytest
+from cases import same
 from safetensors import safe_open
 from safetensors.numpy import load_file
 
@@ -17,9 +18,7 @@ from d2v_jax.interop.huggingface.hf_read import read_hf
 from d2v_jax.interop.huggingface.hf_write import write_hf
 
 GOLDEN = pathlib.Path(__file__).parents[1] / "golden"
-# Siblings are not written yet.
-READ_ONLY = {"hf_bert", "hf_roberta_mlm", "hf_wav2vec2_pretraining", "hf_hubert"}
-CASES = [path for path in sorted(GOLDEN.glob("hf_*")) if path.name not in READ_ONLY]
+CASES = sorted(GOLDEN.glob("hf_*"))
 # Fields of heads and training that no encoder has; absent ones are the classes' defaults.
 OF_OTHERS = {
     "adapter_kernel_size",
@@ -45,6 +44,8 @@ OF_OTHERS = {
     "tie_word_embeddings",
     "transformers_version",
 }
+# Of siblings, what says how a folder was made and nothing of the model.
+OF_SIBLINGS = {"mask_time_prob", "ctc_zero_infinity", "vocab_size"}
 
 
 def written(folder, model):
@@ -68,7 +69,8 @@ def test_the_same_file_comes_out(case, tmp_path):
         k: (v.shape, v.dtype) for k, v in theirs.items()
     }
     types = [key for key in theirs if "token_type" in key]
-    for key in types:  # a row that every token gets, which is now part of the words
+    # Of data2vec a row that every token gets, which is now part of the words.
+    for key in types if case.name.startswith("hf_text") else ():
         theirs[key.replace("token_type", "word")] += theirs[key]
         theirs[key] = np.zeros_like(theirs[key])
     for key, array in theirs.items():
@@ -80,6 +82,9 @@ def test_the_same_fields_come_out(case, tmp_path):
     theirs = json.loads((case / "pretrained" / "config.json").read_text())
     written(tmp_path, read_hf(case / "pretrained"))
     ours = json.loads((tmp_path / "config.json").read_text())
+    speech = theirs["model_type"] in ("wav2vec2", "hubert")
+    for key in OF_SIBLINGS if speech else ():
+        ours[key] = theirs[key]
     assert ours == {key: value for key, value in theirs.items() if key not in OF_OTHERS}
 
 
@@ -179,6 +184,13 @@ def test_names_of_classes(tmp_path):
         ("hf_vision", "frontend.mean", (0.5,), r"frontend.mean=\(0.5,\): .*'3 numbers'"),
         ("hf_vision_cls", "trunk.output_norm", True, "trunk.output_norm=True: .* False"),
         ("hf_vision_cls", "trunk.norm_eps", 1e-5, "head's norm_eps=1e-06: .*norm_eps=1e-05"),
+        ("hf_bert", "positions.bias", "alibi", "positions.bias='alibi': .* only knows 'none'"),
+        ("hf_bert", "frontend.norm_eps", 1e-6, "frontend.norm_eps=1e-06: .* knows 1e-12"),
+        ("hf_bert", "frontend.positions", "learned", "sentences.next=True and frontend.positions"),
+        ("hf_roberta_mlm", "trunk.prefix_tokens", 1, "trunk.prefix_tokens=1"),
+        ("hf_wav2vec2_pretraining", "positions.add", "conv", "positions.add='conv'"),
+        ("hf_wav2vec2_pretraining", "frontend.conv_style", "padded", "conv_style='padded'"),
+        ("hf_hubert", "trunk.output_norm", True, "trunk.output_norm=True: .* knows False"),
         ("hf_vision", "trunk.depth", 2, "15 left over: .*trunk/block_02"),
         ("hf_vision", "trunk.width", 64, "of another shape: student/frontend/patch/kernel is"),
     ],
@@ -193,12 +205,46 @@ def test_refused_fields(tmp_path, case, path, value, message):
     assert not (tmp_path / "out").exists()
 
 
+def test_parts_without_a_place_are_left_out(tmp_path):
+    ours = read_fairseq(GOLDEN / "hubert" / "checkpoint.pt")
+    left_out = write_hf(tmp_path, ours.system, ours.config, ours.student)
+    assert {name.split("/")[0] for name in left_out} == {"prediction", "clusters"}
+    again = read_hf(tmp_path)
+    kept = {part: tree for part, tree in ours.student.items() if part in again.student}
+    same(again.student, kept)
+    content = json.loads((tmp_path / "config.json").read_text())
+    assert content["architectures"] == ["HubertModel"]
+
+
+@pytest.mark.parametrize(
+    ("case", "dropped", "name"),
+    [
+        ("hf_bert", ("pooler", "next"), "BertForMaskedLM"),
+        ("hf_bert", ("pooler", "next", "naming"), "BertModel"),
+        ("hf_roberta_mlm", ("naming",), "RobertaModel"),
+        ("hf_wav2vec2_pretraining", ("quantizer", "target", "prediction"), "Wav2Vec2Model"),
+    ],
+)
+def test_the_class_follows_the_parts(tmp_path, case, dropped, name):
+    ours = read_hf(GOLDEN / case / "pretrained")
+    student = {part: tree for part, tree in ours.student.items() if part not in dropped}
+    assert write_hf(tmp_path, ours.system, ours.config, student) == []
+    same(read_hf(tmp_path).student, student)
+    content = json.loads((tmp_path / "config.json").read_text())
+    assert content["architectures"] == [name]
+
+
 def test_refused_models(tmp_path):
     model = read_hf(GOLDEN / "hf_text" / "pretrained")
     with pytest.raises(UserError, match="no Hugging Face class .*v2_text.*data2vec 2.0"):
         write_hf(tmp_path, "v2_text", model.config, model.student)
     with pytest.raises(UserError, match="v1_text model has no head 'ctc'; known: 'text_pooler'"):
         write_hf(tmp_path, "v1_text", model.config, model.student, {"kind": "ctc", "params": {}})
+    bert = read_hf(GOLDEN / "hf_bert" / "pretrained")
+    with pytest.raises(UserError, match="a bert_text model has no head 'text_classes'"):
+        write_hf(
+            tmp_path, "bert_text", bert.config, bert.student, {"kind": "text_classes", "params": {}}
+        )
     model.student["frontend"]["norm"]["bias"][3] = np.nan
     with pytest.raises(UserError, match="NaN .*embeddings.LayerNorm.bias"):
         written(tmp_path, model)

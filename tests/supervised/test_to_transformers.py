@@ -44,7 +44,8 @@ def test_pictures(tmp_path, one_device):
     assert main(["evaluate", "classes", str(tmp_path / "hf"), "--source", "builtin:photos"]) == 0
 
 
-def test_speech(tmp_path, one_device):
+@pytest.mark.parametrize("case", ["hf_audio_ctc", "hf_hubert"])
+def test_speech(tmp_path, one_device, case):
     learn = manifest(tmp_path / "learn", 12)
     words = [
         f"--config.data.source={learn}",
@@ -52,7 +53,7 @@ def test_speech(tmp_path, one_device):
         "--config.data.buckets=(32000,)",
         "--config.train.batch_size=4",
     ]
-    both = finetuned("hf_audio_ctc", "finetune_asr:smoke", tmp_path, *words)
+    both = finetuned(case, "finetune_asr:smoke", tmp_path, *words)
     waves = [np.random.default_rng(0).normal(size=s).astype(np.float32) for s in (4_000, 9_000)]
     same_answers(*both, waves, "ctc")
     assert both[1].head["blank"] == both[0].head["blank"]

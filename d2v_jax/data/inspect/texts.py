@@ -11,7 +11,6 @@ from d2v_jax.data.records import BadRecord
 from d2v_jax.data.text.blocks import whole_lines
 from d2v_jax.data.text.corpus import Corpus, tokenize
 from d2v_jax.data.text.documents import Document, Texts
-from d2v_jax.data.text.rows import UNK
 from d2v_jax.data.text.stored_ids import RECORD
 from d2v_jax.data.text.tokenizer import Tokenizer
 
@@ -134,7 +133,7 @@ def _unknown(corpus: Corpus, found: Findings) -> int:
     unknown = 0
     for first in range(0, len(corpus.tokens), RECORD):
         try:
-            unknown += int((corpus.tokens[first : first + RECORD] == UNK).sum())
+            unknown += int((corpus.tokens[first : first + RECORD] == corpus.ids.unk).sum())
         except BadRecord as bad:
             found.bad[f"tokens from {first}"] = bad.reason
     return unknown

@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import functools
 import io
 import logging
 import pathlib
@@ -17,7 +18,6 @@ from d2v_jax.data.records import BadRecord, Record, Source, fingerprint_of
 from d2v_jax.data.sources import PYTHON_DOCS, only_train, part_of
 from d2v_jax.data.stores.folder import numbered
 from d2v_jax.data.text import rows
-from d2v_jax.data.text.rows import EOS
 from d2v_jax.data.text.tokenizer import Tokenizer
 
 log = logging.getLogger("d2v")
@@ -68,7 +68,8 @@ def opened_of(data: Texts) -> Opened:
     edges = data.lengths()
     number_n = np.minimum(np.searchsorted(edges, counts_n), len(edges) - 1)
     buckets = tuple((edge, np.flatnonzero(number_n == i)) for i, edge in enumerate(edges))
-    cut = labels.WithLabel(rows.cut_off, labels.LABELS[data.labels](data))
+    cut_off = functools.partial(rows.cut_off, ids=data.open_tokenizer().ids)
+    cut = labels.WithLabel(cut_off, labels.LABELS[data.labels](data))
     follows = ("labelled text", data.labels, data.label_names, edges, data.columns)
     follows += (data.label_column, data.per_class, data.most_tokens, data.balance)
     return joined(sources, cut, follows, data.tokens, buckets)
@@ -92,8 +93,10 @@ def source_of(data: Texts) -> Source:
 def in_order_of(data: Texts) -> Iterator[labels.Labelled]:
     """Examples as the model is given them: `<s>` in front, at most `data.tokens` ids."""
 
+    bos = data.open_tokenizer().ids.bos
+
     def ids_of(record: Record) -> np.ndarray:
-        return np.concatenate([[rows.BOS], record.data])[: data.tokens].astype(np.int32)
+        return np.concatenate([[bos], record.data])[: data.tokens].astype(np.int32)
 
     return in_order.read(source_of(data), ids_of, labels.LABELS[data.labels](data).of)
 
@@ -102,7 +105,8 @@ def _passages(data: Any, split: str) -> Source:
     """ "learn" and "test" of the documentation have no line in common."""
     only_train(data.source, split, ("learn", "test"))
     source = dataclasses.replace(data, labels="none", split="train").records("documents")
-    parts = texts.labelled_texts(source, data.source, data.tokens, len(source), 0)
+    known = data.open_tokenizer().ids
+    parts = texts.labelled_texts(source, data.source, data.tokens, len(source), 0, known)
     names = [source.class_names[label] for label in np.concatenate([p.labels for p in parts])]
     classes, numbers = numbered(names)
     learnt = len(parts[0].labels)
@@ -168,11 +172,14 @@ class Table:
 
 
 def _joined(tokenizer: Tokenizer, texts: Sequence[str]) -> np.ndarray:
-    """Ids int32 [t] without the `<s>` in front: A `</s>`, and of a pair `</s>` B `</s>`."""
+    """Ids int32 [t] without the `<s>` in front: A `</s>`, and of a pair `</s>` B `</s>`,
+    or for BERT A [SEP] B [SEP].
+    """
     parts = [tokenizer.encode([text]) for text in texts]
     if len(parts) == 1:
         return parts[0]
-    return np.concatenate([parts[0], [EOS], parts[1]]).astype(np.int32)
+    between = [tokenizer.ids.eos] * tokenizer.ids.doubled
+    return np.concatenate([parts[0], between, parts[1]]).astype(np.int32)
 
 
 def _rows(path: pathlib.Path) -> list[list[str]]:

@@ -16,7 +16,6 @@ from d2v_jax.common.checks import UserError
 from d2v_jax.data.labelled.chosen import share
 from d2v_jax.data.labelled.exams import TRAIN_SHARE, Encode, Exam, Pair, Task
 from d2v_jax.data.stores.folder import numbered
-from d2v_jax.data.text.rows import BOS, EOS
 from d2v_jax.data.text.tokenizer import Tokenizer
 
 # The columns of the word and its tag, how many there must be, and lines that are no word: comments,
@@ -98,7 +97,7 @@ def _sentences(path: pathlib.Path) -> Iterator[list[tuple[str, str]]]:
 
 def _encoded(words: list[tuple[str, str]], tokenizer: Tokenizer, tokens: int) -> Sentence:
     """Words that do not fit are left out."""
-    pieces, places, tags, at = [np.array([BOS], np.int32)], [], [], 1
+    pieces, places, tags, at = [np.array([tokenizer.ids.bos], np.int32)], [], [], 1
     for number, (word, tag) in enumerate(words):
         alone_t = tokenizer.encode([word])[:-1]
         ids_t = tokenizer.encode([f" {word}"])[:-1] if number else alone_t
@@ -109,7 +108,7 @@ def _encoded(words: list[tuple[str, str]], tokenizer: Tokenizer, tokens: int) ->
         tags.append(tag)
         pieces.append(ids_t)
         at += len(ids_t)
-    return Sentence(np.concatenate([*pieces, [EOS]]).astype(np.int32), places, tags)
+    return Sentence(np.concatenate([*pieces, [tokenizer.ids.eos]]).astype(np.int32), places, tags)
 
 
 def _some(sentences: list[Sentence], count: int, seed: int) -> list[Sentence]:

@@ -8,7 +8,7 @@ from d2v_jax.common.checks import UserError
 from d2v_jax.data.labelled import baselines
 from d2v_jax.data.labelled.exams import TRAIN_SHARE, Encode, Exam, Pair, Task
 from d2v_jax.data.records import Source
-from d2v_jax.data.text.rows import BOS, EOS
+from d2v_jax.data.text.rows import OURS, Specials
 
 CLASSES = 32  # documents that are told apart, those with the most passages
 LEAST = 16  # passages that each must have
@@ -22,9 +22,17 @@ class LabelledTexts:
     labels: np.ndarray
 
 
-def exam(source: Source, name: str, vocab_size: int, tokens: int, count: int, seed: int) -> Exam:
+def exam(
+    source: Source,
+    name: str,
+    vocab_size: int,
+    tokens: int,
+    count: int,
+    seed: int,
+    ids: Specials = OURS,
+) -> Exam:
     """Which document is a passage from? Arguments as of `labelled_texts`."""
-    parts = labelled_texts(source, name, tokens, count, seed)
+    parts = labelled_texts(source, name, tokens, count, seed, ids)
 
     def features(encode: Encode | None) -> list[Pair]:
         if encode is None:
@@ -35,7 +43,7 @@ def exam(source: Source, name: str, vocab_size: int, tokens: int, count: int, se
 
 
 def labelled_texts(
-    source: Source, name: str, tokens: int, count: int, seed: int
+    source: Source, name: str, tokens: int, count: int, seed: int, ids: Specials = OURS
 ) -> tuple[LabelledTexts, LabelledTexts]:
     """Passages to learn from and to test, at most `count` of each; their label is the document.
 
@@ -62,8 +70,8 @@ def labelled_texts(
         learnt = round(TRAIN_SHARE * len(of_label))
         parts[0].extend(of_label[:learnt].tolist())
         parts[1].extend(of_label[learnt:].tolist())
-    known = {line for index in parts[0] for line in _lines(records[index].data)}
-    fresh = [index for index in parts[1] if known.isdisjoint(_lines(records[index].data))]
+    known = {line for index in parts[0] for line in _lines(records[index].data, ids)}
+    fresh = [index for index in parts[1] if known.isdisjoint(_lines(records[index].data, ids))]
     if not fresh:
         raise UserError(
             f"{name!r} is too small to probe with data.tokens={tokens}: no document has "
@@ -72,14 +80,13 @@ def labelled_texts(
     draw = np.random.Generator(np.random.Philox(key=[seed, 0])).permutation
     return tuple(
         LabelledTexts(
-            [np.concatenate([[BOS], records[index].data]).astype(np.int32) for index in some],
+            [np.concatenate([[ids.bos], records[index].data]).astype(np.int32) for index in some],
             labels[some],
         )
         for some in (draw(parts[0])[:count], draw(fresh)[:count])
     )
 
 
-def _lines(ids_t: np.ndarray) -> list[bytes]:
-    return [
-        line.tobytes() for line in np.split(ids_t, np.flatnonzero(ids_t == EOS) + 1) if len(line)
-    ]
+def _lines(ids_t: np.ndarray, ids: Specials) -> list[bytes]:
+    ends = np.flatnonzero(ids_t == ids.eos) + 1
+    return [line.tobytes() for line in np.split(ids_t, ends) if len(line)]

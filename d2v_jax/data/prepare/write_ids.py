@@ -26,7 +26,6 @@ from d2v_jax.data.progress import logged
 from d2v_jax.data.stores.prepared import FORMAT
 from d2v_jax.data.text.corpus import Flat, chunks, corpus_fingerprint, dtype_of, starts_of
 from d2v_jax.data.text.documents import Texts
-from d2v_jax.data.text.rows import EOS
 from d2v_jax.data.text.stored_ids import LABELS, LINE_ENDS, NAME_ENDS, NAMES, RECORD, STARTS, Ids
 from d2v_jax.data.text.tokenizer import BYTES, Tokenizer, copy_files
 
@@ -175,7 +174,8 @@ class _Shards:
             raise UserError(f"{part} does not read back as it was written: check the disk")
         keep(part, path)
         np.save(
-            self._out / ENDS.format(self.count), np.flatnonzero(ids_t == EOS) + 1 + self._tokens
+            self._out / ENDS.format(self.count),
+            np.flatnonzero(ids_t == self._tokenizer.ids.eos) + 1 + self._tokens,
         )
         done = {
             "file": path.name,

@@ -12,6 +12,7 @@ from d2v_jax.data.text.corpus import Corpus
 from d2v_jax.data.text.tokenizer import Breaks
 
 SLAB = 1 << 18  # lines looked at together
+FROM = " from token "  # behind the document's name, in that of a block
 
 
 class Blocks:
@@ -19,8 +20,8 @@ class Blocks:
 
     "contiguous": the corpus is one stream, cut every tokens - 1 ids; a shorter rest at its end
     is not used (REFERENCE §11.4). "documents": as many whole lines of one document as fit; a
-    line that is longer than a block is cut where a word begins, if one does (§7.3). The label is
-    that of the document in which the block begins.
+    line that is longer than a block is cut where a word begins, if one does (§7.3); "pairs" are
+    parted from these. The label is that of the document in which the block begins.
     """
 
     def __init__(
@@ -45,7 +46,7 @@ class Blocks:
             case "contiguous":
                 self._count = len(corpus.tokens) // self._room
                 version = blocks
-            case "documents":
+            case "documents" | "pairs":
                 self._spans = whole_lines(corpus, self._room)
                 self._count = len(self._spans[0])
                 version = "documents, words whole"
@@ -74,13 +75,18 @@ class Blocks:
     def read(self, index: int) -> Record:
         start, _ = self._span(index)
         number = int(np.searchsorted(self._corpus.starts, start, side="right")) - 1
-        name = f"{self._corpus.names[number]} from token {start - self._corpus.starts[number]}"
+        name = f"{self._corpus.names[number]}{FROM}{start - self._corpus.starts[number]}"
         label = -1 if self._corpus.labels is None else int(self._corpus.labels[number])
         try:
             ids_t = self.ids(index).astype(np.int32)
         except BadRecord as bad:
             raise BadRecord(bad.reason, name) from bad
         return Record(ids_t, None if label < 0 else label, name)
+
+
+def document_of(record: Record) -> str:
+    """The name of the document in which a block begins."""
+    return record.name.rpartition(FROM)[0]
 
 
 def whole_lines(corpus: Corpus, room: int) -> tuple[np.ndarray, np.ndarray]:

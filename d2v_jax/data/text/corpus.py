@@ -10,7 +10,7 @@ import numpy as np
 from d2v_jax.data.progress import logged
 from d2v_jax.data.records import fingerprint_of
 from d2v_jax.data.text.documents import Document
-from d2v_jax.data.text.rows import EOS
+from d2v_jax.data.text.rows import OURS, Specials
 from d2v_jax.data.text.tokenizer import Breaks, Tokenizer
 
 CHUNK = 1 << 20  # characters tokenised at once
@@ -46,6 +46,7 @@ class Corpus:
     class_names: tuple[str, ...] | None
     breaks: Breaks
     fingerprint: str
+    ids: Specials = dataclasses.field(default=OURS, kw_only=True)
 
     @property
     def ends(self) -> np.ndarray:
@@ -56,7 +57,7 @@ class Corpus:
         """Behind each `</s>`, int64 [l]."""
         return np.concatenate(
             [
-                np.flatnonzero(self.tokens[first : first + CHUNK] == EOS) + first + 1
+                np.flatnonzero(self.tokens[first : first + CHUNK] == self.ids.eos) + first + 1
                 for first in range(0, len(self.tokens) + 1, CHUNK)
             ]
         )
@@ -131,7 +132,7 @@ def tokenize(
     for chunk in chunks(flat):
         ids_t = tokenizer.encode(chunk)
         digest.update(ids_t.astype("<i4").tobytes())
-        line_ends = np.flatnonzero(ids_t == EOS) + 1 + len(held) // dtype.itemsize
+        line_ends = np.flatnonzero(ids_t == tokenizer.ids.eos) + 1 + len(held) // dtype.itemsize
         borders = np.array(flat.borders[len(border_ends) :], np.int64)
         border_ends.extend(line_ends[borders - lines].tolist())
         held += ids_t.astype(dtype).tobytes()
@@ -144,6 +145,7 @@ def tokenize(
         class_names,
         tokenizer.breaks,
         corpus_fingerprint(tokenizer, digest.hexdigest()),
+        ids=tokenizer.ids,
     )
 
 

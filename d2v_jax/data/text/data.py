@@ -23,15 +23,16 @@ from d2v_jax.data.text import inputs, opening, rows
 from d2v_jax.data.text.blocks import Blocks
 from d2v_jax.data.text.corpus import tokenize
 from d2v_jax.data.text.documents import Texts
+from d2v_jax.data.text.pairs import parted
 from d2v_jax.data.text.stored_ids import open_tokens
 from d2v_jax.data.text.textfiles import TEXTS
 from d2v_jax.data.text.tokenizer import (
     BYTES,
-    MERGES,
-    VOCAB,
     Tokenizer,
     copy_files,
+    has_files,
     open_tokenizer,
+    require_room,
     tokenizer_of,
 )
 
@@ -42,8 +43,8 @@ log = logging.getLogger("d2v")
 class TextData(modality.Data):
     """`tokens` ids in a block, `<s>` in front, of `column` where records have several.
 
-    `blocks`: "contiguous" or whole "documents". `tokenizer` as in `text.tokenizer.open_tokenizer`;
-    empty for that of prepared text.
+    `blocks`: "contiguous", whole "documents", or "pairs" of passages. `tokenizer` as in
+    `text.tokenizer.open_tokenizer`; empty for that of prepared text.
     """
 
     modality = "text"
@@ -59,7 +60,7 @@ class TextData(modality.Data):
     column: str = fields.anything()
     tokenizer: str = fields.anything()
     tokens: int = fields.positive()
-    blocks: str = fields.one_of("contiguous", "documents")
+    blocks: str = fields.one_of("contiguous", "documents", "pairs")
     words: bool = fields.anything()
     columns: tuple[str, ...] = fields.anything()
     label_column: str = fields.anything()
@@ -108,6 +109,10 @@ class TextData(modality.Data):
             f"data.columns={self.columns} must name one column of texts, or two of pairs",
         )
         require(
+            self.labels == "none" or self.blocks != "pairs",
+            "data.blocks='pairs' makes labels itself: set data.labels='none'",
+        )
+        require(
             list(self.buckets) == sorted(set(self.buckets))
             and all(0 < length <= self.tokens for length in self.buckets),
             f"data.buckets={self.buckets} must be ascending numbers of tokens up to data.tokens="
@@ -118,12 +123,16 @@ class TextData(modality.Data):
         if self.labels != "none":
             return tables.opened_of(self)
         sources = [one.records() for one in self.each()]
-        opens = self.open_tokenizer().breaks[0] if self.words else None
-        return joined(sources, rows.cutting(opens), ("text", self.tokens), self.tokens)
+        tokenizer = self.open_tokenizer()
+        cut = rows.cutting(tokenizer.breaks[0] if self.words else None, tokenizer.ids)
+        found = joined(sources, cut, ("text", self.tokens), self.tokens)
+        return parted(found, tokenizer.ids) if self.blocks == "pairs" else found
 
     def form(self, example_shape: tuple[int, ...], size: int) -> dict[str, Form]:
         words = self.words and self.labels == "none"
         more = {"goes_on": Form((size, *example_shape), bool)} if words else {}
+        if self.labels == "none" and self.blocks == "pairs":
+            more["labels"] = Form((size,), np.int32)
         return super().form(example_shape, size) | more
 
     @classmethod
@@ -172,15 +181,7 @@ class TextData(modality.Data):
 
     def check_frontend(self, frontend: Any) -> None:
         """Raises unless the model has every id of the tokenizer, and one more to hide them with."""
-        ids = self.vocab_size()
-        if frontend.vocab_size < ids or frontend.mask_id < ids - 1:
-            raise UserError(
-                f"data.tokenizer={self.tokenizer!r} has {ids} ids, the last of them `<mask>`, "
-                f"but frontend.vocab_size={frontend.vocab_size} and "
-                f"frontend.mask_id={frontend.mask_id}; "
-                f"for this tokenizer set them to {ids} and {ids - 1}, or give the tokenizer that "
-                "belongs to the model"
-            )
+        require_room(self.open_tokenizer(), self.tokenizer, frontend)
 
     def keep(self, folder: pathlib.Path) -> None:
         """Copies the tokenizer's files, so that what is trained with it can be moved."""
@@ -188,7 +189,7 @@ class TextData(modality.Data):
 
     def found_in(self, folder: pathlib.Path) -> Self:
         """A tokenizer in `folder` is that of the weights; prepared text may have been bytes."""
-        if all((folder / name).is_file() for name in (VOCAB, MERGES)):
+        if has_files(folder):
             return dataclasses.replace(self, tokenizer=str(folder.absolute()))
         return dataclasses.replace(self, tokenizer=self.tokenizer or BYTES)
 
@@ -243,7 +244,8 @@ class TextData(modality.Data):
         tokenizer, ask = self._fitting(frontend), (self.tokens, count, seed)
         if tagged.is_tagged(self.source):
             return tagged.exam(self.source, tokenizer, *ask)
-        return texts.exam(self.records("documents"), self.source, frontend.vocab_size, *ask)
+        called = (self.source, frontend.vocab_size)
+        return texts.exam(self.records("documents"), *called, *ask, ids=tokenizer.ids)
 
     def look(self, sample: int | None) -> Any:
         """All documents, tokenised. Of prepared text only the ids are known, those of its own
@@ -279,7 +281,7 @@ class TextData(modality.Data):
 
     def values(self, inputs: np.ndarray) -> int:
         """Tokens that are not padding."""
-        return int((inputs != rows.PAD).sum())
+        return int((inputs != self.open_tokenizer().ids.pad).sum())
 
     def stored_values(self, record: Record, length: int) -> int:
         """Its ids."""

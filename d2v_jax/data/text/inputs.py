@@ -12,7 +12,6 @@ from d2v_jax.common.checks import UserError
 from d2v_jax.common.names import lines_of
 from d2v_jax.data.requests import Batch, Named, by_length
 from d2v_jax.data.text.documents import Document, whole
-from d2v_jax.data.text.rows import BOS
 from d2v_jax.data.text.textfiles import TextFiles
 from d2v_jax.data.text.tokenizer import Tokenizer, open_tokenizer
 
@@ -38,7 +37,7 @@ def cut(
             lines = [line.strip() for line in lines_of(words) if line.strip()]
             if not lines:
                 raise UserError(f"text {i} is empty; leave it out")
-            words = np.concatenate([[BOS], known.encode(lines)])
+            words = np.concatenate([[known.ids.bos], known.encode(lines)])
         ready.append(_checked(i, np.asarray(words), front))
     for length, order in by_length([len(t) for t in ready], PADDED).items():
         length = min(length, front.max_tokens)
@@ -119,4 +118,4 @@ def _encoded(
 ) -> Iterator[tuple[str, np.ndarray]]:
     for document in documents:
         ids_t = tokenizer.encode(document.lines)
-        yield document.name, np.concatenate([[BOS], ids_t]).astype(np.int32)
+        yield document.name, np.concatenate([[tokenizer.ids.bos], ids_t]).astype(np.int32)

@@ -16,6 +16,7 @@ from d2v_jax.common.checks import UserError
 from d2v_jax.data.records import BadRecord
 from d2v_jax.data.stores.prepared import broken, read_index
 from d2v_jax.data.text.corpus import Corpus, Names
+from d2v_jax.data.text.rows import Specials
 from d2v_jax.data.text.tokenizer import Breaks, Tokenizer
 
 RECORD = 8192  # ids
@@ -88,7 +89,7 @@ def open_tokens(source: str, name: str, tokenizer: Tokenizer) -> Corpus:
             f"data.tokenizer={name!r}; give its own, data.tokenizer={source!r}, or "
             "prepare the texts again"
         )
-    return _opened(source, index, tokenizer.breaks)
+    return _opened(source, index, tokenizer.breaks, tokenizer.ids)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,14 +104,14 @@ class Stored(Corpus):
         return self.ends_of_lines
 
     def __reduce__(self):
-        return _reopened, (self.source, self.breaks)
+        return _reopened, (self.source, self.breaks, self.ids)
 
 
-def _reopened(source: str, breaks: Breaks) -> Stored:
-    return _opened(source, ids_index(source), breaks)
+def _reopened(source: str, breaks: Breaks, ids: Specials) -> Stored:
+    return _opened(source, ids_index(source), breaks, ids)
 
 
-def _opened(source: str, index: dict[str, Any], breaks: Breaks) -> Stored:
+def _opened(source: str, index: dict[str, Any], breaks: Breaks, specials: Specials) -> Stored:
     root = pathlib.Path(source).expanduser()
     paths = [str(root / shard["file"]) for shard in index["shards"]]
     try:
@@ -126,6 +127,7 @@ def _opened(source: str, index: dict[str, Any], breaks: Breaks) -> Stored:
             index["fingerprint"],
             source,
             arrays[LINE_ENDS],
+            ids=specials,
         )
     except (RuntimeError, ValueError, OSError, EOFError, KeyError, TypeError) as error:
         raise broken(source, index, f"{type(error).__name__}: {error}") from error

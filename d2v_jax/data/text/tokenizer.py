@@ -1,4 +1,4 @@
-"""Text to token ids: bytes, or GPT-2's byte-level BPE from its files."""
+"""Text to token ids: bytes, GPT-2's byte-level BPE or BERT's WordPiece from their files."""
 
 import itertools
 import json
@@ -6,7 +6,7 @@ import os
 import pathlib
 import shutil
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import tokenizers
@@ -14,8 +14,9 @@ import tokenizers
 from d2v_jax.common.checks import UserError
 from d2v_jax.data.records import fingerprint_of
 from d2v_jax.data.stores.prepared import INDEX, looks_prepared
-from d2v_jax.data.text.bpe import DICTIONARY, MERGES, VOCAB, of_python_docs
-from d2v_jax.data.text.rows import EOS, SPECIALS, UNK
+from d2v_jax.data.text.rows import EOS, OURS, SPECIALS, UNK, Specials
+from d2v_jax.data.text.vocabularies import wordpiece
+from d2v_jax.data.text.vocabularies.bpe import DICTIONARY, MERGES, VOCAB, of_python_docs
 
 BYTES = "bytes"
 DOCS = "builtin:python-docs"
@@ -27,9 +28,14 @@ Breaks = tuple[np.ndarray, np.ndarray]
 
 
 class Tokenizer(Protocol):
-    """Ids 0 `<s>`, 1 `<pad>`, 2 `</s>`, 3 `<unk>`, then the types, `<mask>` = vocab_size - 1."""
+    """Ids 0 `<s>`, 1 `<pad>`, 2 `</s>`, 3 `<unk>`, then the types, `<mask>` = vocab_size - 1.
+
+    WordPiece has its own, and says so in `ids` and `mask_id`.
+    """
 
     vocab_size: int
+    ids: Specials
+    mask_id: int
     fingerprint: str
     breaks: Breaks
     paths: Sequence[pathlib.Path]  # its files
@@ -60,7 +66,7 @@ def tokenizer_of(name: str, source: str) -> Tokenizer:
 
 def open_tokenizer(name: str) -> Tokenizer:
     """`name`: "bytes", "builtin:python-docs", a folder with vocab.json, merges.txt and maybe
-    dict.txt, or one with prepared text.
+    dict.txt, one with BERT's vocab.txt or tokenizer.json, or one with prepared text.
     """
     if name == BYTES:
         return Bytes()
@@ -71,7 +77,8 @@ def open_tokenizer(name: str) -> Tokenizer:
         raise UserError(
             f"data.tokenizer={name!r}: there is no such folder. Give 'bytes', '{DOCS}', or the "
             f"path of a folder with {VOCAB} and {MERGES} in GPT-2's format (and fairseq's "
-            f"{DICTIONARY} for the ids of its released models), or one that d2v data prepare wrote"
+            f"{DICTIONARY} for the ids of its released models), with BERT's {wordpiece.LIST} or "
+            f"{wordpiece.WHOLE}, or one that d2v data prepare wrote"
         )
     if (folder / INDEX).is_file():
         try:
@@ -79,7 +86,33 @@ def open_tokenizer(name: str) -> Tokenizer:
                 return Bytes()
         except (ValueError, OSError, KeyError, TypeError):
             pass  # images, sounds, or damaged: then it has no tokenizer, as is said below
-    return Bpe(folder)
+    return wordpiece.WordPiece(folder) if wordpiece.is_one(folder) else Bpe(folder)
+
+
+def require_room(tokenizer: Tokenizer, name: str, frontend: Any) -> None:
+    """Raises unless a model has every id of the tokenizer, called `name`, and hides and pads with
+    the same: with `<mask>` or, where that is the last id, one behind it.
+    """
+    ids, mask, pad = tokenizer.vocab_size, tokenizer.mask_id, tokenizer.ids.pad
+    last = mask == ids - 1
+    hides = frontend.mask_id >= mask if last else frontend.mask_id == mask
+    if frontend.vocab_size >= ids and hides and frontend.pad_id == pad:
+        return
+    which = "the last of them `<mask>`" if last else f"of them {mask} [MASK]"
+    right = {"vocab_size": ids, "mask_id": mask}
+    if frontend.pad_id != pad:
+        which, right["pad_id"] = f"{which}, {pad} padding", pad
+    said = " and ".join(f"frontend.{field}={getattr(frontend, field)}" for field in right)
+    raise UserError(
+        f"data.tokenizer={name!r} has {ids} ids, {which}, but {said}; for this tokenizer set them "
+        f"to {' and '.join(map(str, right.values()))}, or give the tokenizer that belongs to the "
+        "model"
+    )
+
+
+def has_files(folder: pathlib.Path) -> bool:
+    """Whether a folder holds a tokenizer."""
+    return all((folder / name).is_file() for name in (VOCAB, MERGES)) or wordpiece.is_one(folder)
 
 
 def copy_files(tokenizer: Tokenizer, folder: pathlib.Path) -> None:
@@ -93,6 +126,8 @@ class Bytes:
     """One id per byte of UTF-8: 4 + byte."""
 
     vocab_size = SPECIALS + 256 + 1
+    mask_id = vocab_size - 1
+    ids = OURS
     fingerprint = "bytes"
     paths = ()
 
@@ -116,6 +151,8 @@ class Bpe:
     order then gives them ("<id in vocab.json> <count>" per line; types it lacks are `<unk>`).
     A vocab.json that has the specials in their places (Hugging Face's RoBERTa) is taken as it is.
     """
+
+    ids = OURS
 
     def __init__(self, folder: str | os.PathLike):
         """Raises `UserError` for missing or unreadable files."""
@@ -144,8 +181,9 @@ class Bpe:
             ids, self.vocab_size = _fairseq_ids(dictionary, len(types))
         else:
             ids, self.vocab_size = np.arange(len(types)) + SPECIALS, len(types) + SPECIALS + 1
+        self.mask_id = self.vocab_size - 1
         # A last entry, so that index -1, which stands for the end of a line, finds its id too.
-        self._ids = np.append(ids, EOS).astype(np.int32)
+        self._number = np.append(ids, EOS).astype(np.int32)
         opens = np.zeros(self.vocab_size, bool)
         opens[[ids[number] for text, number in types.items() if text[:1] == SPACE_TYPE]] = True
         opens[UNK] = False
@@ -156,7 +194,7 @@ class Bpe:
     def encode(self, lines: Sequence[str]) -> np.ndarray:
         encodings = self._tokenizer.encode_batch_fast(list(lines), add_special_tokens=False)
         chained = itertools.chain.from_iterable((*one.ids, -1) for one in encodings)
-        return self._ids[np.fromiter(chained, np.int64)]
+        return self._number[np.fromiter(chained, np.int64)]
 
 
 def _types(path: pathlib.Path) -> dict[str, int]:

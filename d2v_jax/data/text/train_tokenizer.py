@@ -6,7 +6,7 @@ from typing import Any
 
 from d2v_jax.common.checks import UserError
 from d2v_jax.data.progress import logged
-from d2v_jax.data.text import bpe
+from d2v_jax.data.text.vocabularies import bpe
 
 
 def train_tokenizer(data: Any, out: pathlib.Path, vocab_size: int) -> str:

@@ -110,7 +110,7 @@ def _masked_autoencoder(checkpoint: Mapping[str, Any]) -> Imported:
         "norm_pix_loss": args.flag("norm_pix_loss", True),
     }
     config = mae.config(flat, about)
-    rules, constants = mae.rules(config, flat)
+    rules, constants = mae.rules(config, "decoder_embed.weight" in flat)
     student, report = keymap.convert(flat, rules, constants, "the model")
     names = Layout(rules, [], constants, [], dict, dict)
     return Imported("mae_image", config, student, None, {}, None, _rows("student", report), names)

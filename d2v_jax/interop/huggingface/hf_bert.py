@@ -21,10 +21,25 @@ ONLY = {
 }
 MASK = {"bert": 103, "roberta": 50_264}  # in the published vocabularies
 CLS, SEP = 101, 102  # of BERT's
+HEADS = {"bert": "cls.predictions.", "roberta": "lm_head."}
+# Their classes, by the parts on top of the encoder.
+CLASSES = {
+    ("bert", "naming", "next"): "BertForPreTraining",
+    ("bert", "naming"): "BertForMaskedLM",
+    ("bert",): "BertModel",
+    ("roberta", "naming"): "RobertaForMaskedLM",
+    ("roberta",): "RobertaModel",
+}
 
 
-def config(kind: str, hf: Section, flat: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of configs/bert.py, with which this model goes on learning what it has learnt."""
+def config(
+    kind: str, hf: Section, flat: Mapping[str, Any], special: Mapping[str, int]
+) -> dict[str, Any]:
+    """The fields of configs/bert.py, with which this model goes on learning what it has learnt.
+
+    `special`: ids by name, of the tokenizer's files; where there are none, those of the published
+    vocabularies.
+    """
     hf.only(ONLY)
     fields = KINDS[kind].get_config().to_dict()
     fields["recipe"] = f"huggingface_{kind}"
@@ -40,12 +55,15 @@ def config(kind: str, hf: Section, flat: Mapping[str, Any]) -> dict[str, Any]:
     dropout = float(hf.number("hidden_dropout_prob", 0, 1, 0.1))
     stored = hf.fields.get("dtype", hf.fields.get("torch_dtype"))
     whole = vocabulary > MASK[kind]  # small ones have their specials elsewhere
+    mask = special.get("[MASK]" if kind == "bert" else "<mask>")
+    if mask is None or mask >= vocabulary:
+        mask = MASK[kind] if whole else vocabulary - 1
     fields["data"]["tokens"] = places
     fields["frontend"] |= {
         "vocab_size": vocabulary,
         "max_tokens": places,
         "pad_id": pad,
-        "mask_id": MASK[kind] if whole else vocabulary - 1,
+        "mask_id": mask,
         "types": hf.integer("type_vocab_size", 0, 2**16, 2),
         "norm_eps": eps,
         "dropout": dropout,
@@ -62,6 +80,7 @@ def config(kind: str, hf: Section, flat: Mapping[str, Any]) -> dict[str, Any]:
     }
     if kind == "bert":
         specials = (CLS, SEP) if whole else (1, 2)
+        specials = (special.get("[CLS]", specials[0]), special.get("[SEP]", specials[1]))
         fields["corruption"] |= {"kept": specials, "separator": specials[1]}
     asks = any(key.startswith("cls.seq_relationship.") for key in flat)
     fields["sentences"]["next"] = asks
@@ -82,10 +101,9 @@ def names(flat: Mapping[str, Any]) -> dict[str, Any]:
     return kept
 
 
-def rules(kind: str, fields: Mapping[str, Any], flat: Mapping[str, Any]) -> list[Rule]:
-    """Every parameter that the file has: the encoder, and the heads that are there."""
+def rules(kind: str, fields: Mapping[str, Any], prefix: str, naming: bool) -> list[Rule]:
+    """Every parameter: the encoder's, below `prefix`, and those of the heads that are there."""
     width, frontend = fields["trunk"]["width"], fields["frontend"]
-    prefix = f"{kind}." if any(key.startswith(f"{kind}.") for key in flat) else ""
     table = f"{prefix}embeddings.{{}}_embeddings.weight"
     offset = 0 if kind == "bert" else frontend["pad_id"] + 1
     tables = {
@@ -102,12 +120,12 @@ def rules(kind: str, fields: Mapping[str, Any], flat: Mapping[str, Any]) -> list
     found += [
         keymap.renamed(rule, lambda key: f"{prefix}{key}") for rule in hf_rules.text_blocks(fields)
     ]
-    head = {"bert": "cls.predictions.", "roberta": "lm_head."}[kind]
+    head = HEADS[kind]
     dense, norm = {
         "bert": ("transform.dense", "transform.LayerNorm"),
         "roberta": ("dense", "layer_norm"),
     }[kind]
-    if any(key.startswith(head) for key in flat):
+    if naming:
         found += keymap.linear("naming/dense", f"{head}{dense}", width, width)
         found += keymap.norm("naming/norm", f"{head}{norm}", width)
         found.append(keymap.leaf("naming/bias", f"{head}bias", (frontend["vocab_size"],)))
@@ -117,7 +135,51 @@ def rules(kind: str, fields: Mapping[str, Any], flat: Mapping[str, Any]) -> list
     return found
 
 
+def prefix_of(kind: str, flat: Mapping[str, Any]) -> str:
+    """What stands in front of the encoder's keys."""
+    return f"{kind}." if any(key.startswith(f"{kind}.") for key in flat) else ""
+
+
+def names_ids(kind: str, flat: Mapping[str, Any]) -> bool:
+    """Whether the file has the head that names hidden ids."""
+    return any(key.startswith(HEADS[kind]) for key in flat)
+
+
 def aside(kind: str, fields: Mapping[str, Any], flat: Mapping[str, Any]) -> list[str]:
     """Keys of a pooler that answers nothing."""
-    prefix = f"{kind}." if any(key.startswith(f"{kind}.") for key in flat) else ""
+    prefix = prefix_of(kind, flat)
     return [k for k in flat if k.startswith(f"{prefix}pooler.") and not fields["sentences"]["next"]]
+
+
+def kind_of(fields: Mapping[str, Any]) -> str:
+    """Which of the two a model of ours is: RoBERTa's positions skip padding."""
+    return "roberta" if fields["frontend"]["positions"] == "learned" else "bert"
+
+
+def config_json(kind: str, fields: Mapping[str, Any], parts: tuple[str, ...]) -> dict[str, Any]:
+    """The inverse of `config`; `parts`: "naming", "next", whichever the model has."""
+    if (kind, *parts) not in CLASSES:
+        raise UserError(
+            f"sentences.next={fields['sentences']['next']} and frontend.positions="
+            f"{fields['frontend']['positions']!r}: no Hugging Face class of {kind} has "
+            f"{' and '.join(parts)} on top of its encoder"
+        )
+    trunk, frontend = fields["trunk"], fields["frontend"]
+    roberta = kind == "roberta"
+    places = frontend["max_tokens"] + (frontend["pad_id"] + 1 if roberta else 0)
+    return {
+        "model_type": kind,
+        "architectures": [CLASSES[(kind, *parts)]],
+        "add_cross_attention": False,
+        "attention_probs_dropout_prob": trunk["attention_dropout"],
+        "bos_token_id": 0 if roberta else None,
+        "classifier_dropout": None,
+        "eos_token_id": 2 if roberta else None,
+        "hidden_dropout_prob": trunk["dropout"],
+        "is_decoder": False,
+        "max_position_embeddings": places,
+        "pad_token_id": frontend["pad_id"],
+        "type_vocab_size": frontend["types"],
+        "use_cache": True,
+        "vocab_size": frontend["vocab_size"],
+    }

@@ -153,7 +153,7 @@ def _image(config: dict[str, Any], hf: Section, preprocessor: Mapping[str, Any] 
             "both on; our model has one or the other"
         )
     channels = hf.integer("num_channels", 1, 1000, 3)
-    mean, std = _pixels(preprocessor, size, channels)
+    mean, std = pixels(preprocessor, size, *[(PREPROCESSED,) * channels] * 2)
     scale = float(hf.number("layer_scale_init_value", 0, 1e9, 0.1))
     config["data"] |= {"image_size": size, "channels": channels}
     config["frontend"] |= {"patch_size": patch, "normalize": "dataset", "mean": mean, "std": std}
@@ -171,15 +171,18 @@ def _image(config: dict[str, Any], hf: Section, preprocessor: Mapping[str, Any] 
     config["loss"]["scale"] = 1 / config["trunk"]["width"]
 
 
-def _pixels(
-    preprocessor: Mapping[str, Any] | None, image_size: int, channels: int
+def pixels(
+    preprocessor: Mapping[str, Any] | None,
+    image_size: int,
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """-> (mean, std) per channel of pixels in [0, 1]."""
+    """-> (mean, std) per channel of pixels in [0, 1]; those given where the files tell none."""
     if preprocessor is None:
-        return (PREPROCESSED,) * channels, (PREPROCESSED,) * channels
+        return mean, std
     section = Section("preprocessor_config.json", preprocessor)
     if not section.flag("do_normalize", True):
-        return (0.0,) * channels, (1.0,) * channels
+        return (0.0,) * len(mean), (1.0,) * len(std)
     cropped = section.flag("do_center_crop")
     size = preprocessor.get("crop_size" if cropped else "size")
     sides = set(size.values()) if isinstance(size, Mapping) else {size}
@@ -189,9 +192,7 @@ def _pixels(
             "config.json, which is used",
             image_size,
         )
-    return tuple(
-        _numbers(section, name, (PREPROCESSED,) * channels) for name in ("image_mean", "image_std")
-    )
+    return _numbers(section, "image_mean", mean), _numbers(section, "image_std", std)
 
 
 def _side(hf: Section, field: str, default: int) -> int:

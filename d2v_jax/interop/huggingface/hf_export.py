@@ -55,10 +55,11 @@ FIXED = {
         "trunk.prefix_tokens": 0,
     },
 }
+PADDED = "recordings alone sound the same to the Hugging Face class; those that it pads in a batch "
 # What differs only between their padded batches and ours.
 HARMLESS = {
-    ("positions.zero_padding", "each_layer"): "recordings alone sound the same to the Hugging Face "
-    "class; those that it pads in a batch it hears otherwise (T16 of the reference)"
+    ("positions.zero_padding", "each_layer"): f"{PADDED}it hears otherwise (T16 of the reference)",
+    ("frontend.padded_frames", "wholly"): f"{PADDED}may end a frame earlier",
 }
 BIASES = ("relative", "relative_per_block", "none")
 SPECAUGMENT = 0.05  # their default share; any other than 0 makes their model keep the embedding
@@ -75,19 +76,15 @@ def check(system: str, config: Mapping[str, Any], head: Mapping[str, Any] | None
     if (system, kind) not in CLASSES:
         known = ", ".join(repr(k) for s, k in CLASSES if s == system and k)
         raise UserError(f"a {system} model has no head {kind!r}; known: {known}")
-    for path, value in FIXED[system].items():
-        if (path, _at(config, path)) in HARMLESS:
-            log.warning(HARMLESS[path, _at(config, path)])
-            continue
-        _only(config, path, value)
+    fixed(config, FIXED[system])
     trunk, frontend = config["trunk"], config["frontend"]
     if system != "v1_image":
-        _only(config, "frontend.norm_eps", trunk["norm_eps"])
+        only(config, "frontend.norm_eps", trunk["norm_eps"])
     else:
         if config["positions"]["bias"] not in BIASES:
-            _only(config, "positions.bias", " or ".join(BIASES))
+            only(config, "positions.bias", " or ".join(BIASES))
         if head is not None:
-            _only(config, "trunk.output_norm", "norm" not in head["params"])
+            only(config, "trunk.output_norm", "norm" not in head["params"])
             if head.get("norm_eps", trunk["norm_eps"]) != trunk["norm_eps"]:
                 raise UserError(
                     f"the head's norm_eps={head['norm_eps']!r}: the Hugging Face class uses "
@@ -95,7 +92,7 @@ def check(system: str, config: Mapping[str, Any], head: Mapping[str, Any] | None
                 )
         for name in ("mean", "std"):
             if len(frontend[name]) != config["data"]["channels"]:
-                _only(config, f"frontend.{name}", f"{config['data']['channels']} numbers")
+                only(config, f"frontend.{name}", f"{config['data']['channels']} numbers")
 
 
 def _at(config: Mapping[str, Any], path: str) -> Any:
@@ -103,7 +100,17 @@ def _at(config: Mapping[str, Any], path: str) -> Any:
     return (config[section] if section else config)[name]
 
 
-def _only(config: Mapping[str, Any], path: str, value: Any) -> None:
+def fixed(config: Mapping[str, Any], values: Mapping[str, Any]) -> None:
+    """Raises UserError for a field of another value than their class has, but for HARMLESS ones."""
+    for path, value in values.items():
+        if (path, _at(config, path)) in HARMLESS:
+            log.warning(HARMLESS[path, _at(config, path)])
+        else:
+            only(config, path, value)
+
+
+def only(config: Mapping[str, Any], path: str, value: Any) -> None:
+    """Raises UserError unless a field has this value."""
     got = _at(config, path)
     if got != value:
         raise UserError(
@@ -116,9 +123,22 @@ def config_json(
     system: str, config: Mapping[str, Any], head: Mapping[str, Any] | None, mask: bool
 ) -> dict[str, Any]:
     """The content of config.json; `mask`: whether there is a mask embedding."""
+    shared = encoder(config)
+    shared["architectures"] = [CLASSES[system, None if head is None else head["kind"]]]
+    match system:
+        case "v1_audio":
+            shared |= _audio(config, head, mask)
+        case "v1_image":
+            shared |= _image(config, head, mask)
+        case _:
+            shared |= _text(config)
+    return shared | (_labels(head) if head is not None and system != "v1_audio" else {})
+
+
+def encoder(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What all their classes call the same."""
     trunk = config["trunk"]
-    shared = {
-        "architectures": [CLASSES[system, None if head is None else head["kind"]]],
+    return {
         "dtype": "float32",
         "hidden_act": "gelu",
         "hidden_size": trunk["width"],
@@ -128,14 +148,6 @@ def config_json(
         "num_attention_heads": trunk["heads"],
         "num_hidden_layers": trunk["depth"],
     }
-    match system:
-        case "v1_audio":
-            shared |= _audio(config, head, mask)
-        case "v1_image":
-            shared |= _image(config, head, mask)
-        case _:
-            shared |= _text(config)
-    return shared | (_labels(head) if head is not None and system != "v1_audio" else {})
 
 
 def _audio(config: Mapping[str, Any], head: Mapping[str, Any] | None, mask: bool) -> dict[str, Any]:
@@ -228,9 +240,14 @@ def _labels(head: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def preprocessor_json(system: str, config: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The content of preprocessor_config.json; None for text, whose tokenizer is not a model's."""
-    if system == "v1_audio":
+def preprocessor_json(
+    config: Mapping[str, Any], pictures: str = "BeitImageProcessor"
+) -> dict[str, Any] | None:
+    """The content of preprocessor_config.json; None for text, whose tokenizer is not a model's.
+
+    `pictures`: the class that prepares images.
+    """
+    if config["modality"] == "audio":
         return {
             "do_normalize": True,
             "feature_extractor_type": "Wav2Vec2FeatureExtractor",
@@ -240,7 +257,7 @@ def preprocessor_json(system: str, config: Mapping[str, Any]) -> dict[str, Any] 
             "return_attention_mask": True,
             "sampling_rate": 16_000,
         }
-    if system == "v1_image":
+    if config["modality"] == "image":
         size = config["data"]["image_size"]
         return {
             "do_center_crop": False,
@@ -248,7 +265,7 @@ def preprocessor_json(system: str, config: Mapping[str, Any]) -> dict[str, Any] 
             "do_rescale": True,
             "do_resize": True,
             "image_mean": list(config["frontend"]["mean"]),
-            "image_processor_type": "BeitImageProcessor",
+            "image_processor_type": pictures,
             "image_std": list(config["frontend"]["std"]),
             "resample": 3,  # bicubic
             "rescale_factor": 1 / 255,

@@ -18,6 +18,7 @@ from d2v_jax.interop.pickles import torch_pickle
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
 TORCH_WEIGHTS = "pytorch_model.bin"
+SPECIAL = ("[CLS]", "[SEP]", "[MASK]", "<mask>")
 INDEX = ".index.json"  # behind the names above: of weights in shards
 # What damaged or foreign bytes raise in the safetensors library and in numpy.
 _BROKEN = (safetensors.SafetensorError, OSError, LookupError, ValueError, TypeError)
@@ -49,6 +50,23 @@ def read_json(path: pathlib.Path) -> dict[str, Any]:
 def optional_json(path: pathlib.Path) -> dict[str, Any] | None:
     """`read_json`, None where there is no such file."""
     return read_json(path) if path.exists() else None
+
+
+def special_ids(folder: pathlib.Path) -> dict[str, int]:
+    """Ids of SPECIAL by name, as far as the tokenizer's files beside a model tell."""
+    named: dict[str, Any] = {}
+    if whole := optional_json(folder / "tokenizer.json"):
+        model, added = whole.get("model"), whole.get("added_tokens")
+        named = dict(model.get("vocab") or {}) if isinstance(model, dict) else {}
+        for one in added if isinstance(added, list) else ():
+            named[one.get("content")] = one.get("id")
+    elif (folder / "vocab.txt").is_file():
+        lines = (folder / "vocab.txt").read_text("utf-8", errors="replace").split("\n")
+        named = {line.strip("\r"): number for number, line in enumerate(lines)}
+    elif names := optional_json(folder / "vocab.json"):
+        named = names
+    special = {name: named.get(name) for name in SPECIAL}
+    return {name: number for name, number in special.items() if type(number) is int}
 
 
 def has_weights(folder: pathlib.Path) -> bool:

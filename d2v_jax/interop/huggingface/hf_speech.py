@@ -1,7 +1,7 @@
 """wav2vec 2.0 and HuBERT folders of Hugging Face: their fields and names in ours."""
 
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from d2v_jax.common.checks import UserError
@@ -27,6 +27,7 @@ NORMS = {"group": "first", "layer": "each"}
 # Length and direction of the position stack's kernel, in newer files and in older ones.
 LENGTH = ("parametrizations.weight.original0", "parametrizations.weight.original1")
 OLD_LENGTH = ("weight_g", "weight_v")
+PLACE = "encoder.pos_conv_embed.conv"
 QUANTIZER = "quantizer.codevectors"
 
 
@@ -129,22 +130,86 @@ def groups(hf: Section, width: int) -> int:
     return count
 
 
+def config_json(
+    kind: str, fields: Mapping[str, Any], head: Mapping[str, Any] | None, parts: Collection[str]
+) -> dict[str, Any]:
+    """The inverse of `config`; `parts` as of `rules`, `head`: of letters or None."""
+    trunk, mask, layers = fields["trunk"], fields["mask"], fields["frontend"]["conv_layers"]
+    own = fields.get("contrast") or fields.get("clusters") or {}
+    word = "ForCTC" if head else "ForPreTraining" if "quantizer" in parts else "Model"
+    content = {
+        "model_type": kind,
+        "architectures": [f"{kind.capitalize().replace('vec', 'Vec')}{word}"],
+        "activation_dropout": trunk["activation_dropout"],
+        "attention_dropout": trunk["attention_dropout"],
+        "bos_token_id": 1,
+        "conv_bias": fields["frontend"]["conv_bias"],
+        "conv_dim": [width for width, _, _ in layers],
+        "conv_kernel": [kernel for _, kernel, _ in layers],
+        "conv_stride": [stride for _, _, stride in layers],
+        "ctc_loss_reduction": "mean" if head else "sum",
+        "ctc_zero_infinity": bool(head),
+        "do_stable_layer_norm": trunk["output_norm"],
+        "eos_token_id": 2,
+        "feat_extract_activation": "gelu",
+        "feat_extract_norm": {ours: theirs for theirs, ours in NORMS.items()}[
+            fields["frontend"]["conv_norm"]
+        ],
+        "feat_proj_dropout": own.get("input_dropout", 0.0),
+        "final_dropout": 0.0,
+        "hidden_dropout": trunk["dropout"],
+        "layerdrop": trunk["layer_drop"],
+        "mask_feature_prob": 0.0,
+        "mask_time_length": mask["block"],
+        "mask_time_prob": round(mask["share"] / mask["block"], 6) if "mask" in parts else 0.0,
+        "num_conv_pos_embedding_groups": fields["positions"]["conv_groups"],
+        "num_conv_pos_embeddings": fields["positions"]["conv_kernel"],
+        "num_feat_extract_layers": len(layers),
+        "pad_token_id": head.get("blank", 0) if head else 0,
+        "use_weighted_layer_sum": False,
+        "vocab_size": len(head["params"]["out"]["bias"]) if head else 32,
+    }
+    if kind == "hubert":
+        return content | {"conv_pos_batch_norm": False, "feat_proj_layer_norm": True}
+    content |= {
+        "adapter_attn_dim": None,
+        "add_adapter": False,
+        "output_hidden_size": trunk["width"],
+    }
+    if "contrast" not in fields:
+        return content
+    return content | {
+        "codevector_dim": own["width"],
+        "contrastive_logits_temperature": own["temperature"],
+        "diversity_loss_weight": own["diversity"],
+        "feat_quantizer_dropout": own["target_dropout"],
+        "num_codevector_groups": own["groups"],
+        "num_codevectors_per_group": own["entries"],
+        "num_negatives": own["negatives"],
+        "proj_codevector_dim": own["projected"],
+    }
+
+
 def rules(
-    kind: str, fields: Mapping[str, Any], flat: Mapping[str, Any]
-) -> tuple[list[Rule], list[Rule]]:
-    """Every parameter that the file has: the encoder with its pre-training, and a head."""
+    kind: str,
+    fields: Mapping[str, Any],
+    prefix: str,
+    parts: Collection[str],
+    length: tuple[str, str] = LENGTH,
+) -> list[Rule]:
+    """Every parameter: the encoder's, below `prefix`, and those of `parts`: "mask", "quantizer".
+
+    `length`: what the two parts of the position stack's kernel are called.
+    """
     trunk, width = fields["trunk"], fields["trunk"]["width"]
-    prefix = f"{kind}." if any(key.startswith(f"{kind}.") for key in flat) else ""
-    place = f"{prefix}encoder.pos_conv_embed.conv"
-    length = LENGTH if f"{place}.{LENGTH[0]}" in flat else OLD_LENGTH
     projection = {
         part: f"{prefix}feature_projection.{theirs}"
         for part, theirs in (("norm", "layer_norm"), ("proj", "projection"))
     }
     key = lambda i, part, norm: f"{prefix}{_wave_key(i, part)}"
     found = siblings_rules.frontend(fields, key, projection)
-    found += siblings_rules.positions(fields, place, length)
-    if f"{prefix}masked_spec_embed" in flat:
+    found += siblings_rules.positions(fields, f"{prefix}{PLACE}", length)
+    if "mask" in parts:
         found.append(keymap.leaf("mask/embedding", f"{prefix}masked_spec_embed", (width,)))
     normed = "prenet/norm" if trunk["input_norm"] else "trunk/norm"
     found += keymap.norm(normed, f"{prefix}encoder.layer_norm", width)
@@ -152,12 +217,21 @@ def rules(
         keymap.renamed(rule, lambda name: f"{prefix}{name}")
         for rule in hf_rules.speech_blocks(trunk)
     ]
-    if kind == "wav2vec2" and QUANTIZER in flat:
+    if kind == "wav2vec2" and "quantizer" in parts:
         found += siblings_rules.contrast(fields, "codevectors", "project_hid")
-    return found, _letters_rules(flat, width)
+    return found
 
 
-def _letters_rules(flat: Mapping[str, Any], width: int) -> list[Rule]:
+def rules_of(kind: str, fields: Mapping[str, Any], flat: Mapping[str, Any]) -> list[Rule]:
+    """The rules of what a file has."""
+    prefix = f"{kind}." if any(key.startswith(f"{kind}.") for key in flat) else ""
+    length = LENGTH if f"{prefix}{PLACE}.{LENGTH[0]}" in flat else OLD_LENGTH
+    keys = {"mask": f"{prefix}masked_spec_embed", "quantizer": QUANTIZER}
+    return rules(kind, fields, prefix, [part for part in keys if keys[part] in flat], length)
+
+
+def letters_rules(flat: Mapping[str, Any], width: int) -> list[Rule]:
+    """Those of a CTC head, if the file has one."""
     shape = getattr(flat.get("lm_head.weight"), "shape", None)
     return hf_rules.head("ctc", width, shape[0], "") if shape else []
 

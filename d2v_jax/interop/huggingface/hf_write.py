@@ -11,14 +11,21 @@ import numpy as np
 from d2v_jax.common import trees
 from d2v_jax.common.checks import UserError
 from d2v_jax.interop import keymap
-from d2v_jax.interop.huggingface import hf_export, hf_files, hf_rules
+from d2v_jax.interop.huggingface import hf_export, hf_files, hf_rules, hf_siblings_write
 
-WRITTEN = "v1"  # their classes are of this version of data2vec
+WRITTEN = "v1"  # of data2vec, their classes are of this version
 # Heads of ours that compute what one of theirs does.
 SAME = {("v1_image", "mean_classes"): "image_classes"}
 LEFT_OUT = ("decoder",)  # parts of pre-training alone, which their classes do not have
 
 log = logging.getLogger("d2v")
+
+
+def system_of(config: Mapping[str, Any]) -> str:
+    """As what a fine-tuned model is written, by the encoder it has."""
+    if config["positions"]["add"] == "normed_conv":
+        return "wav2vec2_audio"
+    return f"{WRITTEN}_{config['modality']}"
 
 
 def write_hf(
@@ -30,11 +37,12 @@ def write_hf(
 ) -> list[str]:
     """Writes config.json, model.safetensors (float32) and, but for text, the preprocessor's file.
 
-    `system`: "v1_audio", "v1_image" or "v1_text"; `config`: our recipe as a nested dict; `head`:
+    `system`: "v1_audio", "v1_image", "v1_text", or a sibling's ("bert_text", "mae_image",
+    "wav2vec2_audio", "hubert_audio"); `config`: our recipe as a nested dict; `head`:
     as `read_hf` gives it, `labels` optional. Labels of a "ctc" head also become a vocab.json.
-    Returns the paths of the leaves left out: the decoder's. A text model's tokenizer files are
-    not written; put those of GPT-2's format beside it. Raises UserError for a data2vec 2.0 model
-    and for fields that no class of theirs expresses.
+    Returns the paths of the leaves left out: data2vec's decoder, HuBERT's clusters. A text model's
+    tokenizer files are not written; put its own beside it. Raises UserError for a data2vec 2.0
+    model and for fields that no class of theirs expresses.
     """
     if head is not None:
         head = {**head, "kind": SAME.get((system, head["kind"]), head["kind"])}
@@ -42,11 +50,18 @@ def write_hf(
             raise UserError(
                 "head.layers='weighted': no Hugging Face class of data2vec mixes its blocks"
             )
-    hf_export.check(system, config, head)
-    mask = "mask" in student
-    flat = _flat(system, config, student, head, mask)
-    content = hf_export.config_json(system, config, head, mask)
-    preprocessor = hf_export.preprocessor_json(system, config)
+    if system in hf_siblings_write.SYSTEMS:
+        content, preprocessor, flat, parts = hf_siblings_write.content(
+            system, config, student, head
+        )
+    else:
+        hf_export.check(system, config, head)
+        mask = "mask" in student
+        flat = _flat(system, config, student, head, mask)
+        content = hf_export.config_json(system, config, head, mask)
+        preprocessor = hf_export.preprocessor_json(config)
+        parts = [part for part in LEFT_OUT if part in student]
+    hf_files.require_finite(flat)
     path = pathlib.Path(folder).expanduser()
     if path.exists() and not path.is_dir():
         raise UserError(f"{path} is a file; name a folder to write to")
@@ -59,11 +74,9 @@ def write_hf(
     if head is not None and head["kind"] == "ctc" and _labels(head):
         _write_vocabulary(path, head)
     hf_files.write_json(path / hf_files.CONFIG, content)
-    parts = {part: student[part] for part in LEFT_OUT if part in student}
-    left_out = [name for name, _ in trees.leaves(parts)]
-    if left_out:
-        log.info("not written, as Hugging Face's classes have no such part: decoder")
-    return left_out
+    if parts:
+        log.info("not written, as Hugging Face's classes have no such part: %s", ", ".join(parts))
+    return [name for name, _ in trees.leaves({part: student[part] for part in parts})]
 
 
 def _flat(
@@ -86,9 +99,7 @@ def _flat(
         top = hf_rules.head(kind, config["trunk"]["width"], count, prefix, "norm" in params)
         rules += hf_rules.placed("head", top)
         tree["head"] = params
-    flat = keymap.invert(tree, rules)
-    hf_files.require_finite(flat)
-    return flat
+    return keymap.invert(tree, rules)
 
 
 def _write_vocabulary(path: pathlib.Path, head: Mapping[str, Any]) -> None:
