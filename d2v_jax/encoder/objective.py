@@ -167,7 +167,7 @@ OURS = {
     "data2vec": "d2v_jax.data2vec.objective",
     **{name: f"d2v_jax.supervised.{name}" for name in SUPERVISED},
 }
-# Their recipes are whole: nothing is added to those of older runs.
+# Those of d2v_jax.baselines; their own sections stand in configs/NAME.py, less underscores.
 SIBLINGS = {
     "bert": "d2v_jax.baselines.bert",
     "best_rq": "d2v_jax.baselines.best_rq",
