@@ -127,6 +127,7 @@ class Objective(speech.Sibling):
 
     sections: ClassVar[type] = HubertConfig
     optional: ClassVar[tuple[str, ...]] = ("mask", "prediction", "clusters")
+    sizes: ClassVar[str] = " of clusters.classes and clusters.projected"
     kind: ClassVar[type[EncoderModel]] = HubertModel
 
     def draw(self, random: Keys, batch: Batch) -> Drawn:

@@ -46,6 +46,8 @@ class Objective:
     shown: ClassVar[tuple[str, ...]] = ()
     # Parts of the tree that a checkpoint of others may lack; a run that starts from one makes them.
     optional: ClassVar[tuple[str, ...]] = ()
+    # Fields that say how large those parts are, as words behind the objective's name.
+    sizes: ClassVar[str] = ""
     # Parts of a step that `without` can leave out, to see what they cost.
     parts: ClassVar[tuple[str, ...]] = ()
     # Whether the trained tree has a "head" on the encoder, for answers beside features.
