@@ -210,6 +210,13 @@ def get_config() -> config_dict.ConfigDict:
     return c
 
 
+def borrowed(c: config_dict.ConfigDict, lender: config_dict.ConfigDict) -> config_dict.ConfigDict:
+    """`c`, whose encoder, data, optimizer and length are those of `lender`."""
+    for section in ("data", "frontend", "positions", "trunk", "optimizer", "eval", "train"):
+        c[section] = lender[section]
+    return c
+
+
 def variant(
     c: config_dict.ConfigDict,
     arg: str,

@@ -47,10 +47,7 @@ def get_config(arg: str = "") -> config_dict.ConfigDict:
 
 def sibling(c: config_dict.ConfigDict) -> config_dict.ConfigDict:
     """The recipe of another objective with this one's encoder, data, optimizer and length."""
-    ours = get_config()
-    for section in ("data", "frontend", "positions", "trunk", "optimizer", "eval", "train"):
-        c[section] = ours[section]
-    return c
+    return base.borrowed(c, get_config())
 
 
 def variant(c: config_dict.ConfigDict, arg: str, smoke) -> config_dict.ConfigDict:

@@ -41,3 +41,8 @@ def get_config(arg: str = "") -> config_dict.ConfigDict:
     c.train.log_every = 10
     c.train.checkpoint_every = 200
     return base.variant(c, arg, text.smoke)
+
+
+def sibling(c: config_dict.ConfigDict) -> config_dict.ConfigDict:
+    """The recipe of another objective with this one's encoder, data, optimizer and length."""
+    return base.borrowed(c, get_config())

@@ -181,8 +181,11 @@ def test_bad_recipes(tmp_path, capsys):
 
 
 def test_another_recipe_in_the_workdir(run, capsys):
-    err = fails(capsys, "pretrain", *SMOKE, "--config.mask.views=3", "--workdir", run)
-    assert "mask.views: 2 there, 3 asked" in err
+    other = ["--config.mask.views=3", "--config.seed=7"]
+    err = fails(capsys, "pretrain", *SMOKE, *other, "--workdir", run)
+    assert "seed: 0 there, 7 asked" in err
+    (line,) = [line for line in err.splitlines() if "mask.views: 2 there, 3 asked" in line]
+    assert line.startswith("d2v pretrain: ") and line.endswith("continue the run as it is")
 
 
 def test_a_damaged_checkpoint(run, tmp_path, capsys):

@@ -11,6 +11,7 @@ import warnings
 from d2v_jax.cli import bench, data, encoders, runs, supervised, units
 from d2v_jax.cli.troubles import sentence_of
 from d2v_jax.common import buckets, settings
+from d2v_jax.common.names import ESCAPED
 
 log = logging.getLogger("d2v")
 
@@ -86,8 +87,9 @@ def _open_streams() -> None:
         sys.stdout = open(1, "w", closefd=False)
     if sys.stderr is None:
         sys.stderr = open(2, "w", closefd=False)
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors=ESCAPED)
 
 
 def _parser() -> argparse.ArgumentParser:

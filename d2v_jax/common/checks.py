@@ -1,5 +1,6 @@
 """Errors that people can act on."""
 
+import os
 import re
 
 # What would speak to a terminal instead of to people; files and their names may hold any of it.
@@ -38,3 +39,13 @@ def require(condition: bool, message: str) -> None:
     """Raises `ConfigError(message)` unless the condition holds."""
     if not condition:
         raise ConfigError(message)
+
+
+def require_utf8(path: str | os.PathLike, held: str) -> None:
+    """Raises `UserError` for a path that the libraries of what is `held` there cannot take."""
+    try:
+        os.fspath(path).encode()
+    except UnicodeEncodeError:
+        raise UserError(
+            f"{path}: {held} cannot lie below a name that is not UTF-8; rename it or choose another"
+        ) from None

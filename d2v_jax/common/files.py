@@ -8,6 +8,8 @@ import secrets
 import tempfile
 from collections.abc import Iterator
 
+from d2v_jax.common.names import ESCAPED
+
 log = logging.getLogger("d2v")
 
 PART = ".part"  # ends the name of a file that is being written
@@ -53,7 +55,7 @@ def written_whole(path: pathlib.Path) -> Iterator[pathlib.Path]:
 def write_whole(path: pathlib.Path, data: bytes | str) -> None:
     """Bytes, or text in UTF-8, by `written_whole`."""
     with written_whole(path) as part:
-        part.write_bytes(data.encode(errors="backslashreplace") if isinstance(data, str) else data)
+        part.write_bytes(data.encode(errors=ESCAPED) if isinstance(data, str) else data)
 
 
 def keep_if_possible(path: pathlib.Path, text: str, what: str) -> bool:

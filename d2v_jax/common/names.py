@@ -1,5 +1,6 @@
 """Names as they can be written, paths as people write them, and the lines of a text."""
 
+import codecs
 import os
 import pathlib
 import re
@@ -18,6 +19,16 @@ def _escaped(found: re.Match) -> str:
     if 0xDC80 <= code <= 0xDCFF:
         code -= 0xDC00  # the byte that it stands for
     return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
+
+
+def _escape(error: UnicodeError) -> tuple[str, int]:
+    """What an alphabet does not have, by its number; a byte of a name as `writable` has it."""
+    words, end = codecs.backslashreplace_errors(error)
+    return re.sub(r"\\udc([89a-f][0-9a-f])", r"\\x\1", words), end
+
+
+ESCAPED = "d2v.escaped"  # the `errors` of whatever writes what people see
+codecs.register_error(ESCAPED, _escape)
 
 
 def place(written: str | os.PathLike) -> pathlib.Path:

@@ -3,7 +3,7 @@
 import dataclasses
 import hashlib
 import pathlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -24,20 +24,32 @@ class Standard(NamedTuple):
     fit: float = 1.0
 
 
+class Elsewhere(Protocol):
+    """Data that are read where they lie, as they are needed: `size` in bytes."""
+
+    @property
+    def size(self) -> int: ...
+
+    def contents(self) -> Iterator[bytes]:
+        """All of it, a piece at a time."""
+        ...
+
+
 @dataclasses.dataclass(frozen=True)
 class Record:
     """One example as it is stored.
 
     `data` is
         of images, an encoded picture, or uint8 pixels [y, x] or [y, x, c];
-        of audio, an encoded sound file, the path of a large one, or samples [s] at 16 kHz;
+        of audio, an encoded sound file, the path of a large one, a part of one, or samples [s] at
+            16 kHz;
         of text, int32 token ids [t] without the `<s>` in front.
     `label` counts from 0, None when there is none. `name` is for messages, and stays the same
     for as long as the record does. `text` is a transcript. `standard` is there where it is
     known without decoding the utterance; where it is not, whoever decodes it tells `learn`.
     """
 
-    data: bytes | pathlib.Path | np.ndarray
+    data: bytes | pathlib.Path | Elsewhere | np.ndarray
     label: int | None
     name: str
     text: str | None = None
@@ -52,7 +64,9 @@ class Record:
                 return self.data.stat().st_size
             except OSError as error:
                 raise BadRecord(error.strerror or str(error), self.name) from error
-        return len(self.data) if isinstance(self.data, bytes) else self.data.nbytes
+        if isinstance(self.data, np.ndarray):
+            return self.data.nbytes
+        return len(self.data) if isinstance(self.data, bytes) else self.data.size
 
 
 class BadRecord(Exception):

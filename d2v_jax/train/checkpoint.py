@@ -15,7 +15,7 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
 from d2v_jax.common import buckets, trees
-from d2v_jax.common.checks import MachineError, UserError
+from d2v_jax.common.checks import MachineError, UserError, require_utf8
 from d2v_jax.common.files import on_disk
 from d2v_jax.train.state import TrainState
 
@@ -244,7 +244,9 @@ def load_trees(
 
 
 def _folder(workdir: pathlib.Path) -> pathlib.Path:
-    return (workdir.absolute() if on_disk(workdir) else workdir) / FOLDER
+    folder = (workdir.absolute() if on_disk(workdir) else workdir) / FOLDER
+    require_utf8(folder.parent, "checkpoints")
+    return folder
 
 
 def _complete(path: pathlib.Path, item: str) -> bool:

@@ -163,14 +163,13 @@ def continue_or_refuse(workdir: pathlib.Path, config: Config) -> None:
             f"--config.init_from={workdir} --workdir NEW"
         )
     differences = [
-        f"    {name}: {there!r} there, {asked!r} asked"
+        f"{name}: {there!r} there, {asked!r} asked"
         for name, there, asked in _differences(to_fields(read_config(workdir)), to_fields(config))
     ]
     if differences:
         raise UserError(
-            f"{workdir} already holds a run of another recipe:\n"
-            + "\n".join(differences)
-            + "\n  Use another --workdir, or leave --config away to continue the run as it is."
+            f"{workdir} already holds a run of another recipe ({'; '.join(differences)}); use "
+            "another --workdir, or leave --config away to continue the run as it is"
         )
     _compare_settings(workdir)
 

@@ -147,7 +147,8 @@ def _parquet(place: pathlib.Path, whole: Whole) -> None:
     kind = row if offsets is None else pa.list_(row)
     schema = pa.schema([("name", pa.string()), ("features", kind)])
     first = 0
-    with parquet.ParquetWriter(place, schema) as writer:
+    # pyarrow takes no path that is not UTF-8.
+    with place.open("wb") as file, parquet.ParquetWriter(file, schema) as writer:
         for piece in pieces:
             values = pa.FixedSizeListArray.from_arrays(pa.array(piece.ravel()), shape[1])
             count = len(piece)

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pytest
 import soundfile
 from PIL import Image
+from pyarrow import parquet
 
 from d2v_jax.cli.main import main
 from d2v_jax.common.names import lines_of, place, writable
@@ -20,6 +21,14 @@ ROWS = "".join(json.dumps({"text": f"Café number {i}.", "id": i}) + "\n" for i 
 ARRAY = json.dumps([json.loads(line) for line in ROWS.splitlines()], indent=1)
 TABLE = "id,text\n" + "".join(f'{i},"Café, number {i}."\n' for i in range(20))
 PLAIN = "\n\n".join(f"Café number {i}." for i in range(20))
+
+
+def parquet_of(rows):
+    file = pa.BufferOutputStream()
+    parquet.write_table(pa.Table.from_pylist([json.loads(row) for row in rows.splitlines()]), file)
+    return file.getvalue().to_pybytes()
+
+
 GOOD = {
     "train.json": ROWS.encode(),
     "array.json": ARRAY.encode(),
@@ -27,6 +36,8 @@ GOOD = {
     "c4.jsonl.xz": lzma.compress(ROWS.encode()),
     "c4.jsonl.zst": pa.compress(ROWS.encode(), "zstd", asbytes=True),
     "caf\udce9.jsonl.zst": pa.compress(ROWS.encode(), "zstd", asbytes=True),
+    "caf\udce9.parquet": parquet_of(ROWS),
+    "caf\udce9.csv": TABLE.encode(),
     "x.csv": TABLE.encode(),
     "x.tsv": TABLE.replace(",", "\t", 1).replace('"', "").encode()[:8] + b"\n1\tCaf\n" * 20,
     "x.txt.gz": gzip.compress(PLAIN.encode()),

@@ -11,6 +11,7 @@ import soxr
 from sounds import encoded, tone
 
 from d2v_jax.data.audio import blocks, inputs, opening, waves
+from d2v_jax.data.audio.lists.manifest import Manifest
 from d2v_jax.data.audio.remembered import Remembered
 from d2v_jax.data.audio.sound_files import RATE
 from d2v_jax.data.records import BadRecord, Record
@@ -113,6 +114,43 @@ def test_no_more_than_blocks_is_read(short_blocks, monkeypatch, tmp_path):
     assert max(seen) <= 4 * 44_100
     assert len(seen) <= 15 + 2 + 2, "the second crop reads its own blocks alone"
     assert not np.array_equal(crops[0]["inputs"], crops[1]["inputs"])
+
+
+@pytest.mark.parametrize("kind", ["WAV", "FLAC", "zip"])
+def test_parts_of_long_recordings(short_blocks, monkeypatch, tmp_path, kind):
+    """Their crops are those of a file of the part alone, of which no more than blocks is read."""
+    whole = np.int16(long(44_100, 2, 20) * 32_767)
+    first, length = 50_001, 15 * 44_100
+    alone = encoded(whole[first : first + length], "WAV", 44_100, "PCM_16")
+    if kind == "zip":
+        (tmp_path / "x.zip").write_bytes(b"PK" + alone + b"PK")
+        row = f"x.zip:2:{len(alone)}"
+    else:
+        (tmp_path / "a.wav").write_bytes(encoded(whole, kind, 44_100, "PCM_16"))
+        row = f"a.wav:{first}:{length}"
+    (tmp_path / "x.tsv").write_text(f".\n{row}\t{length}\n")
+    source = Remembered(Manifest(tmp_path / "x.tsv"))
+    wanted = Record(alone, None, "a", standard=waves.standard_of(alone))
+    seen = []
+    real = soundfile.SoundFile.read
+    monkeypatch.setattr(
+        soundfile.SoundFile,
+        "read",
+        lambda file, frames, *rest: seen.append(frames) or real(file, frames, *rest),
+    )
+    for seed in range(3):
+        found = waves.random_crop(source.read(0), np.random.default_rng(seed), RATE)
+        assert max(seen) <= 4 * 44_100
+        other = waves.random_crop(wanted, np.random.default_rng(seed), RATE)
+        for key in other:
+            np.testing.assert_array_equal(found[key], other[key])
+    data = source.read(0).data
+    assert not isinstance(data, bytes) and 0.1 < source.read(0).size / len(alone) < 1.1
+    assert sum(map(len, data.contents())) >= len(alone)
+    data.path.unlink()
+    for use in (lambda: source.read(0), lambda: list(data.contents())):
+        with pytest.raises(BadRecord, match="No such file"):
+            use()
 
 
 def test_features_hold_what_they_use(short_blocks, tmp_path):

@@ -1,6 +1,7 @@
 """Our own folders come back as they were saved; others' are refused."""
 
 import json
+import os
 import pathlib
 
 import ml_dtypes
@@ -37,6 +38,13 @@ def test_every_system_comes_back(case, tmp_path):
     same(saved.teacher, model.teacher)
     assert saved.head is None
     assert saved.config == json.loads(json.dumps(model.config))
+
+
+def test_names_that_are_not_utf8(tmp_path):
+    """In the recipe and of the folder."""
+    folder, config = tmp_path / os.fsdecode(b"caf\xe9"), {"source": os.fsdecode(b"\xe9 \xc3\xa9")}
+    safetensors_io.save(folder, STUDENT, STUDENT, None, config)
+    assert safetensors_io.load(folder).config == config
 
 
 def test_names_in_the_file(tmp_path):

@@ -2,6 +2,9 @@
 
 import dataclasses
 import json
+import os
+import sys
+import types
 
 import pytest
 import systems
@@ -196,6 +199,28 @@ def test_what_a_compiler_says_of_too_large_a_program(said, need, has):
     found = plan._too_large(said)
     assert [round(one / GIB, 2) for one in found] == [round(need, 2), has]
     assert plan._too_large("INTERNAL: something else") is None
+
+
+def test_a_reader_that_leaves_before_the_second_slice(monkeypatch, capsys):
+    """`| head` ends the plans of several slices without a word."""
+    end, pipe = os.pipe()
+    done = []
+
+    def fits(recipe, where, search):
+        done.append(where)
+        if len(done) == 2:
+            os.close(end)
+        return 2 * (types.SimpleNamespace(fits=True),)
+
+    monkeypatch.setattr(slices, "find", lambda name: name)
+    monkeypatch.setattr(fitting, "made_to_fit", fits)
+    for name in ("table", "record"):
+        monkeypatch.setattr(plan_table, name, lambda *_: "a plan")
+    with open(pipe, "w") as out:
+        monkeypatch.setattr(sys, "stdout", out)
+        words = ["inspect", "--plan", "v2_text_base:smoke", "--on", "a", "b", "c"]
+        assert main.main(words) == main.PIPE_CLOSED
+    assert done == ["a", "b"] and not capsys.readouterr().err
 
 
 @pytest.mark.tpu

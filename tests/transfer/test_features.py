@@ -1,6 +1,8 @@
 """Features as files: three formats, everything that can be read, and what is interrupted."""
 
 import json
+import os
+import shutil
 
 import numpy as np
 import pytest
@@ -46,6 +48,27 @@ def test_three_formats_say_the_same(image, tmp_path):
     assert table["name"] == npz["names"].tolist()
     np.testing.assert_array_equal(np.array(table["features"], np.float32), npz["features"])
     assert npz["features"].shape == (20, 32) and not list(tmp_path.glob(".*"))
+
+
+def test_names_that_are_not_utf8(image, tmp_path):
+    """Of the pictures, their folder and the file of features: in each format the same."""
+    odd = tmp_path / os.fsdecode(b"caf\xe9")
+    odd.mkdir()
+    for path in sorted(image[1].iterdir())[:3]:
+        shutil.copy(path, odd / os.fsdecode(os.fsencode(path.stem) + b"\xe9.png"))
+    wanted = [rf"{number:02d}\xe9.png" for number in range(3)]
+    made = {end: written((image[0], odd), odd / f"f{end}") for end in feature_files.WRITERS}
+    assert np.load(made[".npz"])["names"].tolist() == wanted
+    table = parquet.read_table(made[".parquet"].open("rb")).to_pydict()
+    assert table["name"] == wanted
+    data = made[".safetensors"].read_bytes()
+    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    assert json.loads(header["__metadata__"]["names"]) == wanted
+    assert main(["data", "prepare", str(odd), str(tmp_path / "ready")]) == 0
+    ready = written((image[0], tmp_path / "ready"), odd / "g.parquet")
+    assert sorted(parquet.read_table(ready.open("rb")).to_pydict()["name"]) == wanted
+    shutil.move(tmp_path / "ready", odd / "ready")
+    assert main(["features", str(image[0]), str(odd / "ready"), "--out", "x.npz"]) == 2
 
 
 def test_frames_in_three_formats(image, tmp_path, monkeypatch):

@@ -1,20 +1,15 @@
 """Parts of files, as fairseq writes them: `a.wav:0:16000` (samples), `x.zip:1024:32044` (bytes)."""
 
-import io
 import pathlib
 import re
 from typing import NamedTuple
 
-import numpy as np
-import soundfile
-
-from d2v_jax.data.audio.sound_files import LARGE, Stored, header, opened
+from d2v_jax.data.audio.sound_files import LARGE, Part, Stored, header
 from d2v_jax.data.records import BadRecord
 from d2v_jax.data.stores.folder import file_data
 
 PART = re.compile(r"(.+):(\d+):(\d+)")
 PACKED = ".zip"  # stored without compression, so that a file in it is a run of bytes
-KEPT = {"PCM_16": "int16", "PCM_24": "int32", "PCM_32": "int32", "DOUBLE": "float64"}
 
 
 class Cut(NamedTuple):
@@ -42,9 +37,9 @@ def read(root: pathlib.Path, cut: Cut, name: str) -> Stored:
     if not cut.length:
         return file_data(root, cut.name, LARGE)
     try:
-        return _packed(root, cut) if cut.packed else _samples(root, cut)
-    except OSError as error:
-        raise BadRecord(error.strerror or str(error), name) from error
+        part = _part(root, cut)
+        header(part)
+        return part
     except BadRecord as bad:
         raise BadRecord(bad.reason, name) from bad
 
@@ -53,33 +48,12 @@ def frames_of(root: pathlib.Path, cut: Cut) -> tuple[int | None, int]:
     """Samples per channel and per second of the part; raises as `read` does."""
     try:
         if cut.packed:
-            return header(_packed(root, cut))
+            return header(_part(root, cut))
         frames, rate = header(root / cut.name)
-    except OSError as error:
-        raise BadRecord(error.strerror or str(error), cut.name) from error
     except BadRecord as bad:
         raise BadRecord(bad.reason, cut.name) from bad
     return cut.length or frames, rate
 
 
-def _packed(root: pathlib.Path, cut: Cut) -> bytes:
-    with open(root / cut.name, "rb") as file:
-        file.seek(cut.first)
-        data = file.read(cut.length)
-    if len(data) < cut.length:
-        raise BadRecord(f"{cut.name} ends {cut.length - len(data)} bytes before the part does")
-    return data
-
-
-def _samples(root: pathlib.Path, cut: Cut) -> bytes:
-    with opened(root / cut.name) as file:
-        rate, kind = file.samplerate, KEPT.get(file.subtype, "float32")
-        # What holds every value of the original: the part is decoded as the whole would be.
-        stored = file.subtype if file.subtype in KEPT else "FLOAT"
-        file.seek(min(cut.first, file.frames))
-        wave = np.asarray(file.read(cut.length, kind))
-    if len(wave) < cut.length:
-        raise BadRecord(f"{cut.name} ends {cut.length - len(wave)} samples before the part does")
-    buffer = io.BytesIO()
-    soundfile.write(buffer, wave, rate, format="WAV", subtype=stored)
-    return buffer.getvalue()
+def _part(root: pathlib.Path, cut: Cut) -> Part:
+    return Part(root / cut.name, cut.first, cut.length, cut.packed)

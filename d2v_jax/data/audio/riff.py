@@ -6,14 +6,13 @@ RF64, BW64 and Sony's W64 are read (EBU Tech 3306, Sony Wave64).
 """
 
 import io
-import mmap
 import struct
 from collections.abc import Iterator
 from typing import NamedTuple
 
 from d2v_jax.data.records import BadRecord
 
-Bytes = bytes | mmap.mmap
+Bytes = bytes | memoryview
 
 STREAM = 0x7FFF_0000  # programs that pipe wav write such sizes or larger ones
 OPEN = 0xFFFF_FFFF  # "see the ds64 chunk", or not known

@@ -11,7 +11,7 @@ import soundfile
 import soxr
 
 from d2v_jax.data.audio import waves
-from d2v_jax.data.audio.sound_files import RATE, Stored
+from d2v_jax.data.audio.sound_files import RATE, Part, Stored
 from d2v_jax.data.contests.contest import PLAIN, Contest
 from d2v_jax.data.records import BadRecord, Record
 
@@ -50,9 +50,14 @@ def contest(records: Sequence[tuple[Record, int]]) -> Contest | None:
 
 def plain_sound(data: Stored, samples: int, rng: np.random.Generator) -> np.ndarray:
     """float32 [s] of one file, which is read as a whole."""
-    wave_s, rate = soundfile.read(
-        io.BytesIO(data) if isinstance(data, bytes) else data, dtype="float32"
-    )
+    place: dict[str, int] = {}
+    if isinstance(data, Part):
+        if data.packed:
+            data = b"".join(data.contents())
+        else:
+            data, place = data.path, {"start": data.first, "frames": data.length}
+    given = io.BytesIO(data) if isinstance(data, bytes) else data
+    wave_s, rate = soundfile.read(given, dtype="float32", **place)
     if wave_s.ndim == 2:
         wave_s = wave_s.mean(axis=1)
     if rate != RATE:

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from d2v_jax.data.progress import logged
-from d2v_jax.data.records import BadRecord, Record, Source
+from d2v_jax.data.records import BadRecord, Elsewhere, Record, Source
 from d2v_jax.data.stores.folder import open_regular
 
 THREADS = 4  # decoders leave Python's lock
@@ -103,15 +103,22 @@ def _ahead(one: Callable[[int], T], numbers: list[int]) -> Iterator[T]:
                 future.cancel()
 
 
-def _digest(data: bytes | pathlib.Path | np.ndarray) -> bytes:
+def _digest(data: bytes | pathlib.Path | Elsewhere | np.ndarray) -> bytes:
     if isinstance(data, pathlib.Path):
         try:
             with open_regular(data) as file:
                 return hashlib.file_digest(file, "sha256").digest()
         except OSError as error:
             raise BadRecord(error.strerror or str(error)) from error
-    whole = data if isinstance(data, bytes) else np.ascontiguousarray(data).tobytes()
-    return hashlib.sha256(whole).digest()
+    digest = hashlib.sha256()
+    if isinstance(data, bytes):
+        digest.update(data)
+    elif isinstance(data, np.ndarray):
+        digest.update(np.ascontiguousarray(data).tobytes())
+    else:
+        for piece in data.contents():
+            digest.update(piece)
+    return digest.digest()
 
 
 def range_of(values: np.ndarray, digits: int = 0) -> str:

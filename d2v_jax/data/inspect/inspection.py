@@ -6,6 +6,7 @@ from typing import Any
 
 from d2v_jax.common.checks import UserError
 from d2v_jax.common.files import write_whole
+from d2v_jax.common.names import ESCAPED
 from d2v_jax.data.inspect import charts
 from d2v_jax.data.inspect.findings import Findings
 from d2v_jax.data.modality import Data
@@ -44,7 +45,7 @@ def _make(out: pathlib.Path) -> None:
 
 def _printable(text: str) -> str:
     """What is not UTF-8 is escaped."""
-    return text.encode(errors="backslashreplace").decode()
+    return text.encode(errors=ESCAPED).decode()
 
 
 def _text(one: Findings) -> str:

@@ -8,7 +8,7 @@ import soundfile
 from PIL import Image
 
 from d2v_jax.data.audio import waves
-from d2v_jax.data.audio.sound_files import RATE, Stored, is_exact, length_known, opened
+from d2v_jax.data.audio.sound_files import RATE, Part, Stored, is_exact, length_known, opened
 from d2v_jax.data.image import jpeg, pictures
 from d2v_jax.data.records import BadRecord, Record
 
@@ -91,6 +91,8 @@ def _sound(data: Stored | np.ndarray, fit: float) -> tuple[bytes, int]:
 
 
 def _stays(data: Stored) -> bool:
+    if isinstance(data, Part):
+        return False
     with opened(data) as file:
         return file.format in CONTAINERS and is_exact(file) and length_known(file.frames)
 

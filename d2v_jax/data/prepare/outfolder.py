@@ -6,7 +6,7 @@ import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from d2v_jax.common.checks import UserError
+from d2v_jax.common.checks import UserError, require_utf8
 from d2v_jax.common.files import PART, write_whole
 from d2v_jax.data.stores.prepared import INDEX
 
@@ -28,6 +28,7 @@ def check_plan(
     `decide` is called for a new folder only; later its answer is taken from there. Raises
     `UserError` unless `out` is new, empty, or was begun with the same plan.
     """
+    require_utf8(out, "prepared data")
     try:
         found = json.loads((out / PLAN).read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 from array_record.python.array_record_data_source import ArrayRecordDataSource
 
-from d2v_jax.common.checks import UserError
+from d2v_jax.common.checks import UserError, require_utf8
+from d2v_jax.common.names import writable
 from d2v_jax.data.records import BadRecord, Record, Standard
 
 FORMAT = "d2v_jax.prepared.1"
@@ -102,7 +103,7 @@ class Prepared:
         return Record(
             _first(feature, self._key, "bytes_list"),
             _first(feature, "label", "int64_list"),
-            place if name is None else name.decode(errors="surrogateescape"),
+            place if name is None else writable(name.decode(errors="surrogateescape")),
             None if text is None else text.decode(errors="replace"),
             standard,
         )
@@ -122,6 +123,7 @@ def read_index(
     Raises `UserError` where something is amiss.
     """
     root = pathlib.Path(source).expanduser()
+    require_utf8(root, "prepared data")
     try:
         index = json.loads((root / INDEX).read_text(encoding="utf-8"))
     except FileNotFoundError as error:

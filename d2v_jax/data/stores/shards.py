@@ -5,7 +5,7 @@ import os
 
 from array_record.python.array_record_data_source import ArrayRecordDataSource
 
-from d2v_jax.common.checks import UserError
+from d2v_jax.common.checks import UserError, require_utf8
 from d2v_jax.data.image.pictures import IMAGES
 from d2v_jax.data.records import BadRecord, Record, fingerprint_of
 
@@ -100,6 +100,8 @@ def _find(source: str) -> list[str]:
                 f"data.source={source!r}: {part!r} matches no file (the folder {folder!r} {there})."
                 " Give the ArrayRecord files, for example data/train-*.array_record"
             )
+        for path in found:
+            require_utf8(path, "ArrayRecord files")
         paths += found
     return paths
 

@@ -4,6 +4,7 @@ import pathlib
 from collections.abc import Iterator
 
 from d2v_jax.data.records import BadRecord
+from d2v_jax.data.stores.folder import open_regular
 from d2v_jax.data.text.jsonl import Found, NoColumn
 
 SUFFIXES = (".parquet",)
@@ -20,7 +21,11 @@ def read(path: pathlib.Path, column: str) -> Iterator[tuple[int, Found]]:
     from pyarrow import parquet
 
     try:
-        with parquet.ParquetFile(path, buffer_size=1 << 20) as file:
+        # The file, not its path: pyarrow takes none that is not UTF-8.
+        with (
+            open_regular(path) as stored,
+            parquet.ParquetFile(stored, buffer_size=1 << 20) as file,
+        ):
             _check_column(file.schema_arrow, column)
             row = 0
             # Threads would read ahead whole row groups, which may be of any size.

@@ -152,7 +152,9 @@ def require_finite(flat: Mapping[str, np.ndarray]) -> None:
 def write_json(path: pathlib.Path, content: Mapping[str, Any]) -> None:
     """Writes a JSON file whole or not at all."""
     text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-    _replace(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    # Names that are not UTF-8 become the escapes that JSON has for them.
+    data = text.encode(errors="backslashreplace")
+    _replace(path, lambda temporary: temporary.write_bytes(data))
 
 
 def write_safetensors(

@@ -13,6 +13,7 @@ import numpy as np
 
 from d2v_jax.common import files, trees
 from d2v_jax.common.checks import UserError
+from d2v_jax.common.names import writable
 from d2v_jax.train import checkpoint
 from d2v_jax.train.recipe.records import Config
 from d2v_jax.train.recipe.resolve import to_fields
@@ -91,7 +92,9 @@ def keep(path: pathlib.Path, one: dict[str, Any]) -> pathlib.Path | None:
     if not (path / checkpoint.FOLDER).is_dir():
         log.info("%s is no run folder: the result is not kept", path)
         return None
-    what = hashlib.sha256(f"{one['source']} {one['split']}".encode()).hexdigest()[:6]
+    what = hashlib.sha256(
+        f"{one['source']} {one['split']}".encode(errors="surrogateescape")
+    ).hexdigest()[:6]
     out = path / FOLDER / f"{one['task']}-{what}-step{one['step']}.json"
     if not files.keep_if_possible(out, json.dumps(one, indent=2) + "\n", "result"):
         return None
@@ -139,19 +142,18 @@ def rows(found: Sequence[dict[str, Any]]) -> list[tuple[str, ...]]:
         for name, value in one["numbers"].items():
             low_high = one["intervals"].get(name)
             interval = f"{low_high[0]:.4f} - {low_high[1]:.4f}" if low_high else ""
-            lines.append(
-                (
-                    one.get("run", one["model"]),
-                    one["task"],
-                    f"{learnt['source']} {learnt['split']}{few}".rstrip(),
-                    f"{one['source']} {one['split']}",
-                    f"{one['examples']:,}",
-                    f"{one['step']:,}",
-                    name,
-                    f"{value:.4f}",
-                    interval,
-                )
+            cells = (
+                one.get("run", one["model"]),
+                one["task"],
+                f"{learnt['source']} {learnt['split']}{few}".rstrip(),
+                f"{one['source']} {one['split']}",
+                f"{one['examples']:,}",
+                f"{one['step']:,}",
+                name,
+                f"{value:.4f}",
+                interval,
             )
+            lines.append(tuple(map(writable, cells)))
     return lines
 
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from d2v_jax.common.files import write_whole
+from d2v_jax.common.names import writable
 from d2v_jax.transfer.answers import results
 
 PICTURE, PAGE = "results.png", "results.html"
@@ -22,7 +23,7 @@ def draw(found: Sequence[dict[str, Any]], out: pathlib.Path) -> str:
     """Writes both into the folder `out`; returns what to tell the user."""
     picture = _picture(found)
     write_whole(out / PICTURE, picture)
-    write_whole(out / PAGE, _page(found, picture).encode(errors="surrogateescape"))
+    write_whole(out / PAGE, _page(found, picture))
     return f"{out / PICTURE} and {out / PAGE}"
 
 
@@ -42,8 +43,10 @@ def _picture(found: Sequence[dict[str, Any]]) -> bytes:
             errors[0].append(max(value - low, 0))
             errors[1].append(max(high - value, 0))
         axis.barh(range(len(having)), values, xerr=errors, color="#4878a8", capsize=3)
-        axis.set_yticks(range(len(having)), [_label(one) for one in having], fontsize=8)
-        axis.set_title(name, fontsize=10)
+        labels = [_label(one) for one in having]
+        # parse_math: a dollar sign in a name is no formula.
+        axis.set_yticks(range(len(having)), labels, fontsize=8, parse_math=False)
+        axis.set_title(name, fontsize=10, parse_math=False)
     figure.tight_layout()
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=120)
@@ -55,7 +58,8 @@ def _count(found: Sequence[dict[str, Any]], name: str) -> int:
 
 
 def _label(one: dict[str, Any]) -> str:
-    return f"{pathlib.Path(one.get('run', one['model'])).name}, {one['task']} at {one['step']}"
+    run = pathlib.Path(one.get("run", one["model"])).name
+    return writable(f"{run}, {one['task']} at {one['step']}")
 
 
 def _page(found: Sequence[dict[str, Any]], picture: bytes) -> str:
