@@ -23,7 +23,8 @@ def get_config(arg: str = "") -> config_dict.ConfigDict:
     c.data.most_letters = 600
     c.data.spelling = "exact"
     c.data.min_samples = 32_000  # utterances shorter than this are never used
-    # Labels of frames that crops bring along, a folder of `d2v units` for each label set, and
+    # Labels of frames that crops bring along, for each label set a folder of `d2v units` or
+    # fairseq's MANIFEST.km (its MANIFEST.tsv and dict.km.txt beside it), and
     # what the objective that learns them says of them, which is set there: `clusters`.
     # "builtin:bands": the loudest of 23 mel bands, which needs no folder.
     c.data.units = ()

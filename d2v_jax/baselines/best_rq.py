@@ -137,6 +137,7 @@ class Objective(speech.Sibling):
 
     sections: ClassVar[type] = BestRqConfig
     optional: ClassVar[tuple[str, ...]] = ("prediction",)
+    sizes: ClassVar[str] = " of codes.entries and codes.books"
     shown: ClassVar[tuple[str, ...]] = ("accuracy", "code_perplexity")
     kind: ClassVar[type[EncoderModel]] = BestRqModel
 

@@ -127,6 +127,7 @@ class Objective(speech.Sibling):
 
     sections: ClassVar[type] = HubertConfig
     optional: ClassVar[tuple[str, ...]] = ("mask", "prediction", "clusters")
+    sizes: ClassVar[str] = " of clusters.classes and clusters.projected"
     kind: ClassVar[type[EncoderModel]] = HubertModel
 
     def draw(self, random: Keys, batch: Batch) -> Drawn:
@@ -143,6 +144,13 @@ class Objective(speech.Sibling):
                 f"{cfg.classes} has {len(cfg.classes)}"
             )
         inputs = model.prepare(batch)
+        labels = round(inputs.values.shape[1] * cfg.rate / RATE)
+        if units_bls.shape[1] != labels:
+            raise ConfigError(
+                f"batches have {units_bls.shape[1]} units for {inputs.values.shape[1]} samples, "
+                f"and clusters.rate={cfg.rate:g} asks for {labels}; set clusters.rate and "
+                "data.unit_rate to the same number of units a second"
+            )
         frames = model.token_count(inputs.values.shape[1:])
         labels_bts = aligned(units_bls, frames, self.ratio)
         labels_bts = jnp.where(labels_bts < 0, -1, labels_bts + cfg.special)

@@ -146,6 +146,7 @@ class Objective(EncoderObjective):
     sections: ClassVar[type] = MaeConfig
     kind: ClassVar[type[EncoderModel]] = PaintingModel
     optional: ClassVar[tuple[str, ...]] = ("decoder",)  # released files have none
+    sizes: ClassVar[str] = " of painter.width and painter.depth"
     shown: ClassVar[tuple[str, ...]] = ("explained",)
 
     def draw(self, random: Keys, batch: Batch) -> Drawn:

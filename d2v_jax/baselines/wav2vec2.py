@@ -141,6 +141,7 @@ class Objective(speech.Sibling):
     sections: ClassVar[type] = Wav2Vec2Config
     shown: ClassVar[tuple[str, ...]] = ("accuracy", "code_perplexity")
     optional: ClassVar[tuple[str, ...]] = ("mask", "quantizer", "target", "prediction")
+    sizes: ClassVar[str] = " of contrast.groups, contrast.entries, .width and .projected"
     kind: ClassVar[type[EncoderModel]] = Wav2Vec2Model
 
     def draw(self, random: Keys, batch: Batch) -> Drawn:

@@ -46,6 +46,8 @@ class Objective:
     shown: ClassVar[tuple[str, ...]] = ()
     # Parts of the tree that a checkpoint of others may lack; a run that starts from one makes them.
     optional: ClassVar[tuple[str, ...]] = ()
+    # Fields that say how large those parts are, as words behind the objective's name.
+    sizes: ClassVar[str] = ""
     # Parts of a step that `without` can leave out, to see what they cost.
     parts: ClassVar[tuple[str, ...]] = ()
     # Whether the trained tree has a "head" on the encoder, for answers beside features.
@@ -167,7 +169,7 @@ OURS = {
     "data2vec": "d2v_jax.data2vec.objective",
     **{name: f"d2v_jax.supervised.{name}" for name in SUPERVISED},
 }
-# Their recipes are whole: nothing is added to those of older runs.
+# Those of d2v_jax.baselines; their own sections stand in configs/NAME.py, less underscores.
 SIBLINGS = {
     "bert": "d2v_jax.baselines.bert",
     "best_rq": "d2v_jax.baselines.best_rq",

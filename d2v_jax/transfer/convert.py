@@ -90,7 +90,8 @@ def _write_run(loaded: Loaded, out: pathlib.Path, origin: str) -> None:
     missing = [part for part in reading.shapes_of(recipe) if part not in params]
     if carried is None and not missing:
         carried, words = recipe.objective.adopt(params, None)
-        log.warning("the checkpoint holds no %s: %s", recipe.objective.carried_name, words)
+        if words:
+            log.warning("the checkpoint holds no %s: %s", recipe.objective.carried_name, words)
     if loaded.beside is not None:
         params["head"] = loaded.beside["params"]
     run.write_config(out, recipe, f"converted from {origin}", loaded.beside, missing)

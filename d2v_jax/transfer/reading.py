@@ -33,8 +33,7 @@ class Loaded:
 
     `params` are what was trained, of data2vec the student; they may lack the parts that are
     `optional`. `carried` is what was carried along, of data2vec the parts that the teacher owns, or
-    None;
-    `head` is None or {"kind", "params", ...} (interop.heads). `report`: rows of (our path,
+    None; `head` is None or {"kind", "params", ...} (interop.heads). `report`: rows of (our path,
     their key, our shape), empty for a checkpoint of ours.
     """
 
@@ -237,7 +236,7 @@ def start_from(
         key = rng.stream(config.seed, "init")
         fresh = _init(config.objective, config.data.example_shape, key)
         params |= {part: jax.device_get(fresh[part]) for part in anew}
-    _require_fit(f"{where}, a {loaded.system} model,", config.init_from, params, shapes)
+    _require_fit(f"{where}, a {loaded.system} model,", config, params, shapes)
     carried, words = config.objective.adopt(params, loaded.carried)
     said += [words] if words else []
     said += [f"new: {', '.join(anew)}"] if anew else []
@@ -253,12 +252,13 @@ def start_from(
     return params, carried
 
 
-def _require_fit(where: str, path: str, found: Tree, expected: Tree) -> None:
+def _require_fit(where: str, config: Config, found: Tree, expected: Tree) -> None:
     problems = _misfits(found, expected)
     if problems:
         raise UserError(
             f"{where} does not fit the recipe, nothing was loaded:\n    {_shown(problems)}\n"
-            f"  To train with the sizes it has: d2v convert {path} RUN, then --config RUN."
+            f"  The recipe: objective={config.objective_name!r}{config.objective.sizes}. With the "
+            f"file's own: d2v convert {config.init_from} RUN, then --config RUN."
         )
 
 

@@ -23,6 +23,7 @@ from d2v_jax.data.records import BadRecord, Record, Source
 from d2v_jax.data.requests import Batch, Named
 from d2v_jax.data.sources import SPEECH, Part, part_of
 from d2v_jax.data.stores import tfds_source
+from d2v_jax.data.units import opening as unit_sets
 from d2v_jax.data.units import units
 
 ANY_LENGTH = 2**62  # samples
@@ -135,7 +136,7 @@ class AudioData(modality.Data):
         if self.units:
             classes = self.unit_classes, self.unit_special
             called = dict(zip([one.source for one in each], sources))
-            cut = units.opened(self.units, self.unit_rate, *classes, called)
+            cut = unit_sets.opened(self.units, self.unit_rate, *classes, called)
             follows += (self.unit_rate, *(one.fingerprint for one in cut.sets))
         remembered = [Remembered(source) for source in sources]
         return joined(remembered, cut, follows, self.samples, buckets)

@@ -118,10 +118,14 @@ class Units:
 
     def ids(self, name: str) -> np.ndarray:
         """Those of a recording [l]. Raises `BadRecord` where there are none of it."""
-        number = self._place.get(name)
-        if number is None:
-            raise BadRecord(f"has no units in {self.path}; d2v units makes those of a source", name)
+        number = self.number(name)
         return self._ids[self._offsets[number] : self._offsets[number + 1]]
+
+    def number(self, name: str) -> int:
+        """That of a recording. Raises `BadRecord` where there is none of that name."""
+        if name not in self._place:
+            raise BadRecord(f"has no units in {self.path}; d2v units makes those of a source", name)
+        return self._place[name]
 
     def check(self, rate: float, sources: Mapping[str, Named]) -> None:
         """`sources` by what a user calls them."""
@@ -130,15 +134,21 @@ class Units:
                 f"data.units: {self.path!r} has {self.rate:g} units a second, and clusters.rate="
                 f"{rate:g}; set --config.clusters.rate={self.rate:g}, or give other units"
             )
+        self.check_names(
+            sources,
+            f"Make units of all that is trained on: d2v units {' + '.join(sources)!r} OUT --like "
+            f"{self.path}",
+        )
+
+    def check_names(self, sources: Mapping[str, Named], remedy: str) -> None:
+        """Raises `UserError` where there are none of some recordings."""
         for called, source in sources.items():
             # Of some recordings: the names in shards are read with the sound.
             asked = np.unique(np.linspace(0, len(source) - 1, ASKED).astype(int))
             for name in map(source.name, asked.tolist()):
                 if name not in self._place:
                     raise UserError(
-                        f"data.units: {self.path!r} has no units of {name!r} in {called}. Make "
-                        f"units of all that is trained on: d2v units {' + '.join(sources)!r} "
-                        f"OUT --like {self.path}"
+                        f"data.units: {self.path!r} has no units of {name!r} in {called}. {remedy}"
                     )
 
     def of(self, record: Record, crop: waves.Crop, rate: float) -> np.ndarray:
@@ -147,7 +157,8 @@ class Units:
         if abs(len(ids) - expected) > SLACK + SLACK_S * rate:
             raise BadRecord(
                 f"has {len(ids)} units in {self.path}, and {crop.whole} samples at 16 kHz take "
-                f"{expected:.0f} at {rate:g} a second. Make the units of these recordings again",
+                f"{expected:.0f} at {rate:g} a second. Make the units of these recordings again, "
+                "or set clusters.rate to theirs",
                 record.name,
             )
         first, count = of_crop(crop.start, len(crop.example["inputs"]), rate, len(ids))
@@ -195,8 +206,8 @@ class WithUnits:
         return {**crop.example, "units": units_ls}
 
 
-def opened(
-    paths: Sequence[str],
+def checked(
+    sets: Sequence[UnitSet],
     rate: float,
     classes: Sequence[int],
     special: int,
@@ -207,16 +218,16 @@ def opened(
     Set i has `classes[i]` classes, `special` of which no cluster is. Raises `UserError` for units
     of another rate, of more clusters, or of other recordings.
     """
-    sets = tuple(Bands() if path == BANDS else Units(path) for path in paths)
     for one, count in zip(sets, classes):
         if one.clusters + special > count:
             raise UserError(
                 f"data.units: {one.path!r} has {one.clusters} clusters, and clusters.classes="
                 f"{tuple(classes)} has room for {count - special} beside clusters.special="
-                f"{special}; set {one.clusters + special} there"
+                f"{special}; set {one.clusters + special} there, and in data.unit_classes where "
+                "that is a field of its own"
             )
         one.check(rate, sources)
-    return WithUnits(sets, rate)
+    return WithUnits(tuple(sets), rate)
 
 
 class Part(NamedTuple):

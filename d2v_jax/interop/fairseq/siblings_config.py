@@ -92,6 +92,10 @@ def hubert_config(original: Original) -> dict[str, Any]:
         "penalty": _weights(original, [10.0])[0],
         "input_dropout": float(model.number("dropout_input", 0, 1, 0)),
     }
+    for name in ("rate", "classes", "special"):
+        fields["data"][f"unit_{name}"] = fields["clusters"][name]
+    if count > 1:
+        fields["data"]["units"] = tuple(f"units/{i + 1}" for i in range(count))
     return fields
 
 

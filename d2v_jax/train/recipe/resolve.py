@@ -182,20 +182,30 @@ def _shared(frontend: type, data: type) -> list[str]:
 
 
 def completed(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """`fields` with what they lack from the base recipe of their modality.
+    """`fields` with what they lack from the base recipe of their modality and objective.
 
     For recipes that were saved before a field existed: the base value of a new field is the one
     that changes nothing. Recipes of others' modalities and objectives stay as they are.
     """
     fields = _moved({"objective": "data2vec", **fields})
-    ours = fields.get("modality") in frontend.OURS and fields["objective"] in objectives.OURS
-    if not ours:
+    known = objectives.OURS | objectives.SIBLINGS
+    if fields.get("modality") not in frontend.OURS or fields["objective"] not in known:
         return fields
     base = importlib.import_module(f"d2v_jax.configs.{fields['modality']}")
     if fields["objective"] in objectives.SUPERVISED:
         supervised = importlib.import_module("d2v_jax.configs.supervised")
         return _merged(_as_objective(base, supervised, fields["objective"]), fields)
+    if fields["objective"] in objectives.SIBLINGS:
+        return _merged(_as_sibling(base, fields["objective"]), fields)
     return _merged(base.get_config().to_dict(), fields)
+
+
+def _as_sibling(modality: types.ModuleType, objective: str) -> dict[str, Any]:
+    """The base of its modality, with the sections of this objective instead of data2vec's."""
+    whole = modality.get_config().to_dict()
+    name = objective.replace("_", "")  # with an underscore it would be a recipe
+    own = importlib.import_module(f"d2v_jax.configs.{name}").get_config().to_dict()
+    return {name: whole.get(name, value) for name, value in own.items()}
 
 
 def _as_objective(

@@ -107,6 +107,16 @@ class Manifest:
         return rate if RATES[0] <= rate <= RATES[1] else RATE
 
 
+def names_in(path: pathlib.Path) -> list[str]:
+    """What the recordings of a manifest are called, without looking for them."""
+    if not path.is_file():
+        raise UserError(f"there is no manifest {str(path)!r}")
+    lines = _lines(path, "surrogateescape")
+    while lines and not lines[-1].strip():
+        lines.pop()
+    return [writable(name) for name in _rows(path, lines)[0]]
+
+
 def _lines(path: pathlib.Path, errors: str = "strict") -> list[str]:
     try:
         data = path.read_bytes()
