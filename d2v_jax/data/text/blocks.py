@@ -32,7 +32,7 @@ class Blocks:
         blocks: str,
         faults: Mapping[str, str] | None = None,
     ):
-        """`blocks` is one of the two. `faults`: reasons by name, of what could not be read.
+        """`blocks` is one of the three. `faults`: reasons by name, of what could not be read.
 
         Raises `UserError` for a corpus smaller than one block, which `source` names.
         """
@@ -51,7 +51,9 @@ class Blocks:
                 self._count = len(self._spans[0])
                 version = "documents, words whole"
             case _:
-                raise UserError(f"data.blocks={blocks!r}: must be 'contiguous' or 'documents'")
+                raise UserError(
+                    f"data.blocks={blocks!r}: must be 'contiguous', 'documents' or 'pairs'"
+                )
         if not self._count:
             raise UserError(
                 f"data.source={source!r}: its text has {len(corpus.tokens)} tokens, fewer "
