@@ -6,7 +6,9 @@ import io
 import logging
 import os
 import sys
+import threading
 import warnings
+from typing import Any
 
 from d2v_jax.cli import bench, data, encoders, runs, supervised, units
 from d2v_jax.cli.troubles import sentence_of
@@ -27,7 +29,10 @@ def main(argv: list[str] | None = None) -> int:
     _open_streams()
     logging.basicConfig(format="%(message)s", stream=sys.stderr)
     log.setLevel(logging.INFO)
-    logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax narrates every file it opens
+    # Orbax narrates every file it opens, and what it raises in the end; so do its many tasks.
+    for narrator in ("absl", "asyncio"):
+        logging.getLogger(narrator).setLevel(logging.CRITICAL)
+    sys.unraisablehook = _unless_foreign
     # Pillow's warnings name no file; what cannot be used is named where it is left out.
     warnings.filterwarnings("ignore", module=r"PIL\.")
     parser = _parser()
@@ -39,6 +44,12 @@ def main(argv: list[str] | None = None) -> int:
         except OSError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
     return code
+
+
+def _unless_foreign(unraisable: Any) -> None:
+    """Shows what could not be raised, but for what threads of TensorStore say of broken saves."""
+    if unraisable.object is not None or threading.current_thread() is threading.main_thread():
+        sys.__unraisablehook__(unraisable)
 
 
 def _run(parser: argparse.ArgumentParser, argv: list[str] | None) -> int:

@@ -228,7 +228,7 @@ def load_trees(
     path = _folder(workdir) / str(step)
     narrator = logging.getLogger("absl")  # of Orbax, which misses metadata it does not need here
     level = narrator.level
-    narrator.setLevel(logging.ERROR)
+    narrator.setLevel(max(level, logging.ERROR))
     try:
         params, carried = (
             _load_tree(path / item) if (path / item).is_dir() else {} for item in items

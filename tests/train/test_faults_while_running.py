@@ -118,7 +118,7 @@ FAULTS = {  # what happens, the exit codes that may follow, what must be said
     loses_its_folder: ((2, 74), "run"),
     loses_its_folder_for_good: ((2, 74), "run"),
     loses_its_data: ((2,), "No such file"),
-    finds_its_data_cut_off: ((2,), "truncated"),
+    finds_its_data_cut_off: ((2,), "is cut off there"),
 }
 
 
@@ -139,6 +139,8 @@ def test_a_run(fault, data, undisturbed, tmp_path):
     if (tmp_path / "elsewhere" / "metrics.jsonl").exists():
         shutil.rmtree(workdir, ignore_errors=True)
         (tmp_path / "elsewhere").rename(workdir)
+    if not (workdir / "config.json").exists():  # what was written while it went
+        shutil.rmtree(workdir, ignore_errors=True)
     process = start(workdir, own)
     _, err = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 0, err

@@ -27,6 +27,7 @@ UNREAD = (
     *(".heic", ".heif", ".jxl", ".svg", ".eps", ".psd", ".raw", ".dng", ".cr2", ".cr3", ".nef"),
     *(".arw", ".orf", ".rw2", ".raf", ".tga", ".ico", ".exr", ".hdr", ".dcm", ".pcx", ".xcf"),
 )
+EVERY_FORM = ("JPEG", "PNG", "GIF", "WebP")  # of these is read
 CONVERT = "convert them to png or jpeg (magick IN OUT.png)"
 IMAGES = Kind(
     "image",
@@ -119,6 +120,10 @@ def _loaded(data: bytes, most: int) -> Image.Image:
         kind = formats.what_is(data[: formats.HEAD])
         if kind is None:
             raise BadRecord("not a picture of a format that is read here") from error
+        if kind in EVERY_FORM:
+            raise BadRecord(
+                f"damaged picture: it begins as {kind}, and is cut off there"
+            ) from error
         remedy = f"; {CONVERT}" if kind in formats.PICTURES else ""
         raise BadRecord(f"it is {kind}, of a form that is not read here{remedy}") from error
     except Image.DecompressionBombError as error:  # of a tiff's tile or a webp
