@@ -42,6 +42,15 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: place(item.path.as_posix()))
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport():
+    """Names that are not UTF-8 cannot travel from a worker to the one who counts."""
+    report = yield
+    plain = lambda text: text.encode(errors="backslashreplace").decode()
+    report.sections = [(head, plain(text)) for head, text in report.sections]
+    return report
+
+
 @pytest.fixture(scope="session")
 def tiny():
     """The quickstart recipe, shrunk: resolved, float32, seconds to compile."""
