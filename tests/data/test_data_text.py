@@ -82,7 +82,9 @@ def test_text_errors(text, tmp_path):
     with pytest.raises(UserError, match=r"15 tokens, fewer than one block of data\.tokens=17"):
         text(tmp_path, tokens=17).records()
     assert len(text(tmp_path, tokens=16).records()) == 1
-    with pytest.raises(UserError, match=r"data\.blocks='lines': must be 'contiguous' or"):
+    with pytest.raises(
+        UserError, match=r"data\.blocks='lines': must be 'contiguous', 'documents' or"
+    ):
         text(tmp_path, blocks="lines").records()
     with pytest.raises(UserError, match=r"data\.tokens=1: must be at least 2"):
         text(tmp_path, tokens=1).records()

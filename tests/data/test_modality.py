@@ -228,10 +228,11 @@ def test_fields_that_do_not_go_together(audio, config, text):
 
 def test_a_tokenizer_belongs_to_its_model(text, tmp_path):
     data = text("x")
-    data.check_frontend(SimpleNamespace(vocab_size=261, mask_id=260))
+    data.check_frontend(SimpleNamespace(vocab_size=261, mask_id=260, pad_id=1))
     for vocab_size, mask_id in ((260, 259), (261, 259)):
         with pytest.raises(UserError, match="has 261 ids.*set them to 261 and 260"):
-            data.check_frontend(SimpleNamespace(vocab_size=vocab_size, mask_id=mask_id))
+            frontend = SimpleNamespace(vocab_size=vocab_size, mask_id=mask_id, pad_id=1)
+            data.check_frontend(frontend)
     assert dataclasses.replace(data, tokenizer="").found_in(tmp_path).tokenizer == "bytes"
     for name in ("vocab.json", "merges.txt"):
         (tmp_path / name).touch()
