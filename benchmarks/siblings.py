@@ -193,8 +193,8 @@ def curve(run: pathlib.Path, objective: str, budget: str, seed: int, recipe: Any
 
 def _units(folder: pathlib.Path, fields: Sequence[str]) -> None:
     source = dict(field.split("=", 1) for field in fields)["data.source"]
-    if not folder.exists():
-        _do("units", source, folder)
+    if not (folder / "units.json").exists():
+        _do("units", source, folder)  # goes on where it was interrupted
 
 
 def _do(*words: Any) -> None:

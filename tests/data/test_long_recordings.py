@@ -96,6 +96,17 @@ def test_a_crop_of_a_long_recording(short_blocks, monkeypatch, rate, channels, k
     assert abs(scaled.mean()) < 1e-5 and scaled.var() == pytest.approx(1, rel=0.02)
 
 
+def frames_read(monkeypatch) -> list[int]:
+    """How many frames each reading asks for, from now on."""
+    seen, real = [], soundfile.SoundFile.read
+    monkeypatch.setattr(
+        soundfile.SoundFile,
+        "read",
+        lambda file, frames, *rest: seen.append(frames) or real(file, frames, *rest),
+    )
+    return seen
+
+
 def test_no_more_than_blocks_is_read(short_blocks, monkeypatch, tmp_path):
     """Of a large file neither the bytes nor the whole wave."""
     path = tmp_path / "a.wav"
@@ -103,13 +114,7 @@ def test_no_more_than_blocks_is_read(short_blocks, monkeypatch, tmp_path):
     kind = dataclasses.replace(opening.SOUNDS, held=1 << 16)
     source = Remembered(folder.Folder(tmp_path, kind))
     assert isinstance(source.read(0).data, pathlib.Path)
-    seen = []
-    real = soundfile.SoundFile.read
-    monkeypatch.setattr(
-        soundfile.SoundFile,
-        "read",
-        lambda file, frames, *rest: seen.append(frames) or real(file, frames, *rest),
-    )
+    seen = frames_read(monkeypatch)
     crops = [waves.random_crop(source.read(0), np.random.default_rng(i), RATE) for i in (0, 1)]
     assert max(seen) <= 4 * 44_100
     assert len(seen) <= 15 + 2 + 2, "the second crop reads its own blocks alone"
@@ -131,13 +136,7 @@ def test_parts_of_long_recordings(short_blocks, monkeypatch, tmp_path, kind):
     (tmp_path / "x.tsv").write_text(f".\n{row}\t{length}\n")
     source = Remembered(Manifest(tmp_path / "x.tsv"))
     wanted = Record(alone, None, "a", standard=waves.standard_of(alone))
-    seen = []
-    real = soundfile.SoundFile.read
-    monkeypatch.setattr(
-        soundfile.SoundFile,
-        "read",
-        lambda file, frames, *rest: seen.append(frames) or real(file, frames, *rest),
-    )
+    seen = frames_read(monkeypatch)
     for seed in range(3):
         found = waves.random_crop(source.read(0), np.random.default_rng(seed), RATE)
         assert max(seen) <= 4 * 44_100

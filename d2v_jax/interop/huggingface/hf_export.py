@@ -21,6 +21,17 @@ CLASSES = {
     ("v1_text", "text_pooler"): "Data2VecTextModel",
     ("v1_text", "text_classes"): "Data2VecTextForSequenceClassification",
 }
+# What every encoder of text of theirs is in our fields.
+POST_NORM_TEXT = {
+    "modality": "text",
+    "positions.add": "none",
+    "positions.bias": "none",
+    "trunk.block": "post_norm",
+    "trunk.input_norm": False,
+    "trunk.output_norm": False,
+    "trunk.prenet_depth": 0,
+    "trunk.prefix_tokens": 0,
+}
 # What an encoder of theirs is in our fields; `trunk.output_norm` of images has two values.
 FIXED = {
     "v1_audio": {
@@ -43,17 +54,7 @@ FIXED = {
         "trunk.prenet_depth": 0,
         "trunk.prefix_tokens": 1,
     },
-    "v1_text": {
-        "modality": "text",
-        "frontend.positions": "learned",
-        "positions.add": "none",
-        "positions.bias": "none",
-        "trunk.block": "post_norm",
-        "trunk.input_norm": False,
-        "trunk.output_norm": False,
-        "trunk.prenet_depth": 0,
-        "trunk.prefix_tokens": 0,
-    },
+    "v1_text": {**POST_NORM_TEXT, "frontend.positions": "learned"},
 }
 PADDED = "recordings alone sound the same to the Hugging Face class; those that it pads in a batch "
 # What differs only between their padded batches and ours.

@@ -9,16 +9,6 @@ from d2v_jax.interop import keymap, mae
 from d2v_jax.interop.huggingface import hf_bert, hf_export, hf_rules, hf_speech
 
 # What an encoder of theirs is in our fields.
-TEXT = {
-    "modality": "text",
-    "positions.add": "none",
-    "positions.bias": "none",
-    "trunk.block": "post_norm",
-    "trunk.input_norm": False,
-    "trunk.output_norm": False,
-    "trunk.prenet_depth": 0,
-    "trunk.prefix_tokens": 0,
-}
 IMAGES = {
     "modality": "image",
     "frontend.normalize": "dataset",
@@ -79,7 +69,9 @@ def content(
 
 
 def _bert(config: Mapping[str, Any], params: trees.Tree):
-    hf_export.fixed(config, TEXT | {"frontend.norm_eps": config["trunk"]["norm_eps"]})
+    hf_export.fixed(
+        config, hf_export.POST_NORM_TEXT | {"frontend.norm_eps": config["trunk"]["norm_eps"]}
+    )
     kind = hf_bert.kind_of(config)
     heads = tuple(part for part, trees_of in BERT_PARTS.items() if set(trees_of) <= set(params))
     fields = hf_bert.config_json(kind, config, heads)
