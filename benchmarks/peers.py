@@ -25,6 +25,7 @@ from typing import Any
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent
+HUGE_PAGES = "glibc.malloc.hugetlb=1"  # what `d2v` begins with (d2v_jax/cli/start.py)
 PAUSE_S = 0.3  # threads of the one before come to rest
 COMPARED = ("student", "teacher", "examples", "tokens", "hidden", "views")
 FAR = 0.02
@@ -39,11 +40,21 @@ class Failed(Exception):
 class Contestant:
     """A worker behind two pipes."""
 
-    def __init__(self, name: str, python: str, script: str, spec: dict[str, Any], path: str = ""):
+    def __init__(
+        self,
+        name: str,
+        python: str,
+        script: str,
+        spec: dict[str, Any],
+        path: str = "",
+        tunables: str = "",
+    ):
         self.name, self.turns, self._python = name, [], python
         argv = [python, str(HERE / "workers" / script), json.dumps(spec)]
         # JAX takes no more of a GPU than it needs: the others lie beside it.
         env = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false", **os.environ, "PYTHONPATH": path}
+        if tunables:
+            env.setdefault("GLIBC_TUNABLES", tunables)
         self._errors = tempfile.TemporaryFile("w+")
         try:
             self._process = subprocess.Popen(
@@ -214,7 +225,7 @@ def _ours(
         fields.append(f"train.batch_size={args.batch}")
     fields += more
     spec = {"recipe": args.recipe, "commit": commit(checkout), "fields": fields}
-    return Contestant(name, sys.executable, "ours.py", spec, str(checkout))
+    return Contestant(name, sys.executable, "ours.py", spec, str(checkout), HUGE_PAGES)
 
 
 def commit(checkout: pathlib.Path) -> str:

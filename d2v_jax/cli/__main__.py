@@ -1,5 +1,5 @@
 """`python -m d2v_jax.cli`, the same as `d2v`."""
 
-from d2v_jax.cli.main import entry
+from d2v_jax.cli.start import entry
 
 entry()

@@ -125,8 +125,3 @@ def _parser() -> argparse.ArgumentParser:
     for family in (runs, supervised, encoders, units, bench, data):
         family.add(task)
     return parser
-
-
-def entry() -> None:
-    """The console script."""
-    sys.exit(main())

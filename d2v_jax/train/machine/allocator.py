@@ -21,5 +21,5 @@ def keep_freed_memory() -> None:
     if platform.libc_ver()[0] != "glibc" or jax.default_backend() != "cpu":
         return
     mallopt = ctypes.CDLL(None).mallopt
-    for setting, value in ((M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, 2**31 - 1), (M_ARENA_MAX, 1)):
+    for setting, value in ((M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, -1), (M_ARENA_MAX, 1)):
         mallopt(setting, value)
