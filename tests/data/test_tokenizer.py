@@ -7,10 +7,11 @@ import pickle
 
 import numpy as np
 import pytest
+import tokenizers
 
 from d2v_jax.common.checks import UserError
 from d2v_jax.data.text.documents import Document
-from d2v_jax.data.text.tokenizer import RESERVED, open_tokenizer
+from d2v_jax.data.text.tokenizer import RESERVED, copy_files, has_files, open_tokenizer
 from d2v_jax.data.text.vocabularies import bpe as data_bpe
 
 LINES = ["low lower", "", "é 🙂", "lowest"]
@@ -97,6 +98,63 @@ def test_a_vocabulary_with_specials_is_final(bpe):
     assert tokenizer.encode(LINES).tolist() == flat(expected)
     (bpe / "vocab.json").write_text(json.dumps(types))
     with pytest.raises(UserError, match="'<mask>' must be the last id"):
+        open_tokenizer(str(bpe))
+
+
+def whole(folder: pathlib.Path) -> None:
+    """Keeps vocab.json and merges.txt as tokenizer.json instead, specials added, as hubs do."""
+    pair = [folder / "vocab.json", folder / "merges.txt"]
+    made = tokenizers.Tokenizer(tokenizers.models.BPE.from_file(*map(str, pair)))
+    made.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    made.add_special_tokens(["<s>", "<pad>", "</s>", "<mask>"])
+    made.save(str(folder / "tokenizer.json"))
+    for path in pair:
+        path.unlink()
+
+
+@pytest.mark.parametrize("final", [False, True], ids=["GPT-2", "RoBERTa"])
+def test_one_file_says_the_same_as_two(bpe, tmp_path, final):
+    if final:
+        plain = json.loads((bpe / "vocab.json").read_text())
+        types = RESERVED | {t: n + 4 for t, n in plain.items()} | {"<mask>": 264}
+        (bpe / "vocab.json").write_text(json.dumps(types))
+    two = open_tokenizer(str(bpe))
+    whole(bpe)
+    one = open_tokenizer(str(bpe))
+    lines = [*LINES, "<mask></s><pad>"]
+    assert one.encode(lines).tolist() == two.encode(lines).tolist()
+    assert (one.vocab_size, one.mask_id) == (two.vocab_size, two.mask_id)
+    assert np.array_equal(one.breaks, two.breaks)
+    assert pickle.loads(pickle.dumps(one)).encode(lines).tolist() == one.encode(lines).tolist()
+    copy_files(one, tmp_path / "moved")
+    moved = open_tokenizer(str(tmp_path / "moved"))
+    assert moved.fingerprint == one.fingerprint and has_files(tmp_path / "moved")
+
+
+def test_fairseqs_order_of_one_file(bpe):
+    (bpe / "dict.txt").write_text("\n".join(f"{number} 1" for number in range(259, -1, -1)))
+    two = open_tokenizer(str(bpe)).encode(LINES).tolist()
+    whole(bpe)
+    assert open_tokenizer(str(bpe)).encode(LINES).tolist() == two
+
+
+def test_whole_tokenizers_of_other_kinds_are_named(bpe, tmp_path):
+    whole(bpe)
+    one = bpe / "tokenizer.json"
+    content = json.loads(one.read_text())
+    one.write_text(json.dumps(content | {"pre_tokenizer": None}))
+    with pytest.raises(UserError, match=r"tokenizer\.json .*'BPE' that does not work on bytes"):
+        open_tokenizer(str(bpe))
+    vocab = content["model"]["vocab"] | {"far": 999}
+    one.write_text(json.dumps(content | {"model": content["model"] | {"vocab": vocab}}))
+    with pytest.raises(UserError, match="without gaps"):
+        open_tokenizer(str(bpe))
+    one.write_text(json.dumps(content | {"model": content["model"] | {"merges": ["no such"]}}))
+    with pytest.raises(UserError, match=r"tokenizer\.json cannot be read: ."):
+        open_tokenizer(str(bpe))
+    made = tokenizers.Tokenizer(tokenizers.models.Unigram([("<unk>", 0.0), ("a", -1.0)], 0, False))
+    made.save(str(one))
+    with pytest.raises(UserError, match="'Unigram'"):
         open_tokenizer(str(bpe))
 
 

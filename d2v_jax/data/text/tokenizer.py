@@ -15,7 +15,7 @@ from d2v_jax.common.checks import UserError
 from d2v_jax.data.records import fingerprint_of
 from d2v_jax.data.stores.prepared import INDEX, looks_prepared
 from d2v_jax.data.text.rows import EOS, OURS, SPECIALS, UNK, Specials
-from d2v_jax.data.text.vocabularies import wordpiece
+from d2v_jax.data.text.vocabularies import whole, wordpiece
 from d2v_jax.data.text.vocabularies.bpe import DICTIONARY, MERGES, VOCAB, of_python_docs
 
 BYTES = "bytes"
@@ -65,8 +65,9 @@ def tokenizer_of(name: str, source: str) -> Tokenizer:
 
 
 def open_tokenizer(name: str) -> Tokenizer:
-    """`name`: "bytes", "builtin:python-docs", a folder with vocab.json, merges.txt and maybe
-    dict.txt, one with BERT's vocab.txt or tokenizer.json, or one with prepared text.
+    """`name`: "bytes", "builtin:python-docs", a folder with vocab.json and merges.txt or
+    tokenizer.json and maybe dict.txt, one with BERT's vocab.txt or tokenizer.json, or one with
+    prepared text.
     """
     if name == BYTES:
         return Bytes()
@@ -77,8 +78,8 @@ def open_tokenizer(name: str) -> Tokenizer:
         raise UserError(
             f"data.tokenizer={name!r}: there is no such folder. Give 'bytes', '{DOCS}', or the "
             f"path of a folder with {VOCAB} and {MERGES} in GPT-2's format (and fairseq's "
-            f"{DICTIONARY} for the ids of its released models), with BERT's {wordpiece.LIST} or "
-            f"{wordpiece.WHOLE}, or one that d2v data prepare wrote"
+            f"{DICTIONARY} for the ids of its released models), with BERT's {wordpiece.LIST}, with "
+            f"the {whole.WHOLE} of either, or one that d2v data prepare wrote"
         )
     if (folder / INDEX).is_file():
         try:
@@ -112,7 +113,7 @@ def require_room(tokenizer: Tokenizer, name: str, frontend: Any) -> None:
 
 def has_files(folder: pathlib.Path) -> bool:
     """Whether a folder holds a tokenizer."""
-    return all((folder / name).is_file() for name in (VOCAB, MERGES)) or wordpiece.is_one(folder)
+    return _has_pair(folder) or wordpiece.is_one(folder) or whole.model_of(folder) != {}
 
 
 def copy_files(tokenizer: Tokenizer, folder: pathlib.Path) -> None:
@@ -149,7 +150,8 @@ class Bpe:
 
     Ids are 4 + the id of vocab.json, unless the folder also has fairseq's dict.txt, whose line
     order then gives them ("<id in vocab.json> <count>" per line; types it lacks are `<unk>`).
-    A vocab.json that has the specials in their places (Hugging Face's RoBERTa) is taken as it is.
+    Types that have the specials in their places (Hugging Face's RoBERTa) are taken as they are.
+    tokenizer.json stands for the two files where they are missing.
     """
 
     ids = OURS
@@ -157,26 +159,16 @@ class Bpe:
     def __init__(self, folder: str | os.PathLike):
         """Raises `UserError` for missing or unreadable files."""
         folder = pathlib.Path(folder)
-        vocab_path, merges_path = folder / VOCAB, folder / MERGES
-        for path in (vocab_path, merges_path):
-            if not path.is_file():
-                raise UserError(
-                    f"data.tokenizer={str(folder)!r} has no {path.name}; a tokenizer is the two "
-                    f"files {VOCAB} and {MERGES} in GPT-2's format"
-                )
-        types = _types(vocab_path)
         dictionary = folder / DICTIONARY
-        self.paths = [vocab_path, merges_path, *([dictionary] if dictionary.is_file() else [])]
-        try:
-            model = tokenizers.models.BPE.from_file(str(vocab_path), str(merges_path))
-        except Exception as error:  # the library raises bare Exception
-            raise UserError(f"data.tokenizer={str(folder)!r}: {error}") from error
-        self._tokenizer = tokenizers.Tokenizer(model)
-        self._tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+        # The two files count where both kinds are there: fairseq's dictionary belongs to them.
+        opened = _opened_whole if not _has_pair(folder) and whole.model_of(folder) else _opened_pair
+        self.paths, self._tokenizer, types, merges = opened(folder)
+        if dictionary.is_file():
+            self.paths.append(dictionary)
         if RESERVED.items() <= types.items():
             ids, self.vocab_size = np.arange(len(types)), len(types)
             if types.get("<mask>") != len(types) - 1:
-                raise UserError(f"{vocab_path}: '<mask>' must be the last id, {len(types) - 1}")
+                raise UserError(f"{self.paths[0]}: '<mask>' must be the last id, {len(types) - 1}")
         elif dictionary.is_file():
             ids, self.vocab_size = _fairseq_ids(dictionary, len(types))
         else:
@@ -188,7 +180,6 @@ class Bpe:
         opens[[ids[number] for text, number in types.items() if text[:1] == SPACE_TYPE]] = True
         opens[UNK] = False
         self.breaks = opens, np.zeros(self.vocab_size, bool)
-        merges = merges_path.read_bytes()
         self.fingerprint = fingerprint_of(("bpe", sorted(types.items()), merges, ids.tolist()))
 
     def encode(self, lines: Sequence[str]) -> np.ndarray:
@@ -197,15 +188,59 @@ class Bpe:
         return self._number[np.fromiter(chained, np.int64)]
 
 
-def _types(path: pathlib.Path) -> dict[str, int]:
-    """Type to id; ids must be 0 to n - 1."""
+# Its files, what splits and merges, type to id, and all else that its ids depend on.
+Parts = tuple[list[pathlib.Path], tokenizers.Tokenizer, dict[str, int], Any]
+
+
+def _has_pair(folder: pathlib.Path) -> bool:
+    return all((folder / name).is_file() for name in (VOCAB, MERGES))
+
+
+def _opened_pair(folder: pathlib.Path) -> Parts:
+    """From GPT-2's two files."""
+    paths = [folder / VOCAB, folder / MERGES]
+    for path in paths:
+        if not path.is_file():
+            raise UserError(
+                f"data.tokenizer={str(folder)!r} has no {path.name}; a tokenizer is the two "
+                f"files {VOCAB} and {MERGES} in GPT-2's format, or one {whole.WHOLE}"
+            )
     try:
-        types = json.loads(path.read_text(encoding="utf-8"))
+        types = json.loads(paths[0].read_text(encoding="utf-8"))
     except (ValueError, OSError) as error:
-        raise UserError(f"{path} is not readable as JSON: {error}") from error
+        raise UserError(f"{paths[0]} is not readable as JSON: {error}") from error
+    _require_dense(types, paths[0])
+    try:
+        model = tokenizers.models.BPE.from_file(*map(str, paths))
+    except Exception as error:  # the library raises bare Exception
+        raise UserError(f"data.tokenizer={str(folder)!r}: {error}") from error
+    tokenizer = tokenizers.Tokenizer(model)
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    return paths, tokenizer, types, paths[1].read_bytes()
+
+
+def _opened_whole(folder: pathlib.Path) -> Parts:
+    """From the one file of the `tokenizers` library."""
+    path, model = folder / whole.WHOLE, whole.model_of(folder)
+    try:
+        tokenizer = whole.opened(folder)
+    except Exception as error:  # the library raises bare Exception
+        raise UserError(f"{path} cannot be read: {error}") from error
+    before = whole.before(tokenizer)
+    if model.get("type") != "BPE" or not any("ByteLevel" in part for part in before):
+        raise UserError(
+            f"{path} holds a tokenizer of the kind {model.get('type')!r} that does not work on "
+            "bytes; read are byte-level BPE (GPT-2, RoBERTa, BART) and WordPiece (BERT)"
+        )
+    types = tokenizer.get_vocab(with_added_tokens=False)
+    _require_dense(types, path)
+    return [path], tokenizer, types, (model.get("merges"), before)
+
+
+def _require_dense(types: Any, path: pathlib.Path) -> None:
+    """Ids must be 0 to n - 1."""
     if not isinstance(types, dict) or sorted(types.values()) != list(range(len(types))):
         raise UserError(f"{path} must map each type to an id, without gaps from 0 on")
-    return types
 
 
 def _fairseq_ids(path: pathlib.Path, types: int) -> tuple[np.ndarray, int]:

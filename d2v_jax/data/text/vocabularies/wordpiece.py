@@ -3,8 +3,7 @@
 import itertools
 import json
 import pathlib
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 import tokenizers
@@ -12,8 +11,9 @@ import tokenizers
 from d2v_jax.common.checks import UserError
 from d2v_jax.data.records import fingerprint_of
 from d2v_jax.data.text.rows import Specials
+from d2v_jax.data.text.vocabularies.whole import WHOLE, before, model_of, opened
 
-WHOLE, LIST, SETTINGS = "tokenizer.json", "vocab.txt", "tokenizer_config.json"
+LIST, SETTINGS = "vocab.txt", "tokenizer_config.json"
 GOES_ON = "##"  # in front of what continues a word
 CLS, PAD, SEP, UNK, MASK = NEEDED = ("[CLS]", "[PAD]", "[SEP]", "[UNK]", "[MASK]")
 LONGEST = 100  # letters of a word; longer ones are unknown
@@ -21,16 +21,7 @@ LONGEST = 100  # letters of a word; longer ones are unknown
 
 def is_one(folder: pathlib.Path) -> bool:
     """Whether a folder holds the files of one."""
-    return (folder / LIST).is_file() or _model(folder).get("type") == "WordPiece"
-
-
-def _model(folder: pathlib.Path) -> Mapping[str, Any]:
-    """The part of tokenizer.json that says what it is; empty where it says nothing."""
-    try:
-        found = json.loads((folder / WHOLE).read_text(encoding="utf-8"))["model"]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}
+    return (folder / LIST).is_file() or model_of(folder).get("type") == "WordPiece"
 
 
 class WordPiece:
@@ -38,12 +29,12 @@ class WordPiece:
 
     def __init__(self, folder: pathlib.Path):
         """Raises `UserError` for files that cannot be read or lack a special token."""
-        whole = _model(folder).get("type") == "WordPiece"
+        whole = model_of(folder).get("type") == "WordPiece"
         self.paths = [folder / WHOLE] if whole else [folder / LIST]
         if not whole and (folder / SETTINGS).is_file():
             self.paths.append(folder / SETTINGS)
         try:
-            self._tokenizer = _stored(folder / WHOLE) if whole else _listed(folder)
+            self._tokenizer = opened(folder) if whole else _listed(folder)
         except Exception as error:  # the library raises bare Exception
             raise UserError(f"data.tokenizer={str(folder)!r}: {error}") from error
         types = self._tokenizer.get_vocab(with_added_tokens=False)
@@ -58,8 +49,9 @@ class WordPiece:
         opens = np.zeros(self.vocab_size, bool)
         opens[[number for text, number in types.items() if not text.startswith(GOES_ON)]] = True
         self.breaks = opens, np.zeros(self.vocab_size, bool)
-        how = [str(part.__getstate__()) for part in _before(self._tokenizer)]
-        self.fingerprint = fingerprint_of(("wordpiece", sorted(types.items()), how))
+        self.fingerprint = fingerprint_of(
+            ("wordpiece", sorted(types.items()), before(self._tokenizer))
+        )
 
     def encode(self, lines: Sequence[str]) -> np.ndarray:
         """int32 [t]: the ids of all lines one after the other, `[SEP]` after each."""
@@ -68,14 +60,6 @@ class WordPiece:
         return np.fromiter(
             itertools.chain.from_iterable((*e.ids, end) for e in encodings), np.int32
         )
-
-
-def _stored(path: pathlib.Path) -> tokenizers.Tokenizer:
-    """What the file says, but for its special tokens, which no text may spell."""
-    found = tokenizers.Tokenizer.from_file(str(path))
-    bare = tokenizers.Tokenizer(found.model)
-    bare.normalizer, bare.pre_tokenizer = found.normalizer, found.pre_tokenizer
-    return bare
 
 
 def _listed(folder: pathlib.Path) -> tokenizers.Tokenizer:
@@ -94,8 +78,3 @@ def _listed(folder: pathlib.Path) -> tokenizers.Tokenizer:
     found.normalizer = tokenizers.normalizers.BertNormalizer(lowercase=bool(lower))
     found.pre_tokenizer = tokenizers.pre_tokenizers.BertPreTokenizer()
     return found
-
-
-def _before(tokenizer: tokenizers.Tokenizer) -> list[Any]:
-    """What happens to a text before its words are looked up."""
-    return [part for part in (tokenizer.normalizer, tokenizer.pre_tokenizer) if part is not None]
