@@ -29,7 +29,6 @@ from d2v_jax.train.recipe import resolve
 
 LEADER = "data2vec 2.0"  # whose examples and arithmetic are the measure
 BUDGETS = {"examples": "same examples", "arithmetic": "same arithmetic"}
-EVALUATIONS = 8  # of a run
 REACHED = 0.95  # of the best mean there is, for "after ... examples"
 
 
@@ -98,6 +97,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--source", help="the data, where they are not built in")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--share", type=float, default=1.0, help="of the quickstart's steps")
+    parser.add_argument("--evaluations", type=int, default=8, help="of a run, its end among them")
     parser.add_argument("--only", nargs="+", metavar="OBJECTIVE", help="leave the others out")
     parser.add_argument("--fields", nargs="+", default=[], metavar="FIELD=VALUE", help="of all")
     parser.add_argument("--plot", type=pathlib.Path, metavar="PNG")
@@ -111,7 +111,9 @@ def main(argv: list[str] | None = None) -> int:
         if args.source:
             fields.append(f"data.source={args.source}")
         chosen = [who for who in one.recipes if who in (args.only or one.recipes)]
-        found[name] = list(curves(one, chosen, folder, fields, args.seeds, args.share))
+        found[name] = list(
+            curves(one, chosen, folder, fields, args.seeds, args.share, args.evaluations)
+        )
     for name, those in found.items():
         print(f"\n### {name.capitalize()}\n\n{table(those)}")
     if args.plot:
@@ -126,6 +128,7 @@ def curves(
     fields: Sequence[str],
     seeds: Sequence[int],
     share: float,
+    evaluations: int,
 ) -> Iterator[Curve]:
     """Pretrains each on each budget from each seed, or takes the runs that are there."""
     words = [f"--config.{field}" for field in fields]
@@ -149,7 +152,7 @@ def curves(
                 run = folder / f"{objective.replace(' ', '-')}-{budget}-{seed}"
                 own_steps = [
                     f"--config.train.steps={updates}",
-                    f"--config.eval.every={max(1, -(-updates // EVALUATIONS))}",
+                    f"--config.eval.every={max(1, -(-updates // evaluations))}",
                     f"--config.seed={seed}",
                 ]
                 began = time.monotonic()

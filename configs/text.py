@@ -15,9 +15,9 @@ def get_config(arg: str = "") -> config_dict.ConfigDict:
     # prepare wrote, "builtin:python-docs"; several joined by " + ".
     c.data.source = "books-and-wikipedia"
     # "bytes" (261 ids: 4 specials, 256 bytes, `<mask>`), "builtin:python-docs" (4,096 ids learnt
-    # from that), or a folder with vocab.json and merges.txt (GPT-2's format) and, for released
-    # weights, fairseq's dict.txt, or with vocab.txt or tokenizer.json of BERT. Empty: that of a
-    # folder with prepared text.
+    # from that), or a folder with vocab.json and merges.txt (GPT-2's format) or tokenizer.json and,
+    # for released weights, fairseq's dict.txt, or with vocab.txt or tokenizer.json of BERT. Empty:
+    # that of a folder with prepared text.
     c.data.tokenizer = "gpt2"
     c.data.threads = 1  # cutting blocks holds the GIL: more threads are slower
     c.data.column = "text"  # of JSONL, Parquet and TFDS sources

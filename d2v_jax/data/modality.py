@@ -182,8 +182,8 @@ class Data:
     def check_frontend(self, frontend: Any) -> None:
         """Raises `UserError` where what is read does not fit the model; may open files."""
 
-    def keep(self, folder: pathlib.Path) -> None:
-        """Copies to `folder` what a trained model needs beside its weights."""
+    def keep(self, folder: pathlib.Path, frontend: Any = None) -> None:
+        """Copies to `folder` what a trained model needs, as others read it with a `frontend`."""
 
     def found_in(self, folder: pathlib.Path) -> Self:
         """The record for a checkpoint, in whose `folder` lies what `keep` left, if anything."""

@@ -68,7 +68,12 @@ def _write(loaded: Loaded, out: pathlib.Path, to: str, origin: str) -> list[str]
         # Of what system the encoder was, its own fields tell.
         system = hf_write.system_of(fields)
         params = _headless(params)
-    return hf_write.write_hf(out, system, fields, params, loaded.head)
+    left_out = hf_write.write_hf(out, system, fields, params, loaded.head)
+    try:
+        loaded.recipe.data.keep(out, loaded.recipe.frontend)
+    except UserError as error:
+        log.warning("no tokenizer is written (%s); put the model's own beside it", error)
+    return left_out
 
 
 def _headless(params: trees.Tree) -> trees.Tree:

@@ -4,6 +4,7 @@ import json
 import logging
 import pathlib
 import pickle
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ import tokenizers
 
 from d2v_jax.common.checks import UserError
 from d2v_jax.data.text.documents import Document
-from d2v_jax.data.text.tokenizer import RESERVED, copy_files, has_files, open_tokenizer
+from d2v_jax.data.text.tokenizer import RESERVED, has_files, keep_files, open_tokenizer
 from d2v_jax.data.text.vocabularies import bpe as data_bpe
 
 LINES = ["low lower", "", "é 🙂", "lowest"]
@@ -126,7 +127,7 @@ def test_one_file_says_the_same_as_two(bpe, tmp_path, final):
     assert (one.vocab_size, one.mask_id) == (two.vocab_size, two.mask_id)
     assert np.array_equal(one.breaks, two.breaks)
     assert pickle.loads(pickle.dumps(one)).encode(lines).tolist() == one.encode(lines).tolist()
-    copy_files(one, tmp_path / "moved")
+    keep_files(one, tmp_path / "moved")
     moved = open_tokenizer(str(tmp_path / "moved"))
     assert moved.fingerprint == one.fingerprint and has_files(tmp_path / "moved")
 
@@ -156,6 +157,46 @@ def test_whole_tokenizers_of_other_kinds_are_named(bpe, tmp_path):
     made.save(str(one))
     with pytest.raises(UserError, match="'Unigram'"):
         open_tokenizer(str(bpe))
+
+
+@pytest.mark.parametrize("kind", ["bytes", "rank", "dict", "RoBERTa"])
+@pytest.mark.parametrize("more", [0, 3], ids=["its room", "more room"])
+def test_others_open_what_is_kept_for_them(bpe, tmp_path, kind, more):
+    """In the ids of the model, `<s>` and `</s>` around a text, `<mask>` where it hides."""
+    if kind == "dict":
+        fillers = ["madeupword0000 0"]
+        order = [*(f"{number} 1" for number in range(259, -1, -1)), *fillers]
+        (bpe / "dict.txt").write_text("\n".join(order))
+    if kind == "RoBERTa":
+        plain = json.loads((bpe / "vocab.json").read_text())
+        types = RESERVED | {t: n + 4 for t, n in plain.items()} | {"<mask>": 264}
+        (bpe / "vocab.json").write_text(json.dumps(types))
+    ours = open_tokenizer("bytes" if kind == "bytes" else str(bpe))
+    size = ours.vocab_size + more
+    model = SimpleNamespace(vocab_size=size, mask_id=size - 1, pad_id=1)
+    keep_files(ours, tmp_path / "out", model)
+    theirs = tokenizers.Tokenizer.from_file(str(tmp_path / "out" / "tokenizer.json"))
+    for line in LINES:
+        assert theirs.encode(line).ids == [0, *ours.encode([line]).tolist()]
+    assert theirs.encode("low<mask>").ids[-2:] == [size - 1, 2]
+    assert theirs.get_vocab_size() == size
+    assert theirs.decode(theirs.encode("é lower 🙂").ids) == "é lower 🙂"
+    again = open_tokenizer(str(tmp_path / "out"))
+    assert again.encode(LINES).tolist() == ours.encode(LINES).tolist()
+    settings = json.loads((tmp_path / "out" / "tokenizer_config.json").read_text())
+    assert settings["pad_token"] == "<pad>" and settings["mask_token"] == "<mask>"
+
+
+def test_what_others_cannot_open_is_refused(bpe, tmp_path):
+    ours = open_tokenizer(str(bpe))
+    with pytest.raises(UserError, match=r"has 265 ids.* but frontend\.vocab_size=99"):
+        keep_files(ours, tmp_path / "out", SimpleNamespace(vocab_size=99, mask_id=98, pad_id=1))
+    (bpe / "dict.txt").write_text("\n".join(f"{number} 1" for number in range(9, 260)))
+    lacks = open_tokenizer(str(bpe))
+    fits = SimpleNamespace(vocab_size=lacks.vocab_size, mask_id=lacks.mask_id, pad_id=1)
+    with pytest.raises(UserError, match=r"dict\.txt lacks types of vocab\.json"):
+        keep_files(lacks, tmp_path / "out", fits)
+    assert not (tmp_path / "out").exists()
 
 
 def alphabet_ids(folder: pathlib.Path, types: dict[str, int]) -> list[list[int]]:

@@ -142,3 +142,13 @@ def test_a_tokenizer_beside_the_weights_is_used(tmp_path):
     np.testing.assert_array_equal(one.features(["ab"]), one.features([[0, 4, 5, 2]]))
     convert.convert(folder, tmp_path / "run")
     np.testing.assert_array_equal(d2v.load(tmp_path / "run").features(["ab"]), one.features(["ab"]))
+    convert.convert(tmp_path / "run", tmp_path / "there", "hf")
+    assert (tmp_path / "there" / "tokenizer.json").is_file()
+    again = d2v.load(tmp_path / "there")
+    np.testing.assert_array_equal(again.features(["ab"]), one.features(["ab"]))
+
+
+def test_a_tokenizer_that_is_not_there_is_named(tmp_path, caplog):
+    convert.convert(checkpoint("v1_text"), tmp_path / "hf", "hf")
+    assert "no tokenizer is written (data.tokenizer=" in caplog.text
+    assert not (tmp_path / "hf" / "tokenizer.json").exists()

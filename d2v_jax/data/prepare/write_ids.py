@@ -27,7 +27,7 @@ from d2v_jax.data.stores.prepared import FORMAT
 from d2v_jax.data.text.corpus import Flat, chunks, corpus_fingerprint, dtype_of, starts_of
 from d2v_jax.data.text.documents import Texts
 from d2v_jax.data.text.stored_ids import LABELS, LINE_ENDS, NAME_ENDS, NAMES, RECORD, STARTS, Ids
-from d2v_jax.data.text.tokenizer import BYTES, Tokenizer, copy_files
+from d2v_jax.data.text.tokenizer import BYTES, Tokenizer, keep_files
 
 log = logging.getLogger("d2v")
 
@@ -81,7 +81,7 @@ def write_tokens(
         arrays[LABELS] = flat.labels
     for name, values in arrays.items():
         np.save(out / name, values)
-    copy_files(tokenizer, out)
+    keep_files(tokenizer, out)
     done = [json.loads((out / DONE.format(n)).read_text()) for n in range(shards.count)]
     index = {
         "format": FORMAT,

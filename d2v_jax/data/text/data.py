@@ -29,8 +29,8 @@ from d2v_jax.data.text.textfiles import TEXTS
 from d2v_jax.data.text.tokenizer import (
     BYTES,
     Tokenizer,
-    copy_files,
     has_files,
+    keep_files,
     open_tokenizer,
     require_room,
     tokenizer_of,
@@ -183,9 +183,9 @@ class TextData(modality.Data):
         """Raises unless the model has every id of the tokenizer, and one more to hide them with."""
         require_room(self.open_tokenizer(), self.tokenizer, frontend)
 
-    def keep(self, folder: pathlib.Path) -> None:
+    def keep(self, folder: pathlib.Path, frontend: Any = None) -> None:
         """Copies the tokenizer's files, so that what is trained with it can be moved."""
-        copy_files(self.open_tokenizer(), folder)
+        keep_files(self.open_tokenizer(), folder, frontend)
 
     def found_in(self, folder: pathlib.Path) -> Self:
         """A tokenizer in `folder` is that of the weights; prepared text may have been bytes."""

@@ -16,7 +16,13 @@ from d2v_jax.data.records import fingerprint_of
 from d2v_jax.data.stores.prepared import INDEX, looks_prepared
 from d2v_jax.data.text.rows import EOS, OURS, SPECIALS, UNK, Specials
 from d2v_jax.data.text.vocabularies import whole, wordpiece
-from d2v_jax.data.text.vocabularies.bpe import DICTIONARY, MERGES, VOCAB, of_python_docs
+from d2v_jax.data.text.vocabularies.bpe import (
+    DICTIONARY,
+    MERGES,
+    VOCAB,
+    byte_letters,
+    of_python_docs,
+)
 
 BYTES = "bytes"
 DOCS = "builtin:python-docs"
@@ -42,6 +48,10 @@ class Tokenizer(Protocol):
 
     def encode(self, lines: Sequence[str]) -> np.ndarray:
         """int32 [t]: the ids of all lines one after the other, `</s>` after each."""
+        ...
+
+    def whole(self, mask_id: int) -> tokenizers.Tokenizer | None:
+        """As others open it, in final ids with `<mask>`; None where its files are that already."""
         ...
 
 
@@ -116,8 +126,17 @@ def has_files(folder: pathlib.Path) -> bool:
     return _has_pair(folder) or wordpiece.is_one(folder) or whole.model_of(folder) != {}
 
 
-def copy_files(tokenizer: Tokenizer, folder: pathlib.Path) -> None:
-    """Copies a tokenizer's files, if it has any, so that what is trained with it can be moved."""
+def keep_files(tokenizer: Tokenizer, folder: pathlib.Path, frontend: Any = None) -> None:
+    """Copies a tokenizer's files, if it has any, so that what is trained with it can be moved.
+
+    For the model with `frontend`, as other people's libraries open them: in its ids. Raises
+    `UserError` where that cannot be.
+    """
+    if frontend is not None:
+        require_room(tokenizer, str(folder), frontend)
+        if made := tokenizer.whole(frontend.mask_id):
+            whole.write(folder, made)
+            return
     for path in tokenizer.paths:
         folder.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, folder / path.name)
@@ -143,6 +162,12 @@ class Bytes:
         byte_t = np.frombuffer(text.encode(errors="replace"), np.uint8)
         # Lines hold no line feed of their own: it stands for their end.
         return np.where(byte_t == ord("\n"), EOS, byte_t.astype(np.int32) + SPECIALS)
+
+    def whole(self, mask_id: int) -> tokenizers.Tokenizer:
+        types = {letter: SPECIALS + byte for byte, letter in enumerate(byte_letters())}
+        like = tokenizers.Tokenizer(tokenizers.models.BPE())
+        like.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+        return whole.bpe(types, [], like, mask_id)
 
 
 class Bpe:
@@ -187,16 +212,24 @@ class Bpe:
         chained = itertools.chain.from_iterable((*one.ids, -1) for one in encodings)
         return self._number[np.fromiter(chained, np.int64)]
 
+    def whole(self, mask_id: int) -> tokenizers.Tokenizer:
+        """Raises `UserError` where types have no id of their own."""
+        stored = json.loads(self._tokenizer.to_str())["model"]
+        types = {text: int(self._number[number]) for text, number in stored["vocab"].items()}
+        if len(set(types.values())) < len(types):
+            raise UserError(f"{self.paths[-1]} lacks types of {VOCAB}")
+        return whole.bpe(types, stored["merges"], self._tokenizer, mask_id)
+
 
 # Its files, what splits and merges, type to id, and all else that its ids depend on.
-Parts = tuple[list[pathlib.Path], tokenizers.Tokenizer, dict[str, int], Any]
+Opened = tuple[list[pathlib.Path], tokenizers.Tokenizer, dict[str, int], Any]
 
 
 def _has_pair(folder: pathlib.Path) -> bool:
     return all((folder / name).is_file() for name in (VOCAB, MERGES))
 
 
-def _opened_pair(folder: pathlib.Path) -> Parts:
+def _opened_pair(folder: pathlib.Path) -> Opened:
     """From GPT-2's two files."""
     paths = [folder / VOCAB, folder / MERGES]
     for path in paths:
@@ -219,7 +252,7 @@ def _opened_pair(folder: pathlib.Path) -> Parts:
     return paths, tokenizer, types, paths[1].read_bytes()
 
 
-def _opened_whole(folder: pathlib.Path) -> Parts:
+def _opened_whole(folder: pathlib.Path) -> Opened:
     """From the one file of the `tokenizers` library."""
     path, model = folder / whole.WHOLE, whole.model_of(folder)
     try:

@@ -41,8 +41,8 @@ def write_hf(
     "wav2vec2_audio", "hubert_audio"); `config`: our recipe as a nested dict; `head`:
     as `read_hf` gives it, `labels` optional. Labels of a "ctc" head also become a vocab.json.
     Returns the paths of the leaves left out: data2vec's decoder, HuBERT's clusters. A text model's
-    tokenizer files are not written; put its own beside it. Raises UserError for a data2vec 2.0
-    model and for fields that no class of theirs expresses.
+    tokenizer is no part of it. Raises UserError for a data2vec 2.0 model and for fields that no
+    class of theirs expresses.
     """
     if head is not None:
         head = {**head, "kind": SAME.get((system, head["kind"]), head["kind"])}

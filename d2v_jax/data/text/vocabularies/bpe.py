@@ -51,6 +51,13 @@ def learn(lines: Callable[[], Iterable[str]], out: pathlib.Path, size: int) -> t
     return len(order) + SPECIALS + 1, counts.total()
 
 
+def byte_letters() -> list[str]:
+    """GPT-2's printable letter for each byte: its own where it has one, else one from 256 on."""
+    own = {*range(33, 127), *range(161, 173), *range(174, 256)}
+    others = itertools.count(256)
+    return [chr(byte if byte in own else next(others)) for byte in range(256)]
+
+
 def of_python_docs() -> pathlib.Path:
     """A folder with a tokenizer of 4,096 ids learnt from builtin:python-docs, now or before."""
     name = fingerprint_of(("bpe", DOCS_SIZE, documents()))

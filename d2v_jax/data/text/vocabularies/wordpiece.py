@@ -11,9 +11,9 @@ import tokenizers
 from d2v_jax.common.checks import UserError
 from d2v_jax.data.records import fingerprint_of
 from d2v_jax.data.text.rows import Specials
-from d2v_jax.data.text.vocabularies.whole import WHOLE, before, model_of, opened
+from d2v_jax.data.text.vocabularies.whole import SETTINGS, WHOLE, before, model_of, opened
 
-LIST, SETTINGS = "vocab.txt", "tokenizer_config.json"
+LIST = "vocab.txt"
 GOES_ON = "##"  # in front of what continues a word
 CLS, PAD, SEP, UNK, MASK = NEEDED = ("[CLS]", "[PAD]", "[SEP]", "[UNK]", "[MASK]")
 LONGEST = 100  # letters of a word; longer ones are unknown
@@ -60,6 +60,10 @@ class WordPiece:
         return np.fromiter(
             itertools.chain.from_iterable((*e.ids, end) for e in encodings), np.int32
         )
+
+    def whole(self, mask_id: int) -> None:
+        """Its files are what others open."""
+        del mask_id
 
 
 def _listed(folder: pathlib.Path) -> tokenizers.Tokenizer:
