@@ -18,6 +18,7 @@ VALUES = {
     "train.step=3": "has no field 'step'. Did you mean \"steps\"",
     "trian.steps=3": "has no field 'trian'. Did you mean \"train\"",
     "mask.views.x=1": "has no field mask.views.x",
+    "trunk.colour=1": "has no field 'colour'. The fields are listed in",
     "train.steps=many": "invalid literal for int() with base 10: 'many'",
 }
 

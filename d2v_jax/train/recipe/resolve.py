@@ -79,9 +79,10 @@ def _parsed(define: Callable[..., Any], words: Sequence[str], spec: str) -> conf
     except (AttributeError, KeyError) as error:
         if getattr(error, "name", None) == "get_config":
             raise ConfigError(f"recipe {spec}: the file has no function get_config") from None
-        said = _said(error).rpartition("Attempting to lookup: ")[2]
+        said = _said(error).rpartition("Attempting to lookup: ")[2].replace(" Did", ". Did")
+        end = "" if said.endswith("?") else "."
         raise ConfigError(
-            f"recipe {spec} has no field {said.replace(' Did', '. Did')} The fields are listed in "
+            f"recipe {spec} has no field {said}{end} The fields are listed in "
             "configs/base.py and in audio.py, image.py and text.py beside it"
         ) from None
     except (flags.Error, ValueError, TypeError, SyntaxError, ImportError) as error:
