@@ -2,8 +2,8 @@
 
 Paper: arXiv:2202.01855, scaled down; no published counterpart.
 Command: d2v pretrain --config quickstart_best_rq --workdir runs/qr && d2v probe runs/qr
-Cost: a few minutes on two CPU cores.
-Expected: not yet compared.
+Cost: two minutes on two CPU cores.
+Expected: docs/results.md, Siblings.
 """
 
 from d2v_jax.configs import bestrq, quickstart_audio
