@@ -2,7 +2,7 @@
 
 Paper: arXiv:2202.01855, scaled down; no published counterpart.
 Command: d2v pretrain --config quickstart_best_rq --workdir runs/qr && d2v probe runs/qr
-Cost: two minutes on two CPU cores.
+Cost: about two minutes on one CPU core, reckoned from a quarter of it.
 Expected: docs/results.md, Siblings.
 """
 

@@ -5,7 +5,7 @@ knows nothing of what follows, in the place of the Transformer.
 
 Paper: arXiv:2002.02848, scaled down; no published counterpart.
 Command: d2v pretrain --config quickstart_cpc --workdir runs/qc && d2v probe runs/qc
-Cost: two minutes on two CPU cores.
+Cost: about two minutes on one CPU core, reckoned from a quarter of it.
 Expected: docs/results.md, Siblings.
 """
 

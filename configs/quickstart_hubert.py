@@ -4,7 +4,7 @@ Paper: arXiv:2106.07447, scaled down; no published counterpart.
 Command: d2v units builtin:speech runs/units && d2v pretrain --config quickstart_hubert --workdir
     runs/qh && d2v probe runs/qh
     (the second iteration: docs/hubert.md)
-Cost: two minutes on two CPU cores; the units take two more of one.
+Cost: about two minutes on one CPU core, reckoned from a quarter of it; the units take two more.
 Expected: docs/results.md, Siblings (the first iteration).
 """
 

@@ -2,7 +2,7 @@
 
 Paper: arXiv:2006.11477, scaled down; no published counterpart.
 Command: d2v pretrain --config quickstart_wav2vec2 --workdir runs/qw && d2v probe runs/qw
-Cost: two minutes on two CPU cores.
+Cost: about two minutes on one CPU core, reckoned from a quarter of it.
 Expected: docs/results.md, Siblings.
 """
 
