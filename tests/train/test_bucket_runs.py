@@ -20,7 +20,7 @@ from d2v_jax.common import buckets
 from d2v_jax.train import checkpoint, state
 from d2v_jax.train.pretrain import STOPPED
 
-STEPS = 12
+STEPS = 30  # enough that a signal after a few comes before the end
 RECIPE = [
     "--config",
     "quickstart_image:smoke",
