@@ -7,11 +7,14 @@ import math
 import pathlib
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import tensorboardX
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto.event_pb2 import Event, SessionLog
+from tensorboardX.proto.summary_pb2 import Summary
 
+from d2v_jax.common.checks import MachineError
 from d2v_jax.common.files import write_whole
 from d2v_jax.encoder.objective import Objective
 
@@ -38,29 +41,85 @@ class History:
     """
 
     def __init__(self, workdir: pathlib.Path, step: int):
-        self.path = workdir / FILE
+        self.path, self._board = workdir / FILE, Board(workdir / "tensorboard", step)
         kept = [line for line in self._lines() if json.loads(line)["step"] <= step]
         write_whole(self.path, "".join(kept))
         self._file = open(self.path, "a", buffering=1)
-        self._board = tensorboardX.SummaryWriter(
-            str(workdir / "tensorboard"), purge_step=step + 1 if step else None
-        )
 
     def _lines(self) -> list[str]:
         lines = self.path.read_text().splitlines(keepends=True) if self.path.exists() else []
         return [line for line in lines if line.endswith("}\n") and line.startswith("{")]
 
     def write(self, record: Record) -> None:
-        """Appends one record; it must hold `step`. What is not finite becomes null."""
+        """Appends one record; it must hold `step`. What is not finite becomes null.
+
+        Raises `MachineError` where the disk takes no more.
+        """
         finite = {name: value if math.isfinite(value) else None for name, value in record.items()}
-        self._file.write(json.dumps(finite) + "\n")
-        for name, value in finite.items():
-            if name != "step" and value is not None:
-                self._board.add_scalar(name, value, record["step"])
+        with _written(self.path):
+            self._file.write(json.dumps(finite) + "\n")
+        self._board.write(finite)
 
     def close(self) -> None:
-        self._file.close()
+        with _written(self.path):
+            self._file.close()
         self._board.close()
+
+
+class Board:
+    """The same numbers as TensorBoard's events, on the disk at most two minutes later.
+
+    Written by who asks: the library's SummaryWriter has a thread for it, which a full disk ends,
+    and then waits for that thread for ever.
+    """
+
+    FLUSH_S = 120
+
+    def __init__(self, folder: pathlib.Path, step: int):
+        self._folder, self._flushed = folder, time.monotonic()
+        with _written(folder):
+            folder.mkdir(exist_ok=True)
+            self._events = EventsWriter(str(folder / "events"), f".{step}")
+        if step:  # hides what an earlier process wrote beyond it
+            self._add(step=step + 1, session_log=SessionLog(status=SessionLog.START))
+
+    def write(self, record: Record) -> None:
+        """Appends what a record holds beside its `step` and is not None."""
+        told = {name: value for name, value in record.items() if name != "step"}
+        values = [
+            Summary.Value(tag=name, simple_value=value)
+            for name, value in told.items()
+            if value is not None
+        ]
+        if values:
+            self._add(step=record["step"], summary=Summary(value=values))
+        if time.monotonic() - self._flushed > self.FLUSH_S:
+            self._flush()
+
+    def _add(self, **event: Any) -> None:
+        with _written(self._folder):
+            self._events.write_event(Event(wall_time=time.time(), **event))
+
+    def _flush(self) -> None:
+        with _written(self._folder):
+            self._events.flush()
+        self._flushed = time.monotonic()
+
+    def close(self) -> None:
+        with _written(self._folder):
+            self._events.close()
+
+
+@contextlib.contextmanager
+def _written(path: pathlib.Path) -> Iterator[None]:
+    """An open file that cannot be written does not say which."""
+    try:
+        yield
+    except OSError as error:
+        raise MachineError(
+            f"{path}: {error.strerror}; see to the disk and run the same command again, which goes "
+            "on from the last checkpoint"
+        ) from error
 
 
 def ends_unfinished(workdir: pathlib.Path) -> bool:
