@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import logging
 import pathlib
 import re
 import shutil
@@ -17,6 +16,7 @@ from orbax.checkpoint.checkpoint_managers import preservation_policy
 from d2v_jax.common import buckets, trees
 from d2v_jax.common.checks import MachineError, UserError, require_utf8
 from d2v_jax.common.files import on_disk
+from d2v_jax.common.quiet import quiet_reads
 from d2v_jax.train.state import TrainState
 
 FOLDER = "checkpoints"
@@ -59,6 +59,11 @@ class Checkpoints:
         options = ocp.CheckpointManagerOptions(
             preservation_policy=preservation_policy.AnyPreservationPolicy(policies),
             cleanup_tmp_directories=True,
+            # Alone, a folder that cannot be made says so at once. Made in the background, for which
+            # many processes need not wait for each other, it lets Orbax wait for five minutes.
+            async_options=ocp.AsyncOptions(
+                create_directories_asynchronously=jax.process_count() > 1
+            ),
         )
         with self._on_disk("cannot be opened"):
             self._manager = ocp.CheckpointManager(self.folder, options=options)
@@ -125,17 +130,18 @@ class Checkpoints:
         """Returns (state, data position); `like` holds shapes and shardings, not data."""
         target = {"step": like.step, "opt_state": like.opt_state}
         try:
-            saved = self._manager.restore(
-                step,
-                args=ocp.args.Composite(
-                    **{
-                        name: ocp.args.StandardRestore(tree)
-                        for name, tree in self._trees(like).items()
-                    },
-                    train=ocp.args.StandardRestore(target),
-                    data=ocp.args.JsonRestore(),
-                ),
-            )
+            with quiet_reads():
+                saved = self._manager.restore(
+                    step,
+                    args=ocp.args.Composite(
+                        **{
+                            name: ocp.args.StandardRestore(tree)
+                            for name, tree in self._trees(like).items()
+                        },
+                        train=ocp.args.StandardRestore(target),
+                        data=ocp.args.JsonRestore(),
+                    ),
+                )
         except Exception as error:  # Orbax and TensorStore raise many kinds
             raise self._damaged(step, error) from error
         train = saved["train"]
@@ -226,21 +232,17 @@ def load_trees(
             "`d2v convert`?"
         )
     path = _folder(workdir) / str(step)
-    narrator = logging.getLogger("absl")  # of Orbax, which misses metadata it does not need here
-    level = narrator.level
-    narrator.setLevel(max(level, logging.ERROR))
     try:
-        params, carried = (
-            _load_tree(path / item) if (path / item).is_dir() else {} for item in items
-        )
+        with quiet_reads():
+            params, carried = (
+                _load_tree(path / item) if (path / item).is_dir() else {} for item in items
+            )
         return step, params, carried
     except Exception as error:  # Orbax and TensorStore raise many kinds
         raise UserError(
             f"the checkpoint {path} cannot be read: {_reason(error)}; "
             "move that folder away to use the one before it"
         ) from error
-    finally:
-        narrator.setLevel(level)
 
 
 def _folder(workdir: pathlib.Path) -> pathlib.Path:

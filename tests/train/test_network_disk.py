@@ -22,6 +22,7 @@ pytestmark = [
 ]
 
 PAUSE_S = float(os.environ.get("D2V_TEST_PAUSE_S", 5))
+WAIT_S = 240  # to see that the disk is lost; Orbax has waits of five minutes
 
 
 class Server:
@@ -72,7 +73,7 @@ def listed(folder):
 def disturb(process, workdir, fault):
     wait_until(process, lambda: any(map(str.isdigit, listed(workdir / "checkpoints"))))
     fault()
-    _, err = process.communicate(timeout=PATIENCE_S)
+    _, err = process.communicate(timeout=WAIT_S)
     assert "Traceback" not in err, err
     return process.returncode, err
 
