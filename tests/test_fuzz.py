@@ -69,9 +69,18 @@ def test_findings_are_found(tmp_path):
         except AssertionError:
             pass
 
+    class Mutterer:
+        def __del__(self):
+            raise RuntimeError("said by nobody")
+
+    def mutters(prepared, folder, case):
+        if case > 5:
+            Mutterer()
+
     assert list(let(divides)) == [f"ZeroDivisionError in test_fuzz.py:{_line(divides) + 1}"]
     assert [place[:10] for place in let(runs)] == ["fault: sub"]
     assert [place[:10] for place in let(hides)] == ["fault: ran"]
+    assert [place[:18] for place in let(mutters)] == ["fault: a traceback"]
     assert let(lambda prepared, folder, case: None) == {}
 
 

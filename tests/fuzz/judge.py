@@ -1,4 +1,4 @@
-"""What no input may do: raise what is no sentence, hang, fill the memory, run code."""
+"""What no input may do: raise what is no sentence or show it, hang, fill the memory, run code."""
 
 import contextlib
 import pathlib
@@ -12,7 +12,7 @@ from d2v_jax.common.checks import UserError, visible
 from d2v_jax.data.records import BadRecord
 
 SECONDS = 20  # of one input
-BYTES = 2 << 30  # of memory beside what is there at the start
+BYTES = 2 << 30  # of memory beside what is there before a seed's inputs
 # What running something would raise among Python's audit events.
 RUNS = (
     "os.system",
@@ -28,7 +28,7 @@ RUNS = (
     "webbrowser.open",
 )
 
-_watch = {"armed": False, "hooked": False, "seen": ""}
+_watch = {"armed": False, "hooked": False, "seen": "", "shown": ""}
 
 
 class Fault(AssertionError):
@@ -60,13 +60,16 @@ def judged() -> Iterator[None]:
         _watch["armed"] = False
     if _watch["seen"]:
         raise Fault(f"ran something: {_watch['seen']}")
+    if shown := _watch["shown"]:  # of this input, or late of one before
+        _watch["shown"] = ""
+        raise Fault(f"a traceback beside the answer: {shown}")
 
 
 def limit_memory() -> None:
     """From now on this process may take `BYTES` more than it has."""
     sizes = pathlib.Path("/proc/self/statm").read_text().split()
     most = int(sizes[0]) * resource.getpagesize() + BYTES
-    resource.setrlimit(resource.RLIMIT_AS, (most, most))
+    resource.setrlimit(resource.RLIMIT_AS, (most, resource.getrlimit(resource.RLIMIT_AS)[1]))
 
 
 def place_of(error: BaseException) -> str:
@@ -82,12 +85,18 @@ def _hook() -> None:
     if not _watch["hooked"]:
         _watch["hooked"] = True
         sys.addaudithook(_audit)
+        sys.unraisablehook = _shown
 
 
 def _audit(event: str, arguments: tuple) -> None:
     if _watch["armed"] and event in RUNS:
         _watch["seen"] = f"{event} {arguments!r}"[:200]
         raise Fault(_watch["seen"])
+
+
+def _shown(told: "sys.UnraisableHookArgs") -> None:
+    """What was raised where nobody can catch it, which Python prints."""
+    _watch["shown"] = f"{told.exc_type.__name__}: {told.exc_value}"[:200]
 
 
 def _hang(number: int, frame: object) -> None:
