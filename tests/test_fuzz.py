@@ -36,6 +36,7 @@ FOUND = {  # by the tool, each mended where it came from
     "an override below it": ("recipes", ("v1_audio_base", [([93], "set", None)], [(223, "")])),
     "control codes in a value": ("recipes", ("v2_image_base", [], [(47, "j\x87K")])),
     "control codes of Parquet": ("texts", ("a.parquet", [("flip", 4, 4)])),
+    "a column that is not UTF-8": ("texts", ("a.parquet", [("drop", 0, 1), ("flip", 529, 7)])),
     "a name with a zero byte": ("manifests", ("list.tsv", [("set", 17, b"\0")])),
 }
 

@@ -33,6 +33,9 @@ def read(path: pathlib.Path, column: str) -> Iterator[tuple[int, Found]]:
                 for text in _bytes_of(batch.column(0)):
                     row += 1
                     yield row, _decoded(text, column)
+    except UnicodeDecodeError as error:  # of pyarrow; what stands in rows is decoded below
+        name = ascii(error.object)[2:-1][:80]
+        raise BadRecord(f"not readable as Parquet: a name in it is not UTF-8: {name}") from error
     except pa.ArrowException as error:
         raise BadRecord(f"not readable as Parquet: {_line(error)}") from error
     except OSError as error:
