@@ -34,6 +34,7 @@ FOUND = {  # by the tool, each mended where it came from
     "a section that is none": ("recipes", ("v2_image_base", [([7], "set", None)], [])),
     "the frontend's": ("recipes", ("v2_image_base", [([46], "set", None)], [])),
     "an override below it": ("recipes", ("v1_audio_base", [([93], "set", None)], [(223, "")])),
+    "a field with a dot in its name": ("recipes", ("v2_image_base", [([0], "set", {".": 0})], [])),
     "control codes in a value": ("recipes", ("v2_image_base", [], [(47, "j\x87K")])),
     "control codes of Parquet": ("texts", ("a.parquet", [("flip", 4, 4)])),
     "a column that is not UTF-8": ("texts", ("a.parquet", [("drop", 0, 1), ("flip", 529, 7)])),

@@ -48,7 +48,10 @@ def edited(
     fields: Mapping[str, Any], overrides: Sequence[str], spec: str
 ) -> config_dict.ConfigDict:
     """The recipe of a run, as `to_fields` keeps it, with `overrides`; `spec` names it."""
-    recipe = config_dict.ConfigDict(_as_recipe(fields))
+    try:
+        recipe = config_dict.ConfigDict(_as_recipe(fields))
+    except ValueError as error:  # a name with a dot in it
+        raise ConfigError(f"recipe {spec}: {_said(error)}") from None
     define = functools.partial(config_flags.DEFINE_config_dict, "config", recipe)
     return _parsed(define, ["d2v", *overrides], spec)
 
