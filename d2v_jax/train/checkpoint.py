@@ -17,11 +17,12 @@ from d2v_jax.common import buckets, trees
 from d2v_jax.common.checks import MachineError, UserError, require_utf8
 from d2v_jax.common.files import on_disk
 from d2v_jax.common.quiet import quiet_reads
+from d2v_jax.train import digests
 from d2v_jax.train.state import TrainState
 
 FOLDER = "checkpoints"
 COMMITTED = "commit_success.txt"  # Orbax's, in buckets
-RECIPE = "recipe"  # item
+RECIPE, TRAIN = "recipe", "train"  # items
 DIVERGED = "diverged"  # where those go from which no update was finite
 WORST = 1e30  # of a metric that is not known yet
 
@@ -82,15 +83,16 @@ class Checkpoints:
         if step in self._manager.all_steps():
             return
         metrics = record and {"value": self._value(record)}
-        trees_of = {name: ocp.args.StandardSave(tree) for name, tree in self._trees(state).items()}
+        trees_of = self._trees(state)
+        named = {name: digests.of(tree) for name, tree in trees_of.items()}
         with self._on_disk(f"step {step} cannot be saved there, or the one before could not"):
             self._manager.save(
                 step,
                 args=ocp.args.Composite(
-                    **trees_of,
-                    train=ocp.args.StandardSave({"step": state.step, "opt_state": state.opt_state}),
+                    **{name: ocp.args.StandardSave(tree) for name, tree in trees_of.items()},
                     data=ocp.args.JsonSave(position),
                     **{RECIPE: ocp.args.JsonSave(recipe)},
+                    **{digests.ITEM: ocp.args.JsonSave(named)},
                 ),
                 metrics=metrics,
             )
@@ -114,7 +116,8 @@ class Checkpoints:
     def _trees(self, state: TrainState) -> dict[str, Any]:
         """The trees of a state by item; what an objective does not carry is not stored empty."""
         both = zip(self._items, (state.params, state.carried), strict=True)
-        return {name: tree for name, tree in both if tree}
+        train = {"step": state.step, "opt_state": state.opt_state}
+        return {name: tree for name, tree in both if tree} | {TRAIN: train}
 
     def _value(self, record: Mapping[str, Any]) -> float:
         if self._by not in record and self._by.startswith("eval/"):  # not evaluated yet
@@ -128,23 +131,17 @@ class Checkpoints:
 
     def restore(self, step: int, like: TrainState) -> tuple[TrainState, dict[str, Any]]:
         """Returns (state, data position); `like` holds shapes and shardings, not data."""
-        target = {"step": like.step, "opt_state": like.opt_state}
+        args = {name: ocp.args.StandardRestore(tree) for name, tree in self._trees(like).items()}
         try:
             with quiet_reads():
                 saved = self._manager.restore(
-                    step,
-                    args=ocp.args.Composite(
-                        **{
-                            name: ocp.args.StandardRestore(tree)
-                            for name, tree in self._trees(like).items()
-                        },
-                        train=ocp.args.StandardRestore(target),
-                        data=ocp.args.JsonRestore(),
-                    ),
+                    step, args=ocp.args.Composite(**args, data=ocp.args.JsonRestore())
                 )
+            for name in args:
+                digests.require_as_saved(self.folder / str(step), name, saved[name])
         except Exception as error:  # Orbax and TensorStore raise many kinds
             raise self._damaged(step, error) from error
-        train = saved["train"]
+        train = saved[TRAIN]
         params, carried = (saved.get(name) or {} for name in self._items)
         state = TrainState(train["step"], params, carried, train["opt_state"])
         # Restored buffers may be shared with Orbax; the step donates its own.
@@ -235,7 +232,7 @@ def load_trees(
     try:
         with quiet_reads():
             params, carried = (
-                _load_tree(path / item) if (path / item).is_dir() else {} for item in items
+                _load_tree(path, item) if (path / item).is_dir() else {} for item in items
             )
         return step, params, carried
     except Exception as error:  # Orbax and TensorStore raise many kinds
@@ -280,11 +277,14 @@ def _copy(folder: pathlib.Path, place: pathlib.Path) -> None:
             path.copy(place / path.name)
 
 
-def _load_tree(path: pathlib.Path) -> dict[str, Any]:
+def _load_tree(checkpoint: pathlib.Path, item: str) -> dict[str, Any]:
+    path = checkpoint / item
     with ocp.PyTreeCheckpointer() as checkpointer:
         listed = checkpointer.metadata(path).item_metadata
         if listed is None:
-            raise ValueError(f"the list of the arrays in {path.name} is damaged or missing")
+            raise ValueError(f"the list of the arrays in {item} is damaged or missing")
         as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), listed.tree)
         tree = checkpointer.restore(path, args=ocp.args.PyTreeRestore(restore_args=as_numpy))
-    return trees.map_with_path(lambda _, leaf: np.asarray(leaf), tree)
+    tree = trees.map_with_path(lambda _, leaf: np.asarray(leaf), tree)
+    digests.require_as_saved(checkpoint, item, tree)
+    return tree
