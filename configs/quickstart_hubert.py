@@ -4,8 +4,8 @@ Paper: arXiv:2106.07447, scaled down; no published counterpart.
 Command: d2v units builtin:speech runs/units && d2v pretrain --config quickstart_hubert --workdir
     runs/qh && d2v probe runs/qh
     (the second iteration: docs/hubert.md)
-Cost: about two minutes on one CPU core, reckoned from a quarter of it; the units take two more.
-Expected: docs/results.md, Siblings (the first iteration).
+Cost: three minutes on two busy CPU cores, five more for the units.
+Expected: docs/hubert.md (both iterations) and docs/results.md, Siblings.
 """
 
 from d2v_jax.configs import hubert, quickstart_audio
