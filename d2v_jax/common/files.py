@@ -48,6 +48,10 @@ def written_whole(path: pathlib.Path) -> Iterator[pathlib.Path]:
     try:
         yield part
         keep(part, path)
+    except OSError as error:
+        if error.filename is None:  # an open file that cannot be written does not say which
+            error.filename = os.fspath(path)
+        raise
     finally:
         part.unlink(missing_ok=True)
 

@@ -70,3 +70,15 @@ def test_what_tensorboard_is_told(tmp_path):
     forget = [(e.step, e.session_log.status) for e in told if e.HasField("session_log")]
     assert forget == [(3, SessionLog.START)]
     assert [e.file_version for e in told if e.file_version] == ["brain.Event:2"] * 2
+
+
+def test_a_whole_file_that_does_not_fit_is_named(tmp_path):
+    script = "import pathlib, resource, sys\n"
+    script += "from d2v_jax.common.files import write_whole\n"
+    script += "resource.setrlimit(resource.RLIMIT_FSIZE, (9000, 9000))\n"
+    script += "write_whole(pathlib.Path(sys.argv[1]), bytes(20000))\n"
+    path = tmp_path / "a.json"
+    words = [sys.executable, "-c", script, str(path)]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=PATIENCE_S)
+    assert f"File too large: '{path}'" in done.stderr, done.stderr
+    assert [*tmp_path.iterdir()] == []
