@@ -29,6 +29,17 @@ def on_disk(path: str | os.PathLike) -> bool:
 
 
 @contextlib.contextmanager
+def named(path: pathlib.Path) -> Iterator[None]:
+    """An `OSError` in it says which file: an open one that cannot be written does not."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            error.filename = os.fspath(path)
+        raise
+
+
+@contextlib.contextmanager
 def written_whole(path: pathlib.Path) -> Iterator[pathlib.Path]:
     """The path of a file to write beside `path`, whose place it takes when all went well.
 
@@ -46,12 +57,9 @@ def written_whole(path: pathlib.Path) -> Iterator[pathlib.Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{secrets.token_hex(8)}{PART}")
     try:
-        yield part
-        keep(part, path)
-    except OSError as error:
-        if error.filename is None:  # an open file that cannot be written does not say which
-            error.filename = os.fspath(path)
-        raise
+        with named(path):
+            yield part
+            keep(part, path)
     finally:
         part.unlink(missing_ok=True)
 

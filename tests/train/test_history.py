@@ -15,7 +15,7 @@ PATIENCE_S = 600  # only a hang takes it
 
 FULL = """
 import pathlib, resource, sys
-from d2v_jax.common.checks import MachineError
+from d2v_jax.cli.troubles import sentence_of
 from d2v_jax.train.report import metrics
 history = metrics.History(pathlib.Path(sys.argv[1]), 0)
 size = int(sys.argv[2])
@@ -23,8 +23,8 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
 try:
     for step in range(1, 5000):
         history.write({"step": step, **{f"a/{n}": 0.5 for n in range(int(sys.argv[3]))}})
-except MachineError as error:
-    sys.exit(f"{step} {error}")
+except OSError as error:
+    sys.exit(f"{step} {sentence_of(error).words}")
 """
 
 

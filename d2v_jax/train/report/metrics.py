@@ -7,15 +7,14 @@ import math
 import pathlib
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.proto.summary_pb2 import Summary
 
-from d2v_jax.common.checks import MachineError
-from d2v_jax.common.files import write_whole
+from d2v_jax.common.files import named, write_whole
 from d2v_jax.encoder.objective import Objective
 
 log = logging.getLogger("d2v")
@@ -53,15 +52,15 @@ class History:
     def write(self, record: Record) -> None:
         """Appends one record; it must hold `step`. What is not finite becomes null.
 
-        Raises `MachineError` where the disk takes no more.
+        Raises `OSError` with the file's name where the disk takes no more.
         """
         finite = {name: value if math.isfinite(value) else None for name, value in record.items()}
-        with _written(self.path):
+        with named(self.path):
             self._file.write(json.dumps(finite) + "\n")
         self._board.write(finite)
 
     def close(self) -> None:
-        with _written(self.path):
+        with named(self.path):
             self._file.close()
         self._board.close()
 
@@ -77,7 +76,7 @@ class Board:
 
     def __init__(self, folder: pathlib.Path, step: int):
         self._folder, self._flushed = folder, time.monotonic()
-        with _written(folder):
+        with named(folder):
             folder.mkdir(exist_ok=True)
             self._events = EventsWriter(str(folder / "events"), f".{step}")
         if step:  # hides what an earlier process wrote beyond it
@@ -97,29 +96,17 @@ class Board:
             self._flush()
 
     def _add(self, **event: Any) -> None:
-        with _written(self._folder):
+        with named(self._folder):
             self._events.write_event(Event(wall_time=time.time(), **event))
 
     def _flush(self) -> None:
-        with _written(self._folder):
+        with named(self._folder):
             self._events.flush()
         self._flushed = time.monotonic()
 
     def close(self) -> None:
-        with _written(self._folder):
+        with named(self._folder):
             self._events.close()
-
-
-@contextlib.contextmanager
-def _written(path: pathlib.Path) -> Iterator[None]:
-    """An open file that cannot be written does not say which."""
-    try:
-        yield
-    except OSError as error:
-        raise MachineError(
-            f"{path}: {error.strerror}; see to the disk and run the same command again, which goes "
-            "on from the last checkpoint"
-        ) from error
 
 
 def ends_unfinished(workdir: pathlib.Path) -> bool:
