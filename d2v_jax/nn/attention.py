@@ -12,10 +12,12 @@ from einops import rearrange
 from d2v_jax.common.rng import Keys
 from d2v_jax.nn import fused, initializers
 from d2v_jax.nn.dense import Dense
-from d2v_jax.nn.dropout import dropout
+from d2v_jax.nn.dropout import KEPT, dropout
 from d2v_jax.nn.positions import RelativeBias
 
 HIDDEN_LOGIT = -1e30  # finite, so that a row of nothing but padding does not become NaN
+# A part keeps which weights it dropped: a byte each, dearer to draw again than to read.
+DRAWN = jax.checkpoint_policies.save_only_these_names(KEPT)
 
 
 class Attention(nn.Module):
@@ -116,7 +118,7 @@ def in_parts(
         return mix(qkv_ntd, bias_nhtt, padding_nt, keys)
     shared = bias_nhtt is not None and bias_nhtt.shape[0] == 1
 
-    @jax.checkpoint
+    @functools.partial(jax.checkpoint, policy=DRAWN)
     def part(qkv_ntd, bias_nhtt, padding_nt, each_n) -> jax.Array:
         return mix(
             qkv_ntd, bias_nhtt, padding_nt, each_n if keys is None else Keys(keys.all, each_n)

@@ -2,8 +2,11 @@
 
 import jax
 import jax.numpy as jnp
+from jax.ad_checkpoint import checkpoint_name
 
 from d2v_jax.common.rng import Keys
+
+KEPT = "kept"  # the name of what was drawn, for policies of checkpoints
 
 
 def dropout(x: jax.Array, rate: float, keys: Keys | None) -> jax.Array:
@@ -22,7 +25,8 @@ def dropout(x: jax.Array, rate: float, keys: Keys | None) -> jax.Array:
         halves = jnp.concatenate([bits & 0xFFFF, bits >> 16], -1)[..., :last]
         return halves < below
 
-    return jnp.where(jax.vmap(kept)(keys.each_n), x * (2**16 / below), 0)
+    every = checkpoint_name(jax.vmap(kept)(keys.each_n), KEPT)
+    return jnp.where(every, x * (2**16 / below), 0)
 
 
 def drop_path(x: jax.Array, rate: float | jax.Array, keys: Keys | None) -> jax.Array:

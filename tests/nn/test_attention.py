@@ -61,14 +61,19 @@ def test_parts_are_the_whole(parts, bias, padding, noise):
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=2e-6)
 
 
-@pytest.mark.parametrize(("parts", "kept"), [(1, True), (4, False)])
-def test_no_logits_are_kept_for_the_way_back(parts, kept):
+@pytest.mark.parametrize("parts", [1, 4])
+def test_parts_keep_what_was_drawn_and_no_logits(parts):
     x_ntd, _, padding_nt, keys = arguments(0, True, True)
     module = Attention(HEADS, "float32", dropout=0.3, parts=parts)
     params = module.init(jax.random.key(0), x_ntd)
-    back = jax.vjp(lambda params, x: module.apply(params, x, None, padding_nt, keys), params, x_ntd)
+    forwards = lambda params, x: module.apply(params, x, None, padding_nt, keys)
+    back = jax.vjp(forwards, params, x_ntd)
     square = [x for x in jax.tree.leaves(back[1]) if x.shape[-2:] == (TOKENS, TOKENS)]
-    assert bool(square) == kept
+    drawn = [x for x in square if x.dtype == bool]
+    assert sum(x.size for x in drawn) >= ROWS * HEADS * TOKENS**2
+    assert (len(drawn) < len(square)) == (parts == 1)
+    both_ways = jax.grad(lambda params, x: forwards(params, x).sum())
+    assert str(jax.make_jaxpr(both_ways)(params, x_ntd)).count("random_bits") == parts
 
 
 def test_every_device_takes_its_own_rows():
