@@ -6,6 +6,7 @@ import jax
 from jax.sharding import Mesh
 
 from d2v_jax.train import state, step
+from d2v_jax.train.machine import compiler
 from d2v_jax.train.machine import mesh as meshes
 from d2v_jax.train.recipe.records import Config
 
@@ -23,9 +24,10 @@ def compile_without(
         less = dataclasses.replace(config, objective=config.objective.without(part))
         return step.compile_step(less, mesh, shardings)
     copied, split = meshes.replicated(mesh), meshes.batch_sharding(mesh)
-    train_step = step.compile_step(config, mesh, shardings)
+    train_step = step.step_over(config, mesh)
     return jax.jit(
         lambda state, batch: (None, train_step(state, batch)[1]),
         in_shardings=(shardings, split),
         out_shardings=copied,
+        compiler_options=compiler.options(mesh),
     )

@@ -12,6 +12,7 @@ from d2v_jax.common import rng, trees
 from d2v_jax.common.trees import Tree
 from d2v_jax.encoder.objective import Batch, Metrics
 from d2v_jax.train import groups
+from d2v_jax.train.machine import compiler
 from d2v_jax.train.machine import mesh as meshes
 from d2v_jax.train.optimizer import learning_rate, make_optimizer
 from d2v_jax.train.recipe.records import Config
@@ -110,17 +111,22 @@ def finite_norm(grads: Tree, total: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 def compile_step(config: Config, mesh: Mesh, shardings: TrainState) -> TrainStep:
     """The step jitted over `mesh`: examples split, state cut as in `shardings` and donated."""
-    copied, split = meshes.replicated(mesh), meshes.batch_sharding(mesh)
-    gather = lambda tree: jax.lax.with_sharding_constraint(tree, copied)
+    return jax.jit(
+        step_over(config, mesh),
+        in_shardings=(shardings, meshes.batch_sharding(mesh)),
+        out_shardings=(shardings, meshes.replicated(mesh)),
+        donate_argnums=0,
+        compiler_options=compiler.options(mesh),
+    )
+
+
+def step_over(config: Config, mesh: Mesh) -> TrainStep:
+    """The step as a program over `mesh`, unjitted."""
+    gather = lambda tree: jax.lax.with_sharding_constraint(tree, meshes.replicated(mesh))
     train_step = make_train_step(config, gather)
 
     def on_mesh(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
         with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
             return train_step(state, batch)
 
-    return jax.jit(
-        on_mesh,
-        in_shardings=(shardings, split),
-        out_shardings=(shardings, copied),
-        donate_argnums=0,
-    )
+    return on_mesh
