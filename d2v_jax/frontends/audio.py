@@ -14,6 +14,7 @@ from d2v_jax.frontends import frontend
 from d2v_jax.frontends.frontend import Inputs
 from d2v_jax.nn import initializers
 from d2v_jax.nn.activation import gelu
+from d2v_jax.nn.conv import strided_conv
 from d2v_jax.nn.dense import Dense
 from d2v_jax.nn.norm import EPS, LayerNorm, instance_norm, layer_norm
 
@@ -140,13 +141,7 @@ class WaveConv(nn.Module):
         channels = x_btc.shape[-1]
         init = initializers.kaiming_normal(channels * self.kernel)
         kernel = self.param("kernel", init, (self.kernel, channels, self.width))
-        x_btc = jax.lax.conv_general_dilated(
-            x_btc.astype(self.dtype),
-            kernel.astype(self.dtype),
-            (self.stride,),
-            "VALID",
-            dimension_numbers=("NWC", "WIO", "NWC"),
-        )
+        x_btc = strided_conv(x_btc.astype(self.dtype), kernel.astype(self.dtype), self.stride)
         if self.bias:
             fan_in = initializers.torch_default(channels * self.kernel)
             x_btc += self.param("conv_bias", fan_in, (self.width,)).astype(self.dtype)
@@ -243,14 +238,8 @@ class PaddedWaveConv(nn.Module):
         channels, ends = x_btc.shape[-1], padding_of(self.kernel, self.stride)
         init = initializers.torch_default(channels * self.kernel)
         kernel = self.param("kernel", init, (self.kernel, channels, self.width))
-        x_btc = jax.lax.conv_general_dilated(
-            x_btc.astype(self.dtype),
-            kernel.astype(self.dtype),
-            (self.stride,),
-            [(ends, ends)],
-            dimension_numbers=("NWC", "WIO", "NWC"),
-        ).astype(jnp.float32)
-        x_btc += self.param("conv_bias", init, (self.width,))
+        x_btc = strided_conv(x_btc.astype(self.dtype), kernel.astype(self.dtype), self.stride, ends)
+        x_btc = x_btc.astype(jnp.float32) + self.param("conv_bias", init, (self.width,))
         scale = self.param("scale", nn.initializers.ones, (self.width,))
         bias = self.param("bias", nn.initializers.zeros, (self.width,))
         centred_btc = x_btc - x_btc.mean(-1, keepdims=True)

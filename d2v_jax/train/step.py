@@ -1,6 +1,7 @@
 """One update: draw a question, differentiate its loss, learn, let what is carried follow."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import jax
@@ -14,6 +15,7 @@ from d2v_jax.encoder.objective import Batch, Metrics
 from d2v_jax.train import groups
 from d2v_jax.train.machine import compiler
 from d2v_jax.train.machine import mesh as meshes
+from d2v_jax.train.machine.sums import square_sum
 from d2v_jax.train.optimizer import learning_rate, make_optimizer
 from d2v_jax.train.recipe.records import Config
 from d2v_jax.train.state import TrainState
@@ -62,13 +64,15 @@ def make_train_step(
             (total, metrics), grads = in_micro_batches(state, batch)
         grads = still(grads, state.step)
         norm, bad_leaf = finite_norm(grads, total)
+        if_finite = partial(jax.tree.map, lambda new, old: jnp.where(bad_leaf < 0, new, old))
         with jax.named_scope("update"):
-            updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+            updates, opt_state = optimizer.update(grads, state.opt_state, state.params, norm=norm)
             params = optax.apply_updates(state.params, still(updates, state.step))
+            params = if_finite(params, state.params)
             carried, followed = objective.after(state.carried, params, state.step + 1)
+            carried = if_finite(carried, state.carried)
+            opt_state = if_finite(opt_state, state.opt_state)
         new = TrainState(state.step + 1, params, carried, opt_state)
-        held = state.replace(step=state.step + 1)
-        new = jax.tree.map(lambda now, old: jnp.where(bad_leaf < 0, now, old), new, held)
 
         metrics |= followed | {
             "loss": single(total),
@@ -103,7 +107,7 @@ def finite_norm(grads: Tree, total: jax.Array) -> tuple[jax.Array, jax.Array]:
 
     Leaves count in the order of `trees.leaves`; the loss comes behind them.
     """
-    squares = [jnp.sum(jnp.square(leaf.astype(jnp.float32))) for _, leaf in trees.leaves(grads)]
+    squares = [square_sum(leaf) for _, leaf in trees.leaves(grads)]
     each = jnp.stack([*squares, total])
     bad = ~jnp.isfinite(each)
     return jnp.sqrt(each[:-1].sum()), jnp.where(bad.any(), jnp.argmax(bad), -1)

@@ -18,6 +18,9 @@ SHAPES = {
     "line": (conv.GroupedConv((5,), 2), (2, 7, 4), (5, 2, 6)),
     "even": (conv.GroupedConv((4,), 4), (2, 6, 4), (4, 1, 4)),
     "image": (conv.GroupedConv((3, 4), 2), (2, 5, 4, 4), (3, 4, 2, 4)),
+    "strided": (conv.StridedConv(2), (2, 9, 4), (3, 4, 6)),
+    "samples": (conv.StridedConv(5), (2, 24, 1), (10, 1, 4)),
+    "apart": (conv.StridedConv(3), (2, 8, 4), (2, 4, 6)),
 }
 by_name = pytest.mark.parametrize("name", SHAPES)
 
@@ -141,6 +144,16 @@ def test_cpus_get_small_plain_products():
     assert sorted(dots) == ["18x12xf32>, tensor<18x8xf32", "18x12xf32>, tensor<8x12xf32"]
 
 
+def test_waves_are_windows_on_cpus_alone():
+    x, kernel = random((2, 20, 8), (3, 8, 12))
+    f = lambda x, k: conv.strided_conv(x, k, 2, ends=1)
+    pull = lambda x, k: jax.grad(lambda x, k: (f(x, k) ** 2).sum(), (0, 1))(x, k)
+    groups, dots = forms(lowered(pull, x, kernel, platform="tpu"))
+    assert (len(groups), dots) == (3, [])
+    groups, dots = forms(lowered(pull, x, kernel, platform="cpu"))
+    assert (groups, len(dots)) == ([], 3)
+
+
 def forms(text):
     """(groups of each convolution, shapes of the factors of each dot) of a program."""
     return (
@@ -171,14 +184,17 @@ def test_what_is_kept_for_the_way_back(dtype):
     assert kept(linear, x, kernel) == x.nbytes + kernel.nbytes
     grouped = lambda x, k: conv.grouped_conv(x, k, 4)
     assert kept(grouped, x, window) == x.nbytes + window.nbytes
+    window = window[:, :1].repeat(32, 1)
+    strided = lambda x, k: conv.strided_conv(x, k, 2)
+    assert kept(strided, x, window) == x.nbytes + window.nbytes, "no windows"
 
 
 @pytest.mark.parametrize("precision", ["default", "highest"])
-@pytest.mark.parametrize("name", ["linear", "line"])
+@pytest.mark.parametrize("name", ["linear", "line", "strided"])
 def test_precision_is_that_of_the_place_where_a_product_is_written(name, precision):
     product, x, k = SHAPES[name]
     f = lambda x, k: (products.multiply(type(product)(**fields), x, k) ** 2).sum()
-    fields = {} if name == "linear" else {"window": product.window, "groups": product.groups}
+    fields = {name: value for name, value in vars(product).items() if name != "precision"}
     with jax.default_matmul_precision(precision):
         traced = jax.jit(jax.grad(f)).trace(*random(x, k))
     text = traced.lower(lowering_platforms=("tpu",)).as_text()

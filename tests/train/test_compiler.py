@@ -9,7 +9,7 @@ import systems
 
 from d2v_jax.measure.program import Program
 from d2v_jax.measure.setting import Setting
-from d2v_jax.train.machine import compiler, mesh
+from d2v_jax.train.machine import compiler, mesh, sums
 
 HANDED_OVER = '"kind":"__ynn_fusion"'
 
@@ -30,6 +30,35 @@ def test_sums_of_a_cpus_step_stay_with_xla(without):
     for one in handed_over:
         inside = {part.opcode for part in program.computations[one.called("calls")]}
         assert "dot" in inside and "reduce" not in inside
+
+
+def test_moments_are_not_copied_before_they_are_written():
+    """They are read twice, for themselves and for the parameters."""
+    step = Setting(systems.smoke("v2_image_base"), devices=jax.devices()[:1]).lower().compile()
+    program = Program(step.as_text())
+    entry = program.computations[program.entry]
+    given = {one.name for one in entry if one.opcode == "parameter" and one.bytes > 1 << 10}
+    copied = [
+        one for one in entry if one.opcode == "copy" and one.rest.split(")")[0].strip("%") in given
+    ]
+    assert given and not copied
+
+
+@pytest.mark.parametrize("shape", [(), (5,), (3, 4), (6, 5), (48, 2, 3), (1, 7)])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_squares_are_summed_in_float32(shape, dtype):
+    x = jax.random.normal(jax.random.key(0), shape, dtype)
+    found = jax.jit(sums.square_sum)(x)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, np.square(np.asarray(x, np.float64)).sum(), rtol=1e-6)
+
+
+def test_only_cpus_fold_what_they_sum():
+    x = jax.numpy.ones((48, 3))
+    text = lambda platform: (
+        jax.jit(sums.square_sum).trace(x).lower(lowering_platforms=(platform,)).as_text()
+    )
+    assert text("cpu").count("slice") == 6 and "slice" not in text("tpu") + text("cuda")
 
 
 def test_other_platforms_are_told_nothing():

@@ -26,7 +26,8 @@ def test_update_equals_the_formula():
     for n in range(5):
         g = rng.normal(size=3) * 2
         grads = {"a": {"kernel": jnp.array(g[:2])}, "b": {"bias": jnp.array(g[2:])}}
-        updates, state = jax.jit(transform.update)(grads, state, params)
+        norm = optax.global_norm(grads)
+        updates, state = jax.jit(transform.update)(grads, state, params, norm=norm)
         params = optax.apply_updates(params, updates)
         g = g * min(1, opt.clip / np.linalg.norm(g))
         m, v = opt.b1 * m + (1 - opt.b1) * g, opt.b2 * v + (1 - opt.b2) * g * g

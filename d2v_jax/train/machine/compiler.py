@@ -7,10 +7,14 @@ from jax.sharding import Mesh
 
 # XLA:CPU hands products and sums to YNNPACK. Its products are fast; its sums over rows, of which
 # every norm's and bias's gradient is one, took a seventh of a step of v1_audio_base.
-FOR_CPU = {"xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT"}
+FOR_CPU = {
+    "xla_cpu_experimental_ynn_fusion_type": "LIBRARY_FUSION_TYPE_INDIVIDUAL_DOT",
+    # Else Adam's moments, read twice and written where they were, are copied first.
+    "xla_cpu_copy_insertion_use_region_analysis": True,
+}
 
 
-def options(mesh: Mesh) -> dict[str, str] | None:
+def options(mesh: Mesh) -> dict[str, str | bool] | None:
     """For `jax.jit(compiler_options=...)` of a program over `mesh`; nothing it does not know."""
     return FOR_CPU if mesh.devices.flat[0].platform == "cpu" and _known() else None
 
