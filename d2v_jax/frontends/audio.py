@@ -14,6 +14,7 @@ from d2v_jax.frontends import frontend
 from d2v_jax.frontends.frontend import Inputs
 from d2v_jax.nn import initializers
 from d2v_jax.nn.activation import gelu
+from d2v_jax.nn.bias import add_bias
 from d2v_jax.nn.conv import strided_conv
 from d2v_jax.nn.dense import Dense
 from d2v_jax.nn.norm import EPS, LayerNorm, instance_norm, layer_norm
@@ -144,7 +145,8 @@ class WaveConv(nn.Module):
         x_btc = strided_conv(x_btc.astype(self.dtype), kernel.astype(self.dtype), self.stride)
         if self.bias:
             fan_in = initializers.torch_default(channels * self.kernel)
-            x_btc += self.param("conv_bias", fan_in, (self.width,)).astype(self.dtype)
+            conv_bias = self.param("conv_bias", fan_in, (self.width,)).astype(self.dtype)
+            x_btc = add_bias(x_btc, conv_bias)
         if self.norm == "none":
             return gelu(x_btc)
         scale = self.param("scale", nn.initializers.ones, (self.width,))
@@ -239,9 +241,10 @@ class PaddedWaveConv(nn.Module):
         init = initializers.torch_default(channels * self.kernel)
         kernel = self.param("kernel", init, (self.kernel, channels, self.width))
         x_btc = strided_conv(x_btc.astype(self.dtype), kernel.astype(self.dtype), self.stride, ends)
-        x_btc = x_btc.astype(jnp.float32) + self.param("conv_bias", init, (self.width,))
+        conv_bias = self.param("conv_bias", init, (self.width,))
         scale = self.param("scale", nn.initializers.ones, (self.width,))
         bias = self.param("bias", nn.initializers.zeros, (self.width,))
+        x_btc = add_bias(x_btc.astype(jnp.float32), conv_bias)
         centred_btc = x_btc - x_btc.mean(-1, keepdims=True)
         variance_bt1 = jnp.square(centred_btc).sum(-1, keepdims=True) / (self.width - 1)
         x_btc = centred_btc * jax.lax.rsqrt(variance_bt1 + EPS) * scale + bias

@@ -15,6 +15,7 @@ from d2v_jax.common.rng import Keys
 from d2v_jax.frontends import frontend
 from d2v_jax.frontends.frontend import Inputs
 from d2v_jax.nn import initializers
+from d2v_jax.nn.bias import add_bias
 from d2v_jax.nn.norm import standardize
 
 
@@ -106,7 +107,7 @@ class PatchEmbed(nn.Module):
         bias = self.param("bias", bias_init, (self.width,))
         patches = rearrange(image_byxc, "b (y i) (x j) c -> b (y x) (i j c)", i=p, j=p)
         kernel = kernel.reshape(fan_in, self.width).astype(self.dtype)
-        return patches.astype(self.dtype) @ kernel + bias.astype(self.dtype)
+        return add_bias(patches.astype(self.dtype) @ kernel, bias.astype(self.dtype))
 
 
 class Patches(nn.Module):

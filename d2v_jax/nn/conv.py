@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from d2v_jax.nn import initializers, products
 from d2v_jax.nn.activation import gelu
+from d2v_jax.nn.bias import add_bias
 from d2v_jax.nn.norm import standardize
 
 Padding = list[tuple[int, int]]  # zeros before and behind, of each spatial axis
@@ -138,5 +139,5 @@ class ConvLayer(nn.Module):
         shape = (*self.window, x.shape[-1] // self.groups, self.width)
         kernel = self.param("kernel", init, shape).astype(self.dtype)
         bias = self.param("bias", init, (self.width,)).astype(self.dtype)
-        x = grouped_conv(x.astype(self.dtype), kernel, self.groups) + bias
+        x = add_bias(grouped_conv(x.astype(self.dtype), kernel, self.groups), bias)
         return gelu(standardize(x, -1, dtype=self.dtype))

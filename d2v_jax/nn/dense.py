@@ -7,6 +7,7 @@ import flax.linen as nn
 import jax
 
 from d2v_jax.nn import products
+from d2v_jax.nn.bias import add_bias
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,6 +40,17 @@ def linear(x: jax.Array, kernel: jax.Array, axes: Any = None, precision: Any = N
 
 
 class Dense(nn.Dense):
-    """`nn.Dense` whose product has the form that the platform's compiler likes."""
+    """`nn.Dense` whose product and bias have the form that the platform's compiler likes."""
 
     dot_general: Any = linear
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        shape = (x.shape[-1], self.features)
+        kernel = self.param("kernel", self.kernel_init, shape, self.param_dtype)
+        bias = None
+        if self.use_bias:
+            bias = self.param("bias", self.bias_init, shape[1:], self.param_dtype)
+        x, kernel, bias = self.promote_dtype(x, kernel, bias, dtype=self.dtype)
+        y = self.dot_general(x, kernel, precision=self.precision)
+        return y if bias is None else add_bias(y, bias)

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from d2v_jax.nn.activation import gelu
+from d2v_jax.nn.bias import add_bias
 from d2v_jax.nn.conv import ConvLayer, grouped_conv
 
 
@@ -71,9 +72,8 @@ class NormedConvPositions(nn.Module):
         gain = self.param("gain", lambda _: length)
         bias = self.param("bias", nn.initializers.zeros, (width,)).astype(self.dtype)
         kernel = kernel * (gain / length)[:, None, None]
-        return gelu(
-            grouped_conv(x_ntd.astype(self.dtype), kernel.astype(self.dtype), self.groups) + bias
-        )
+        x_ntd = grouped_conv(x_ntd.astype(self.dtype), kernel.astype(self.dtype), self.groups)
+        return gelu(add_bias(x_ntd, bias))
 
 
 def alibi_slopes(heads: int) -> np.ndarray:
