@@ -71,7 +71,20 @@ class Contestant:
     def ready(self) -> dict[str, Any]:
         """Waits until it has warmed up; what it says of itself."""
         self.facts = self._answer()["ready"]
+        with contextlib.suppress(OSError):  # what compiling took is forgotten
+            self._proc.joinpath("clear_refs").write_text("5")
         return self.facts
+
+    @property
+    def peak_bytes(self) -> int | None:
+        """Of the process's memory, at most since it was ready; where Linux tells."""
+        with contextlib.suppress(OSError):
+            found = re.search(r"VmHWM:\s+(\d+) kB", self._proc.joinpath("status").read_text())
+            return int(found[1]) << 10 if found else None
+
+    @property
+    def _proc(self) -> pathlib.Path:
+        return pathlib.Path(f"/proc/{self._process.pid}")
 
     def turn(self) -> None:
         # One that has ended is noticed by its silence.
@@ -247,6 +260,7 @@ def _record(args: argparse.Namespace, contestants: list[Contestant]) -> dict[str
                 "facts": one.facts,
                 "seconds": one.turns,
                 "median_s": statistics.median(one.turns),
+                "peak_bytes": one.peak_bytes,
                 # By round: a machine that changes its speed changes it for all.
                 "times_ours": _quartiles([a / b for a, b in zip(one.turns, ours)]),
             }
@@ -293,6 +307,9 @@ def _table(record: dict[str, Any]) -> str:
         f"{'  half of them':14}"
         + "".join(f"{_between(one['times_ours']):>16}" for one in contestants.values())
     )
+    peaks = [one["peak_bytes"] for one in contestants.values()]
+    if all(peaks):
+        lines.append(f"{'memory, GiB':14}" + "".join(f"{peak / 2**30:16.2f}" for peak in peaks))
     for name, one in contestants.items():
         words = ", ".join(f"{key} {value}" for key, value in one["facts"]["versions"].items())
         lines.append(f"{name}: {words}")

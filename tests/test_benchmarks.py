@@ -27,6 +27,8 @@ def test_ours_beside_ours(tmp_path):
     assert ours["times_ours"] == [1, 1, 1]
     assert ours["facts"]["first_loss"] == before["facts"]["first_loss"]
     assert ours["facts"]["student"] > ours["facts"]["teacher"] > 0
+    if sys.platform == "linux":
+        assert ours["peak_bytes"] > 100 << 20 and "memory, GiB" in done.stdout
     assert "differs" not in done.stdout and "times ours" in done.stdout
 
 
