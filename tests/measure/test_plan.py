@@ -25,7 +25,7 @@ def test_a_cut_state_needs_less(tiny):
     )
     text, whole = table(config)
     assert "16 examples 8000 per step" in text and "GFLOP per step" in text
-    assert "/conv_00/" in text  # the largest arrays have names
+    assert "/conv_01/" in text  # the largest arrays have names
     parts = ("student", "teacher", "optimiser", "batch", "activations and gradients")
     assert whole["in all"] == pytest.approx(sum(whole[part] for part in parts), abs=0.3)
     assert whole["optimiser"] == pytest.approx(2 * whole["student"], abs=0.2)

@@ -134,7 +134,8 @@ def test_a_farewell_is_no_loss(port):
         others.agree("step", 1)
         before = set(threading.enumerate())
         others.watch()
-        followed.extend(set(threading.enumerate()) - before)
+        begun = [thread for thread in threading.enumerate() if thread.ident is not None]
+        followed.extend(set(begun) - before)
         if index == 0:
             others.close()
         for thread in followed:  # also those of the one that closes
