@@ -24,13 +24,14 @@ PIECE = 1 << 16  # elements that NumPy mixes at a time
 def of(tree: Any) -> dict[str, int]:
     """The digest of each array of a tree by its path; arrays of JAX where they lie, or of NumPy."""
     paths, _ = jax.tree_util.tree_flatten_with_path(tree)
-    digests = {
-        jax.tree_util.keystr(path, simple=True, separator="/"): _of_numpy(leaf)
-        if isinstance(leaf, np.ndarray)
-        else _of_jax(leaf)
+    # One by one: hundreds of small programs at once hold all threads of XLA:CPU, each of which
+    # waits for another process, and nobody ends.
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="/"): int(
+            _of_numpy(leaf) if isinstance(leaf, np.ndarray) else _of_jax(leaf)
+        )
         for path, leaf in paths
     }
-    return {path: int(digest) for path, digest in jax.device_get(digests).items()}
 
 
 def require_as_saved(checkpoint: pathlib.Path, item: str, tree: Any) -> None:
