@@ -61,6 +61,11 @@ def add(task: Task) -> None:
     sub.add_argument(
         "--as-is", action="store_true", help="with --on: do not look for settings that would fit"
     )
+    sub.add_argument(
+        "--quick",
+        action="store_true",
+        help="with --on: only whether it fits, in a fifth of the time, without an estimate",
+    )
     sub.add_argument("--json", type=place, metavar="FILE", help="with --on: the plans' figures too")
 
 
@@ -186,10 +191,11 @@ def _plan_slices(args: argparse.Namespace, overrides: list[str]) -> int:
 
     plan.pretend(None)
     recipe = resolved(str(args.checkpoint), overrides)
+    given = fitting.differences(recipe, resolved(str(args.checkpoint), []))
     wheres = [slices.find(name) for name in args.on]
     found, records = [], []
     for where in wheres:
-        first, last = fitting.made_to_fit(recipe, where, not args.as_is)
+        first, last = fitting.made_to_fit(recipe, where, not args.as_is, args.quick, given)
         found.append(last.fits)
         records.append(plan_table.record(last, where))
         if args.json:

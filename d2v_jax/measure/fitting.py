@@ -10,10 +10,12 @@ import math
 import pathlib
 import threading
 import time
+import types
 from collections.abc import Iterator, Mapping
 from importlib import metadata
 from typing import Any
 
+from d2v_jax.common import trees
 from d2v_jax.common.files import cache_folder, write_whole
 from d2v_jax.measure import plan as plans
 from d2v_jax.measure import program
@@ -31,20 +33,35 @@ SPARE = 0.97  # of the memory: estimates of how many parts are needed are a litt
 Settings = dict[str, Any]  # "train.micro_batches": 2
 
 
-def made_to_fit(config: Config, where: Slice, search: bool = True) -> tuple[Plan, Plan]:
+def made_to_fit(
+    config: Config,
+    where: Slice,
+    search: bool = True,
+    quick: bool = False,
+    given: Mapping[str, Any] = types.MappingProxyType({}),
+) -> tuple[Plan, Plan]:
     """The plan of the recipe as it is, and of what fits: the same one where that is it.
 
     Where nothing does, the second is of the last that was tried. Without `search` only the first
-    is made. Compiling takes minutes; plans are kept, by program, slice and versions.
+    is made. Settings are tried by quick plans; one that is not is made of what fits, unless
+    `quick`. Compiling takes minutes; plans are kept, by program, slice and versions. `given`
+    are fields in which `config` differs from its recipe, by path, which a plan is to name.
     """
-    first = last = kept(config, where, {})
+
+    def tried(settings: Settings) -> Plan:
+        words = tuple(f"{path}={value}" for path, value in {**given, **settings}.items())
+        program = _Program(changed(config, settings), where, words)
+        found = program.kept(quick=False) or program.compiled(quick=True)
+        return found if quick or not found.fits else program.compiled(quick=False)
+
     settings: Settings = {}
+    first = last = tried(settings)
     while search and not last.fits:
         more = further(config, last, settings)
         if more is None:
             break
         settings = more
-        last = kept(changed(config, settings), where, settings)
+        last = tried(settings)
     return first, last
 
 
@@ -90,27 +107,54 @@ def changed(config: Config, settings: Mapping[str, Any]) -> Config:
     return resolve.resolve(fields)
 
 
-def kept(config: Config, where: Slice, settings: Settings) -> Plan:
-    """`plan.plan`, of the last time that this program was compiled by these versions."""
-    words = tuple(f"{name}={value}" for name, value in settings.items())
-    text = Setting(config, devices=where.devices).lower().as_text()
-    key = hashlib.sha256("\n".join((where.name, *versions().values(), text)).encode()).hexdigest()
-    path = cache_folder() / "plans" / f"{key}.json"
-    try:
-        found = json.loads(path.read_text())
-        plan = dataclasses.replace(from_json(found["plan"]), settings=words)
-        return plan if found["sources"] == sources() else _without_lines(plan)
-    except (OSError, ValueError, TypeError, KeyError):
-        pass
-    called = " ".join((config.recipe, *words))
-    with telling(f"compiling {called} for {where.name}; this takes minutes"):
-        plan = plans.plan(config, where.devices, round(where.chip.memory_gib * 2**30), words)
-    log.info("%s after %.0f s", "compiled" if plan.fits else "too large", plan.compile_s)
-    try:
-        write_whole(path, json.dumps({"sources": sources(), "plan": dataclasses.asdict(plan)}))
-    except OSError as error:
-        log.warning("the plan is not kept: %s: %s", path, error.strerror)
-    return plan
+def differences(config: Config, recipe: Config) -> Settings:
+    """The fields of `config` that have another value in `recipe`, by path."""
+    before = dict(trees.leaves(resolve.to_fields(recipe)))
+    return {
+        path.replace("/", "."): value
+        for path, value in trees.leaves(resolve.to_fields(config))
+        if before.get(path) != value
+    }
+
+
+class _Program:
+    """The step of a recipe for a slice, of which plans are made and kept."""
+
+    def __init__(self, config: Config, where: Slice, words: tuple[str, ...]):
+        """`words`: the settings in which `config` differs from its recipe."""
+        self._config, self._where, self._words = config, where, words
+        self._text = Setting(config, devices=where.devices).lower().as_text()
+
+    def kept(self, quick: bool) -> Plan | None:
+        """Of the last time that these versions compiled it, or one that was found too large."""
+        try:
+            found = json.loads(self._path(quick).read_text())
+            plan = dataclasses.replace(from_json(found["plan"]), settings=self._words)
+            return plan if found["sources"] == sources() else _without_lines(plan)
+        except (OSError, ValueError, TypeError, KeyError):
+            return None
+
+    def compiled(self, quick: bool) -> Plan:
+        """`plan.plan`, unless it is kept."""
+        if found := self.kept(quick):
+            return found
+        called = " ".join((self._config.recipe, *self._words))
+        aim = "" if quick else ", with an estimate of its time"
+        with telling(f"compiling {called} for {self._where.name}{aim}; this takes minutes"):
+            memory = round(self._where.chip.memory_gib * 2**30)
+            plan = plans.plan(self._config, self._where.devices, memory, self._words, quick)
+        log.info("%s after %.0f s", "compiled" if plan.fits else "too large", plan.compile_s)
+        path = self._path(quick)
+        try:
+            write_whole(path, json.dumps({"sources": sources(), "plan": dataclasses.asdict(plan)}))
+        except OSError as error:
+            log.warning("the plan is not kept: %s: %s", path, error.strerror)
+        return plan
+
+    def _path(self, quick: bool) -> pathlib.Path:
+        words = (self._where.name, *versions().values(), *(["quick"] if quick else []), self._text)
+        key = hashlib.sha256("\n".join(words).encode()).hexdigest()
+        return cache_folder() / "plans" / f"{key}.json"
 
 
 def versions() -> dict[str, str]:

@@ -1,11 +1,12 @@
 """What a recipe will need on each device, from the compiled step, before anything is allocated."""
 
 import collections
+import contextlib
 import dataclasses
 import math
 import re
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -61,6 +62,7 @@ class Plan:
     collectives: tuple[Collective, ...] = ()
     costliest: tuple[Cost, ...] = ()
     compile_s: float = 0.0
+    quick: bool = False  # compiled without looking for the fastest program; no estimate
 
 
 def pretend(devices: int | None) -> None:
@@ -75,24 +77,28 @@ def plan(
     devices: Sequence[jax.Device] | None = None,
     memory: int | None = None,
     settings: tuple[str, ...] = (),
+    quick: bool = False,
 ) -> Plan:
     """Compiles the step; nothing else is computed.
 
     Of examples of several lengths the batch counts that needs most; for devices that a compiler
     only pretends, where compiling takes minutes, that of the longest. `memory` bytes is what each
-    of those has. Raises `ConfigError` where the backend does not say what a program needs.
+    of those has. `quick`: without looking for the fastest program, which takes a TPU's compiler
+    most of its time; memory and messages are then known, the estimate is not. Raises
+    `ConfigError` where the backend does not say what a program needs.
     """
     lengths = range(len(config.data.example_shapes)) if devices is None else [-1]
     every = [Setting(config, devices=devices, length=length) for length in lengths]
     began = time.monotonic()
     try:
-        compiled = [one.lower().compile() for one in every]
+        with _effort(-1.0 if quick else 0.0):
+            compiled = [one.lower().compile() for one in every]
     except jax.errors.JaxRuntimeError as error:
         if (found := _too_large(str(error))) is None:
             raise
         needs, has = found
         outline = _outline(every[-1], settings, None, has, time.monotonic() - began)
-        return dataclasses.replace(outline, needs=needs, fits=False)
+        return dataclasses.replace(outline, needs=needs, fits=False, quick=quick)
     took = time.monotonic() - began
     needs = [one.memory_analysis() for one in compiled]
     worst = max(range(len(needs)), key=lambda i: needs[i].temp_size_in_bytes)
@@ -115,10 +121,22 @@ def plan(
         counted=counts.get("flops"),
         moved=counts.get("bytes accessed"),
         largest=tuple(largest(program)),
-        cycles=program.cycles,
+        cycles=0 if quick else program.cycles,
         collectives=tuple(program.collectives()),
-        costliest=tuple(costliest(program)),
+        costliest=() if quick else tuple(costliest(program)),
+        quick=quick,
     )
+
+
+@contextlib.contextmanager
+def _effort(level: float) -> Iterator[None]:
+    """How hard a compiler looks for a fast program, -1 to 1; 0 is what runs are compiled with."""
+    before = jax.config.jax_exec_time_optimization_effort
+    jax.config.update("jax_exec_time_optimization_effort", level)
+    try:
+        yield
+    finally:
+        jax.config.update("jax_exec_time_optimization_effort", before)
 
 
 def _outline(

@@ -52,6 +52,9 @@ def _lines(plan: Plan, where: Slice | None) -> Iterator[str]:
     if where and plan.cycles:
         yield ""
         yield from _estimate(plan, where)
+    if plan.quick:
+        yield ""
+        yield "A quick plan: no estimate, and of the memory a few percent may differ."
     yield ""
     yield (
         "To need less: mesh=fsdp:-1 (parameters, optimiser), train.micro_batches, "

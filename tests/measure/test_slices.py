@@ -136,21 +136,31 @@ def test_a_search_ends_with_what_fits_and_keeps_its_plans(monkeypatch, tmp_path)
     limit = (less + need) / 2
     chip = dataclasses.replace(slices.CHIPS["v5e"], memory_gib=limit / GIB)
     where = slices.Slice("cpu", chip, devices)
-    first, last = fitting.made_to_fit(config, where)
-    assert not first.fits and last.fits and first.needs == need
-    assert last.settings and "micro_batches" in last.settings[0]
-    assert len(list(tmp_path.glob("plans/*.json"))) >= 2
+    first, last = fitting.made_to_fit(config, where, quick=True)
+    assert first.quick and last.quick and last.fits and not last.costliest
+    assert "A quick plan" in plan_table.table(last, where)
+    first, last = fitting.made_to_fit(config, where, given={"seed": 3})
+    assert first.quick and not first.fits and first.needs == need, "not compiled to the end"
+    assert last.fits and not last.quick and "A quick plan" not in plan_table.table(last, where)
+    assert last.settings[0] == "seed=3" and "micro_batches" in last.settings[1]
+    assert len(list(tmp_path.glob("plans/*.json"))) >= 3
 
     def never(*_):
         raise AssertionError("compiled again")
 
     monkeypatch.setattr(fitting.plans, "plan", never)
-    again = fitting.made_to_fit(config, where)
+    again = fitting.made_to_fit(config, where, given={"seed": 3})
     assert again == (first, last)
     for path in tmp_path.glob("plans/*.json"):
         path.write_text(json.dumps({"another": "version's"}))
     with pytest.raises(AssertionError, match="compiled again"):
         fitting.made_to_fit(config, where)
+
+
+def test_fields_that_differ_are_named():
+    parts = fitting.changed(CONFIG, {"train.micro_batches": 4, "mesh": "fsdp:-1"})
+    assert fitting.differences(parts, CONFIG) == {"train.micro_batches": 4, "mesh": "fsdp:-1"}
+    assert fitting.differences(CONFIG, CONFIG) == {}
 
 
 @pytest.mark.parametrize("name", ["v9:2x2", "v5e", "v5e:8", "v5e:2x", "2x4", "v5e:2x4x4x4"])
@@ -206,7 +216,7 @@ def test_a_reader_that_leaves_before_the_second_slice(monkeypatch, capsys):
     end, pipe = os.pipe()
     done = []
 
-    def fits(recipe, where, search):
+    def fits(recipe, where, *_):
         done.append(where)
         if len(done) == 2:
             os.close(end)
