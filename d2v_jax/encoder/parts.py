@@ -92,10 +92,10 @@ class Positions(nn.Module):
         return x_btd + self.conv(seen_ntd, padding_bt if zero == "each_layer" else None)
 
     def bias(self, ids_nt: jax.Array) -> jax.Array | None:
-        """What attention adds to its logits, prefix tokens included."""
+        """What attention adds to its logits, prefix tokens included; one row may be for all."""
         match self.cfg.bias:
             case "alibi":
                 return positions.alibi(self.alibi_scale, ids_nt, self.trunk.prefix_tokens)
             case "relative":
-                return self.relative()
+                return self.relative()[None]
         return None
