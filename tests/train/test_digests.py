@@ -45,6 +45,23 @@ def test_the_same_on_a_device_and_without_and_however_it_is_split():
         assert digests.of({"x": split}) == digests.of({"x": x})
 
 
+def test_no_two_are_computed_at_once(monkeypatch):
+    """Hundreds of programs that wait for other processes at once starve each other."""
+    under_way = []
+
+    class Digest:
+        def __init__(self, _):
+            assert not under_way
+            under_way.append(self)
+
+        def __int__(self):
+            under_way.remove(self)
+            return 7
+
+    monkeypatch.setattr(digests, "_of_jax", Digest)
+    assert digests.of({"a": jnp.ones(2), "b": {"c": jnp.ones(3)}}) == {"a": 7, "b/c": 7}
+
+
 @pytest.mark.parametrize("name", ["float32", "bfloat16", "int32", "int8"])
 def test_a_bit_or_a_place_makes_another(name):
     whole = arrays()[name]
