@@ -54,7 +54,7 @@ def _lines(plan: Plan, where: Slice | None) -> Iterator[str]:
         yield from _estimate(plan, where)
     if plan.quick:
         yield ""
-        yield "A quick plan: no estimate; whole plans of four recipes differed by up to 7 % in memory."
+        yield "A quick plan: no estimate, and whole plans differ by up to 7 % in memory."
     yield ""
     yield (
         "To need less: mesh=fsdp:-1 (parameters, optimiser), train.micro_batches, "
