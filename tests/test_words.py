@@ -19,6 +19,7 @@ VALUES = {
     "trian.steps=3": "has no field 'trian'. Did you mean \"train\"",
     "mask.views.x=1": "has no field mask.views.x",
     "trunk.colour=1": "has no field 'colour'. The fields are listed in",
+    "objective.x=1": "a field is set of one that is a word and no section: --config.objective.x=1",
     "train.steps=many": "invalid literal for int() with base 10: 'many'",
 }
 

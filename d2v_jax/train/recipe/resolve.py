@@ -89,7 +89,11 @@ def _parsed(define: Callable[..., Any], words: Sequence[str], spec: str) -> conf
             "configs/base.py and in audio.py, image.py and text.py beside it"
         ) from None
     except (flags.Error, ValueError, TypeError, SyntaxError, ImportError) as error:
-        raise ConfigError(f"recipe {spec}: {_said(error)}") from None
+        said = _said(error)
+        if said.startswith("string indices"):
+            given = ", ".join(word for word in words if word.startswith("--config."))
+            said = f"a field is set of one that is a word and no section: {given}"
+        raise ConfigError(f"recipe {spec}: {said}") from None
     except Exception as error:  # whatever the file of a stranger raises
         raise ConfigError(f"recipe {spec}: {type(error).__name__}: {_said(error)}") from None
     if left:
