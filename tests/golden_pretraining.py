@@ -223,7 +223,7 @@ def features(
         if system == "v1_vision":
             patches = encoded.out[:, model.cfg.trunk.prefix_tokens :]
             one["lm_head_all_tokens"] = decode_everywhere(model, student, patches)
-            bias = lambda network: network.positions.bias(None)
+            bias = lambda network: network.positions.bias(None)[0]  # one row for all
             one["rel_pos_bias"] = Student(model.cfg).apply({"params": student}, method=bias)
         arrays |= {f"features/{kind}/{n}": v for n, v in one.items() if v is not None}
     return arrays
