@@ -6,6 +6,8 @@ import sys
 from collections.abc import Iterator
 
 LATE = "Event loop is closed"
+UNASKED = "Task exception was never retrieved"
+AWAITED = "_wrap_awaitable"  # asyncio's own coroutine around a future of TensorStore
 
 
 @contextlib.contextmanager
@@ -13,20 +15,26 @@ def quiet_reads() -> Iterator[None]:
     """Within it a checkpoint is read.
 
     Orbax warns of metadata that a reader of arrays does not need. And where one array cannot be
-    read, the reads of the others end, soon after, in a loop that Orbax has closed by then; each
-    shows a traceback through `sys.unraisablehook`, so that who is told of the failure sees a
-    dozen others. Those stay unsaid after it, all else is said as before.
+    read, the reads of the others end, soon after, in a loop that Orbax has stopped or closed by
+    then; each shows a traceback, through asyncio's logger or `sys.unraisablehook`, so that who is
+    told of the failure sees a dozen others. Those stay unsaid after it, all else is said as before.
     """
-    narrator = logging.getLogger("absl")
-    level, hook = narrator.level, sys.unraisablehook
+    narrator, loops = logging.getLogger("absl"), logging.getLogger("asyncio")
+    level, hook, filters = narrator.level, sys.unraisablehook, loops.filters[:]
     narrator.setLevel(max(level, logging.ERROR))
     if not isinstance(hook, _ButForLateReads):
         sys.unraisablehook = _ButForLateReads(hook)
+    loops.addFilter(_no_late_read)
     try:
         yield
-        sys.unraisablehook = hook
+        sys.unraisablehook, loops.filters[:] = hook, filters
     finally:
         narrator.setLevel(level)
+
+
+def _no_late_read(record: logging.LogRecord) -> bool:
+    said = record.getMessage()
+    return not (said.startswith(UNASKED) and AWAITED in said)
 
 
 class _ButForLateReads:

@@ -1,5 +1,8 @@
 """A checkpoint that cannot be read is told of once."""
 
+import asyncio
+import gc
+import logging
 import os
 import subprocess
 import sys
@@ -8,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from d2v_jax.common import quiet
 from d2v_jax.train import checkpoint, state
 
 READ = """
@@ -50,3 +54,41 @@ def test_reads_that_end_late_say_nothing(tmp_path):
         done.stderr.startswith("Exception ignored in: <function Loud") and "another" in done.stderr
     )
     assert done.stderr.count("Traceback") == 1, done.stderr
+
+
+class Read:
+    """Stands for TensorStore's future of an array that cannot be read."""
+
+    def __await__(self):
+        raise ValueError("data loss")
+        yield
+
+
+async def unread() -> None:
+    raise ValueError("another")
+
+
+def end_unasked(awaited) -> None:
+    loop = asyncio.new_event_loop()
+    task = asyncio.ensure_future(awaited, loop=loop)
+    loop.run_until_complete(asyncio.sleep(0))
+    loop.close()
+    del task
+    gc.collect()
+
+
+def test_reads_that_end_unasked_say_nothing(caplog, monkeypatch):
+    loops = logging.getLogger("asyncio")
+    monkeypatch.setattr(loops, "filters", [])
+    monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)
+    with quiet.quiet_reads():
+        end_unasked(Read())
+    assert not loops.filters and not caplog.records  # a sound read leaves no filter
+    try:
+        with quiet.quiet_reads():
+            raise ValueError("data loss")
+    except ValueError:
+        end_unasked(Read())
+    assert not caplog.records
+    end_unasked(unread())
+    assert [record.exc_info[1].args for record in caplog.records] == [("another",)]
