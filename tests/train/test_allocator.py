@@ -1,6 +1,9 @@
 """Who may throw a switch of the whole process."""
 
 import pathlib
+import platform
+import subprocess
+import sys
 
 import pytest
 
@@ -39,3 +42,26 @@ def test_no_library_call_sets_the_allocator():
     users = [path for path in package.rglob("*.py") if call in path.read_text()]
     names = {path.relative_to(package).parts[0].removesuffix(".py") for path in users}
     assert names == {"cli"}
+
+
+COMPILE = """
+import jax, jax.numpy as jnp
+from d2v_jax.train.machine import allocator
+handed_back = []
+class Libc:
+    mallopt = lambda self, setting, value: None
+    malloc_trim = lambda self, kept: handed_back.append(kept)
+allocator.ctypes.CDLL = lambda name: Libc()
+allocator.keep_freed_memory()
+jax.jit(lambda x: x + 1)(jnp.zeros(3))
+print(handed_back)
+allocator.LONG_S = 0.0
+jax.jit(lambda x: x + 2)(jnp.zeros(3))
+print(handed_back)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="a switch of glibc")
+def test_what_a_long_compilation_needed_is_handed_back():
+    done = subprocess.run([sys.executable, "-c", COMPILE], capture_output=True, text=True)
+    assert done.stdout == "[]\n[0]\n", done.stderr
