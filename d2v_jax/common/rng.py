@@ -1,10 +1,13 @@
 """Named random streams: every draw is a pure function of (seed, name, step, example, view)."""
 
+import math
 import zlib
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.extend.random import threefry2x32_p
 
 from d2v_jax.common import settings
 
@@ -17,6 +20,18 @@ def key(seed: jax.Array | int) -> jax.Array:
 def stream(seed: int, name: str, step: jax.Array | int = 0) -> jax.Array:
     """Returns the key of stream `name` at `step`; streams of different names are independent."""
     return jax.random.fold_in(jax.random.fold_in(key(seed), zlib.crc32(name.encode())), step)
+
+
+def words(key: jax.Array, shape: Sequence[int]) -> tuple[jax.Array, jax.Array]:
+    """Two arrays of `shape` of 32 random bits each, for the price of `jax.random.bits`.
+
+    The generator makes two words at a time, which `jax.random.bits` folds into one.
+    """
+    count = jnp.zeros(shape, jnp.uint32)
+    for axis in range(len(shape)):
+        below = jnp.uint32(math.prod(shape[axis + 1 :]))
+        count += jax.lax.broadcasted_iota(jnp.uint32, shape, axis) * below
+    return tuple(threefry2x32_p.bind(*jax.random.key_data(key), jnp.zeros_like(count), count))
 
 
 class Keys(NamedTuple):
