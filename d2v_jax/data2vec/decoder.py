@@ -6,6 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from d2v_jax.common import rng
 from d2v_jax.data2vec.sections import DecoderConfig
 from d2v_jax.encoder import masking
 from d2v_jax.frontends.frontend import Grid, grid_shape
@@ -21,7 +22,7 @@ def fill(x_nvd: jax.Array, mask: masking.Mask, keys_n: jax.Array, noise_std: flo
     The filler is fresh N(0, noise_std²) per element, not learned (REFERENCE §8.2).
     """
     tokens, width = mask.hidden_nt.shape[1], x_nvd.shape[-1]
-    noise_ntd = jax.vmap(lambda key: jax.random.normal(key, (tokens, width)))(keys_n)
+    noise_ntd = jax.vmap(lambda key: rng.normal(key, (tokens, width)))(keys_n)
     noise_ntd = (noise_std * noise_ntd * mask.hidden_nt[:, :, None]).astype(x_nvd.dtype)
     return masking.scatter(x_nvd, mask.visible_ids_nv, tokens) + noise_ntd
 
