@@ -14,6 +14,7 @@ from d2v_jax.nn import initializers
 from d2v_jax.nn.activation import gelu
 from d2v_jax.nn.conv import ConvLayer
 from d2v_jax.nn.dense import Dense
+from d2v_jax.nn.layout import rows_in_lanes
 
 
 def fill(x_nvd: jax.Array, mask: masking.Mask, keys_n: jax.Array, noise_std: float) -> jax.Array:
@@ -45,12 +46,13 @@ class Decoder(nn.Module):
         space = grid_shape(self.grid, x_ntd.shape[1])
         window = (cfg.kernel,) * len(space)
         if cfg.layers:
-            x = x_ntd.reshape(x_ntd.shape[0], *space, -1)
+            lay = rows_in_lanes if cfg.groups > 1 else lambda x: x
+            x = lay(x_ntd.reshape(x_ntd.shape[0], *space, -1))
             for i in range(cfg.layers):
                 layer = ConvLayer(cfg.width, window, cfg.groups, self.dtype, name=f"conv_{i:02d}")
                 y = layer(x)
                 x = x + y if cfg.residual and x.shape == y.shape else y
-            x_ntd = x.reshape(x.shape[0], math.prod(space), cfg.width)
+            x_ntd = lay(x).reshape(x.shape[0], math.prod(space), cfg.width)
         x_nud = masking.gather(x_ntd, hidden_ids_nu[:, None])
         widths = (*cfg.hidden, self.out_width)
         for i, width in enumerate(widths):

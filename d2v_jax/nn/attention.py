@@ -13,6 +13,7 @@ from d2v_jax.common.rng import Keys
 from d2v_jax.nn import fused, initializers
 from d2v_jax.nn.dense import Dense
 from d2v_jax.nn.dropout import KEPT, dropout
+from d2v_jax.nn.layout import local, platform
 from d2v_jax.nn.positions import RelativeBias
 
 HIDDEN_LOGIT = -1e30  # finite, so that a row of nothing but padding does not become NaN
@@ -91,12 +92,6 @@ def attend(
     return rearrange(mixed_nhtk, "n h t k -> n t (h k)")
 
 
-def platform() -> str:
-    """ "tpu" or "gpu" where this is compiled for a mesh of such, "cpu" else."""
-    device = jax.sharding.get_abstract_mesh().abstract_device
-    return "cpu" if device is None else device.platform
-
-
 def in_parts(
     mix: Callable[..., jax.Array],
     parts: int,
@@ -112,8 +107,9 @@ def in_parts(
     as divide them; 1 is `mix` itself, all kept. Not a loop: it would copy what it goes through.
     A CPU has no such memory, and what is not compiled for a mesh is no step.
     """
-    devices = math.gcd(jax.sharding.get_abstract_mesh().size or 1, qkv_ntd.shape[0])
-    parts = math.gcd(parts, qkv_ntd.shape[0] // devices) if platform() != "cpu" else 1
+    rows = qkv_ntd.shape[0]
+    devices = rows // local(rows)
+    parts = math.gcd(parts, local(rows)) if platform() != "cpu" else 1
     if parts == 1:
         return mix(qkv_ntd, bias_nhtt, padding_nt, keys)
     shared = bias_nhtt is not None and bias_nhtt.shape[0] == 1

@@ -13,7 +13,7 @@ from jax.sharding import AbstractDevice, AbstractMesh, AxisType
 
 from d2v_jax.common import rng
 from d2v_jax.measure.setting import abstract_batch
-from d2v_jax.nn import attention, fused
+from d2v_jax.nn import attention, fused, layout
 from d2v_jax.train import state, step
 from d2v_jax.train.machine import mesh
 
@@ -89,7 +89,7 @@ def test_the_arguments_mean_the_plain_form(tokens, bias, padding, rounding):
 def test_where_it_serves(device, dtype, rate, rows, serves):
     with jax.sharding.use_abstract_mesh(one_of(device, 2)):
         qkv_ntd = jax.ShapeDtypeStruct((rows, 5, 96), dtype)
-        assert fused.serves(qkv_ntd, rate, attention.platform()) == serves
+        assert fused.serves(qkv_ntd, rate, layout.platform()) == serves
 
 
 def recipe(name, **fields):
