@@ -20,14 +20,16 @@ def quiet_reads() -> Iterator[None]:
     told of the failure sees a dozen others. Those stay unsaid after it, all else is said as before.
     """
     narrator, loops = logging.getLogger("absl"), logging.getLogger("asyncio")
-    level, hook, filters = narrator.level, sys.unraisablehook, loops.filters[:]
+    level, hook, filtered = narrator.level, sys.unraisablehook, _no_late_read in loops.filters
     narrator.setLevel(max(level, logging.ERROR))
     if not isinstance(hook, _ButForLateReads):
         sys.unraisablehook = _ButForLateReads(hook)
     loops.addFilter(_no_late_read)
     try:
         yield
-        sys.unraisablehook, loops.filters[:] = hook, filters
+        sys.unraisablehook = hook
+        if not filtered:
+            loops.removeFilter(_no_late_read)
     finally:
         narrator.setLevel(level)
 
