@@ -79,6 +79,7 @@ def end_unasked(awaited) -> None:
 
 def test_reads_that_end_unasked_say_nothing(caplog, monkeypatch):
     loops = logging.getLogger("asyncio")
+    caplog.set_level(logging.ERROR, "asyncio")  # another test's libraries may have silenced it
     monkeypatch.setattr(loops, "filters", [])
     monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)
     with quiet.quiet_reads():
