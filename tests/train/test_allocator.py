@@ -65,3 +65,27 @@ print(handed_back)
 def test_what_a_long_compilation_needed_is_handed_back():
     done = subprocess.run([sys.executable, "-c", COMPILE], capture_output=True, text=True)
     assert done.stdout == "[]\n[0]\n", done.stderr
+
+
+PIECES = """
+import ctypes, pathlib
+from d2v_jax.train.machine import allocator
+allocator.keep_freed_memory()
+libc = ctypes.CDLL(None)
+libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
+libc.free.argtypes = [ctypes.c_void_p]
+resident = lambda: int(pathlib.Path("/proc/self/statm").read_text().split()[1]) * 4096
+def left_of(size):
+    before, piece = resident(), libc.malloc(size)
+    ctypes.memset(piece, 1, size)
+    assert resident() - before > 0.9 * size
+    libc.free(piece)
+    return (resident() - before) / size
+print(round(left_of(24 << 20)), round(left_of(256 << 20)))
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="a switch of glibc")
+def test_of_freed_memory_all_but_large_pieces_is_kept():
+    done = subprocess.run([sys.executable, "-c", PIECES], capture_output=True, text=True)
+    assert done.stdout == "1 0\n", done.stderr
