@@ -1,7 +1,7 @@
 """A waveform in, tokens of 20 ms out."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import flax.linen as nn
 import jax
@@ -17,6 +17,7 @@ from d2v_jax.nn.activation import gelu
 from d2v_jax.nn.bias import add_bias
 from d2v_jax.nn.conv import strided_conv
 from d2v_jax.nn.dense import Dense
+from d2v_jax.nn.layout import LANES, local, platform
 from d2v_jax.nn.norm import EPS, LayerNorm, instance_norm, layer_norm
 
 ConvLayers = tuple[tuple[int, int, int], ...]  # (width, kernel, stride) each
@@ -155,6 +156,36 @@ class WaveConv(nn.Module):
         return gelu(norm(x_btc, scale, bias, dtype=self.dtype))
 
 
+def in_segments(layers: Sequence[WaveConv], x_btc: jax.Array) -> jax.Array:
+    """One layer after the other, of which each place sees only some of those before it.
+
+    XLA:TPU convolves few long rows by cutting and padding the output of every layer. There each
+    row is cut once, before the first, into as many segments as fill `LANES` rows; what two of
+    them see both is computed twice.
+    """
+    rows, places, _ = x_btc.shape
+    stride, seen = 1, 1  # of one frame, in places
+    for layer in reversed(layers):
+        stride, seen = stride * layer.stride, (seen - 1) * layer.stride + layer.kernel
+    frames = (places - seen) // stride + 1
+    segments = min(LANES // local(rows), frames) if platform() == "tpu" else 1
+    if segments > 1:
+        each = -(-frames // segments)
+        x_btc = segmented(x_btc, segments, each * stride, max(seen - stride, 0))
+    for layer in layers:
+        x_btc = layer(x_btc)
+    return x_btc.reshape(rows, -1, x_btc.shape[-1])[:, :frames]
+
+
+def segmented(x_btc: jax.Array, segments: int, length: int, shared: int) -> jax.Array:
+    """[b, t, c] -> [b * segments, length + shared, c], zeros behind the end."""
+    (b, t, c), whole = x_btc.shape, (segments + 1) * length
+    x_btc = jnp.pad(x_btc, ((0, 0), (0, max(whole - t, 0)), (0, 0)))[:, :whole]
+    x_bslc = x_btc.reshape(b, segments + 1, length, c)
+    x_bslc = jnp.concatenate([x_bslc[:, :-1], x_bslc[:, 1:, :shared]], 2)
+    return x_bslc.reshape(b * segments, length + shared, c)
+
+
 class WaveEncoder(nn.Module):
     """wave_bs -> tokens_btd: convolutions, layer norm, projection (REFERENCE §1.1, §1.2)."""
 
@@ -184,8 +215,10 @@ class WaveEncoder(nn.Module):
     def convolved(self, wave_bs: jax.Array) -> jax.Array:
         """What the convolutions give, [b, t, c]; they learn from it at the rate `gradient`."""
         x_btc, factor = wave_bs[:, :, None], self.cfg.gradient
-        for layer in self.conv:
+        over_time = sum(layer.norm == "time" for layer in self.conv)  # the first, if any
+        for layer in self.conv[:over_time]:
             x_btc = layer(x_btc)
+        x_btc = in_segments(self.conv[over_time:], x_btc)
         if factor == 1:
             return x_btc
         held_btc = jax.lax.stop_gradient(x_btc)

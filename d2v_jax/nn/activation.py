@@ -32,4 +32,5 @@ def _gelu_jvp(primals: tuple[jax.Array], tangents: tuple[jax.Array]) -> tuple[ja
     (x,), (dx,) = primals, tangents
     wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
     density = jnp.exp(-0.5 * wide * wide) / math.sqrt(2 * math.pi)
-    return _gelu(x), ((_cdf(wide) + wide * density) * dx).astype(x.dtype)
+    cdf = 0.5 - 0.5 * jax.lax.erf(wide * -math.sqrt(0.5))
+    return _gelu(x), ((cdf + wide * density) * dx).astype(x.dtype)
