@@ -77,3 +77,26 @@ def test_pretrained_beside_untrained(tmp_path, monkeypatch, capsys):
     assert [one["numbers"] for one in json.loads(out.read_text())] == [
         one["numbers"] for one in (pretrained, untrained, scratch)
     ]
+
+
+TURNS = """
+import sys
+sys.path.insert(0, sys.argv[2])
+import protocol
+calls = []
+def step():
+    calls.append("slow" if calls and calls[-1] == "pause" else "step")
+    return 0.0
+protocol.BURST_S = 0.0
+protocol.answering = lambda: lambda **fields: calls.append("pause")
+protocol.serve(lambda spec: (step, {}), lambda loss: None)
+print(calls[-6:], file=sys.__stdout__)
+"""
+
+
+def test_the_first_step_of_a_turn_is_not_timed():
+    """It pays for the pause; here "slow" follows each answer, and a step that is timed follows it."""
+    workers = pathlib.Path(__file__).parents[1] / "benchmarks" / "workers"
+    argv = [sys.executable, "-c", TURNS, "{}", str(workers)]
+    done = subprocess.run(argv, input="go\ngo\n", capture_output=True, text=True)
+    assert done.stdout == f"{['slow', 'step', 'pause'] * 2}\n", done.stderr

@@ -33,6 +33,6 @@ def _gelu_jvp(primals: tuple[jax.Array], tangents: tuple[jax.Array]) -> tuple[ja
     wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
     density = jnp.exp(-0.5 * wide * wide) / math.sqrt(2 * math.pi)
     # The same bits as `_cdf`, but not the same words: XLA:CPU would find them equal and keep the
-    # erf from the way there, which is as large as x and dearer to write and read than to compute.
+    # erf from the way there, another array as large as x.
     cdf = 0.5 - 0.5 * jax.lax.erf(wide * -math.sqrt(0.5))
     return _gelu(x), ((cdf + wide * density) * dx).astype(x.dtype)
