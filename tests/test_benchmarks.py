@@ -95,7 +95,7 @@ print(calls[-6:], file=sys.__stdout__)
 
 
 def test_the_first_step_of_a_turn_is_not_timed():
-    """It pays for the pause; here "slow" follows each answer, and a step that is timed follows it."""
+    """It pays for the pause: here "slow" follows each answer, and the step behind it is timed."""
     workers = pathlib.Path(__file__).parents[1] / "benchmarks" / "workers"
     argv = [sys.executable, "-c", TURNS, "{}", str(workers)]
     done = subprocess.run(argv, input="go\ngo\n", capture_output=True, text=True)
