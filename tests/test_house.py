@@ -191,6 +191,12 @@ def test_rooms_can_be_held_in_the_head():
         assert first, f"{folder} does not say what it is for"
 
 
+def test_no_two_tests_share_a_name():
+    """pytest imports them by their bare names: the second of two cannot be collected."""
+    names = [path.name for path in pathlib.Path(__file__).parent.rglob("test_*.py")]
+    assert sorted(names) == sorted(set(names))
+
+
 def test_programs_follow_the_platform_they_are_compiled_for():
     """Not the machine that traces them; `allocator` throws a switch of its own process."""
     for room in ("nn", "frontends", "encoder", "data2vec", "baselines", "train"):
