@@ -12,7 +12,7 @@ from einops import rearrange
 from d2v_jax.common.rng import Keys
 from d2v_jax.nn import fused, initializers
 from d2v_jax.nn.dense import Dense
-from d2v_jax.nn.dropout import KEPT, dropout
+from d2v_jax.nn.dropout import KEPT, QUARTERS, draw_quarters, drop_quarters
 from d2v_jax.nn.layout import local, platform
 from d2v_jax.nn.positions import RelativeBias
 
@@ -77,19 +77,69 @@ def attend(
     rate: float,
 ) -> jax.Array:
     """[n, t, 3 d] -> [n, t, d]: the values, mixed by the softmax of queries times keys."""
-    q_nhtk, k_nhtk, v_nhtk = (
-        rearrange(one_ntd, "n t (h k) -> n h t k", h=heads) for one_ntd in jnp.split(qkv_ntd, 3, -1)
+    quarters = next(count for count in range(QUARTERS, 0, -1) if heads % count == 0)
+    of_heads = functools.partial(
+        rearrange, pattern="n t (f h k) -> n f h t k", f=quarters, h=heads // quarters
     )
-    q_nhtk = q_nhtk * q_nhtk.shape[-1] ** -0.5
-    logits_nhtt = jnp.einsum("nhtk,nhsk->nhts", q_nhtk, k_nhtk).astype(jnp.float32)
+    q_nfhtk, k_nfhtk, v_nfhtk = map(of_heads, jnp.split(qkv_ntd, 3, -1))
+    q_nfhtk = q_nfhtk * q_nfhtk.shape[-1] ** -0.5
+    logits_nfhtt = jnp.einsum("nfhtk,nfhsk->nfhts", q_nfhtk, k_nfhtk).astype(jnp.float32)
     if bias_nhtt is not None:
-        logits_nhtt = logits_nhtt + bias_nhtt
+        logits_nfhtt = logits_nfhtt + rearrange(bias_nhtt, "n (f h) t s -> n f h t s", f=quarters)
     if padding_nt is not None:
-        logits_nhtt = jnp.where(padding_nt[:, None, None], HIDDEN_LOGIT, logits_nhtt)
-    weights_nhtt = jax.nn.softmax(logits_nhtt).astype(qkv_ntd.dtype)
-    weights_nhtt = dropout(weights_nhtt, rate, keys)
-    mixed_nhtk = jnp.einsum("nhts,nhsk->nhtk", weights_nhtt, v_nhtk)
-    return rearrange(mixed_nhtk, "n h t k -> n t (h k)")
+        logits_nfhtt = jnp.where(padding_nt[:, None, None, None], HIDDEN_LOGIT, logits_nfhtt)
+    kept_nhtt = draw_quarters(logits_nfhtt.shape, rate, keys)
+    mixed_nfhtk = mix(logits_nfhtt, v_nfhtk, kept_nhtt, rate)
+    return rearrange(mixed_nfhtk, "n f h t k -> n t (f h k)")
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(3,))
+def mix(
+    logits_nfhtt: jax.Array, v_nfhtk: jax.Array, kept_nhtt: jax.Array | None, rate: float
+) -> jax.Array:
+    """[n, f, h, t, k]: the values, mixed by the softmax of logits, of which `kept_nhtt` is kept."""
+    mixed_nfhtk, _ = _mix(logits_nfhtt, v_nfhtk, kept_nhtt, rate)
+    return mixed_nfhtk
+
+
+def _mix(logits_nfhtt, v_nfhtk, kept_nhtt, rate):
+    exps_nfhtt = jnp.exp(logits_nfhtt - logits_nfhtt.max(-1, keepdims=True))
+    weights_nfhtt = exps_nfhtt / row_sums(exps_nfhtt, v_nfhtk.dtype)
+    return _values(weights_nfhtt, v_nfhtk, kept_nhtt, rate), weights_nfhtt
+
+
+def _values(weights_nfhtt, v_nfhtk, kept_nhtt, rate):
+    kept_nfhtt = drop_quarters(weights_nfhtt.astype(v_nfhtk.dtype), kept_nhtt, rate)
+    return jnp.einsum("nfhts,nfhsk->nfhtk", kept_nfhtt, v_nfhtk)
+
+
+@mix.defjvp
+def _mix_jvp(rate, primals, tangents):
+    """Backwards, a softmax needs each row's sum of weights times their gradients, which is that of
+    what they mixed times its gradient (Dao 2023, §3.1): taken where it has fewer terms."""
+    (logits_nfhtt, v_nfhtk, kept_nhtt), (d_logits_nfhtt, d_v_nfhtk, _) = primals, tangents
+    mixed_nfhtk, weights_nfhtt = _mix(logits_nfhtt, v_nfhtk, kept_nhtt, rate)
+    change_nfhtt = weights_nfhtt * d_logits_nfhtt
+    sums_nfht1 = change_nfhtt.sum(-1, keepdims=True)
+    moved_nfhtk = _values(weights_nfhtt, d_v_nfhtk, kept_nhtt, rate)
+    if mixed_nfhtk.shape[-1] < weights_nfhtt.shape[-1]:
+        moved_nfhtk += _values(change_nfhtt, v_nfhtk, kept_nhtt, rate)
+        return mixed_nfhtk, moved_nfhtk - (sums_nfht1 * mixed_nfhtk).astype(mixed_nfhtk.dtype)
+    change_nfhtt -= weights_nfhtt * sums_nfht1
+    return mixed_nfhtk, moved_nfhtk + _values(change_nfhtt, v_nfhtk, kept_nhtt, rate)
+
+
+def row_sums(x: jax.Array, dtype: jax.typing.DTypeLike) -> jax.Array:
+    """[..., c] -> float32 [..., 1], of terms that `dtype` is precise enough for.
+
+    TPUs sum slowly what lies side by side in a register; a product with ones takes a tenth of
+    the time. It adds in float32 what is bfloat16.
+    """
+    if platform() != "tpu" or dtype != jnp.bfloat16:
+        return x.sum(-1, keepdims=True)
+    # A single column would become a sum again, and one matrix for all another layout of x.
+    ones = jnp.ones((*x.shape[:-2], x.shape[-1], 8), dtype)
+    return jnp.matmul(x.astype(dtype), ones, preferred_element_type=jnp.float32)[..., :1]
 
 
 def in_parts(

@@ -116,7 +116,7 @@ def kernels(text):
 BIASED = {"ScaleBiasSoftmax", "ScaleBiasSoftmaxBackward"}
 PLAIN = {"Softmax", "SoftmaxBackward"}
 # A product that answers with one number for each pair of tokens.
-LOGITS = re.compile(r"dot_general .*-> tensor<\d+x\d+x(\d+)x\1xbf16>")
+LOGITS = re.compile(r"dot_general .*-> tensor<(?:\d+x)+(\d+)x\1xbf16>")
 
 
 @pytest.mark.parametrize(
