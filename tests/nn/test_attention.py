@@ -105,7 +105,7 @@ def test_parts_keep_what_was_drawn_and_no_logits(parts):
     forwards = lambda params, x: module.apply(params, x, None, padding_nt, keys)
     back = jax.vjp(forwards, params, x_ntd)
     square = [x for x in jax.tree.leaves(back[1]) if x.shape[-2:] == (TOKENS, TOKENS)]
-    drawn = [x for x in square if x.dtype == jnp.uint8]
+    drawn = [x for x in square if x.dtype in (bool, jnp.uint8)]
     assert sum(x.size for x in drawn) >= ROWS * HEADS * TOKENS**2 / dropout.QUARTERS
     assert (len(drawn) < len(square)) == (parts == 1)
     both_ways = jax.grad(lambda params, x: forwards(params, x).sum())
