@@ -16,6 +16,8 @@ from d2v_jax.nn.dropout import KEPT, QUARTERS, draw_quarters, drop_quarters
 from d2v_jax.nn.layout import local, platform
 from d2v_jax.nn.positions import RelativeBias
 
+Qkv = tuple[jax.Array, jax.Array, jax.Array]  # queries, keys and values, each [n, t, d]
+
 HIDDEN_LOGIT = -1e30  # finite, so that a row of nothing but padding does not become NaN
 # A part keeps which weights it dropped: a byte each, dearer to draw again than to read.
 DRAWN = jax.checkpoint_policies.save_only_these_names(KEPT)
@@ -48,19 +50,22 @@ class Attention(nn.Module):
         keys: Keys | None = None,
     ) -> jax.Array:
         width = x_ntd.shape[-1]
-        qkv = Dense(3 * width, self.key_bias, self.dtype, kernel_init=self.kernel_init, name="qkv")(
-            x_ntd
+        dense = Dense(
+            3 * width, self.key_bias, self.dtype, kernel_init=self.kernel_init, name="qkv"
         )
+        q_ntd, k_ntd, v_ntd = dense.columns(x_ntd, 3)
         if not self.key_bias:
             q_bias, v_bias = (
                 self.param(name, nn.initializers.zeros, (width,)) for name in ("q_bias", "v_bias")
             )
-            qkv = qkv + jnp.concatenate([q_bias, jnp.zeros(width), v_bias]).astype(qkv.dtype)
+            q_ntd = q_ntd + q_bias.astype(q_ntd.dtype)
+            v_ntd = v_ntd + v_bias.astype(v_ntd.dtype)
+        qkv = q_ntd, k_ntd, v_ntd
         if self.relative_grid:
             own_htt = RelativeBias(self.relative_grid, self.heads, name="relative")()
             bias_nhtt = own_htt[None] if bias_nhtt is None else own_htt + bias_nhtt
         rate = 0.0 if keys is None else self.dropout
-        if self.fused and fused.serves(qkv, rate, platform()):
+        if self.fused and fused.serves(q_ntd, rate, platform()):
             mixed_ntd = fused.attend(qkv, bias_nhtt, padding_nt, self.heads)
         else:
             mix = functools.partial(attend, heads=self.heads, rate=rate)
@@ -69,19 +74,19 @@ class Attention(nn.Module):
 
 
 def attend(
-    qkv_ntd: jax.Array,
+    qkv: Qkv,
     bias_nhtt: jax.Array | None,
     padding_nt: jax.Array | None,
     keys: Keys | None,
     heads: int,
     rate: float,
 ) -> jax.Array:
-    """[n, t, 3 d] -> [n, t, d]: the values, mixed by the softmax of queries times keys."""
+    """-> [n, t, d]: the values, mixed by the softmax of queries times keys."""
     quarters = next(count for count in range(QUARTERS, 0, -1) if heads % count == 0)
     of_heads = functools.partial(
         rearrange, pattern="n t (f h k) -> n f h t k", f=quarters, h=heads // quarters
     )
-    q_nfhtk, k_nfhtk, v_nfhtk = map(of_heads, jnp.split(qkv_ntd, 3, -1))
+    q_nfhtk, k_nfhtk, v_nfhtk = map(of_heads, qkv)
     q_nfhtk = q_nfhtk * q_nfhtk.shape[-1] ** -0.5
     logits_nfhtt = jnp.einsum("nfhtk,nfhsk->nfhts", q_nfhtk, k_nfhtk).astype(jnp.float32)
     if bias_nhtt is not None:
@@ -145,7 +150,7 @@ def row_sums(x: jax.Array, dtype: jax.typing.DTypeLike) -> jax.Array:
 def in_parts(
     mix: Callable[..., jax.Array],
     parts: int,
-    qkv_ntd: jax.Array,
+    qkv: Qkv,
     bias_nhtt: jax.Array | None,
     padding_nt: jax.Array | None,
     keys: Keys | None,
@@ -157,18 +162,16 @@ def in_parts(
     as divide them; 1 is `mix` itself, all kept. Not a loop: it would copy what it goes through.
     A CPU has no such memory, and what is not compiled for a mesh is no step.
     """
-    rows = qkv_ntd.shape[0]
+    rows = qkv[0].shape[0]
     devices = rows // local(rows)
     parts = math.gcd(parts, local(rows)) if platform() != "cpu" else 1
     if parts == 1:
-        return mix(qkv_ntd, bias_nhtt, padding_nt, keys)
+        return mix(qkv, bias_nhtt, padding_nt, keys)
     shared = bias_nhtt is not None and bias_nhtt.shape[0] == 1
 
     @functools.partial(jax.checkpoint, policy=DRAWN)
-    def part(qkv_ntd, bias_nhtt, padding_nt, each_n) -> jax.Array:
-        return mix(
-            qkv_ntd, bias_nhtt, padding_nt, each_n if keys is None else Keys(keys.all, each_n)
-        )
+    def part(qkv, bias_nhtt, padding_nt, each_n) -> jax.Array:
+        return mix(qkv, bias_nhtt, padding_nt, each_n if keys is None else Keys(keys.all, each_n))
 
     def split(x: jax.Array | None) -> Sequence[jax.Array | None]:
         if x is None:
@@ -177,7 +180,7 @@ def in_parts(
         return [one.reshape(-1, *x.shape[1:]) for one in each]
 
     every = zip(
-        split(qkv_ntd),
+        zip(*map(split, qkv)),
         [bias_nhtt] * parts if shared else split(bias_nhtt),
         split(padding_nt),
         split(None if keys is None else keys.each_n),

@@ -5,9 +5,11 @@ from typing import Any
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 
 from d2v_jax.nn import products
 from d2v_jax.nn.bias import add_bias
+from d2v_jax.nn.layout import platform
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,13 +46,29 @@ class Dense(nn.Dense):
 
     dot_general: Any = linear
 
-    @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
+        (y,) = self.columns(x, 1)
+        return y
+
+    @nn.compact
+    def columns(self, x: jax.Array, parts: int) -> list[jax.Array]:
+        """The output's columns in so many equal parts.
+
+        TPUs make each by a product of its own, and where it is needed; cut from one array, they
+        would be moved, and their gradients joined.
+        """
         shape = (x.shape[-1], self.features)
         kernel = self.param("kernel", self.kernel_init, shape, self.param_dtype)
         bias = None
         if self.use_bias:
             bias = self.param("bias", self.bias_init, shape[1:], self.param_dtype)
         x, kernel, bias = self.promote_dtype(x, kernel, bias, dtype=self.dtype)
+        products = parts if platform() == "tpu" else 1
+        kernels = jnp.split(kernel, products, -1)
+        biases = [None] * products if bias is None else jnp.split(bias, products)
+        ys = [self._of(x, *each) for each in zip(kernels, biases)]
+        return ys if products == parts else jnp.split(*ys, parts, -1)
+
+    def _of(self, x: jax.Array, kernel: jax.Array, bias: jax.Array | None) -> jax.Array:
         y = self.dot_general(x, kernel, precision=self.precision)
         return y if bias is None else add_bias(y, bias)

@@ -12,31 +12,32 @@ from jax.sharding import PartitionSpec
 HIDDEN, ABSENT = -(2.0**40), -(2.0**41)
 
 
-def serves(qkv_ntd: jax.Array, rate: float, platform: str) -> bool:
+def serves(q_ntd: jax.Array, rate: float, platform: str) -> bool:
     """Whether the kernel computes this: for GPUs, in bfloat16, where no weight is dropped.
 
     Its dropout knows no keys of examples. Rows must divide among the devices.
     """
     devices = jax.sharding.get_abstract_mesh().size or 1
-    divides = qkv_ntd.shape[0] % devices == 0
-    return platform == "gpu" and qkv_ntd.dtype == jnp.bfloat16 and rate == 0 and divides
+    divides = q_ntd.shape[0] % devices == 0
+    return platform == "gpu" and q_ntd.dtype == jnp.bfloat16 and rate == 0 and divides
 
 
 def attend(
-    qkv_ntd: jax.Array,
+    qkv: tuple[jax.Array, jax.Array, jax.Array],
     bias_nhtt: jax.Array | None,
     padding_nt: jax.Array | None,
     heads: int,
     implementation: str = "cudnn",
 ) -> jax.Array:
-    """[n, t, 3 d] -> [n, t, d]; every device its own rows. A bias is rounded to the queries' dtype.
+    """Three [n, t, d] -> [n, t, d]; every device its own rows.
 
-    `bias_nhtt` may have one row for all; that row's gradient is the sum over devices.
+    A bias is rounded to the queries' dtype. `bias_nhtt` may have one row for all; that row's
+    gradient is the sum over devices.
     """
     mix = functools.partial(_rows, heads=heads, implementation=implementation)
     mesh = jax.sharding.get_abstract_mesh()
     if mesh.empty:
-        return mix(qkv_ntd, bias_nhtt, padding_nt)
+        return mix(qkv, bias_nhtt, padding_nt)
     split, copied = PartitionSpec(mesh.axis_names), PartitionSpec()
     shared = bias_nhtt is not None and bias_nhtt.shape[0] == 1
     # Its own rule for meshes asks that a bias is cut as the queries are, and does not see to it.
@@ -45,18 +46,18 @@ def attend(
         in_specs=(split, copied if shared else split, split),
         out_specs=split,
         check_vma=False,  # the kernel's derivative knows nothing of a shared bias
-    )(qkv_ntd, bias_nhtt, padding_nt)
+    )(qkv, bias_nhtt, padding_nt)
 
 
 def _rows(
-    qkv_ntd: jax.Array,
+    qkv: tuple[jax.Array, jax.Array, jax.Array],
     bias_nhtt: jax.Array | None,
     padding_nt: jax.Array | None,
     heads: int,
     implementation: str,
 ) -> jax.Array:
-    rows, tokens, width = qkv_ntd.shape
-    q_ntd, k_ntd, v_ntd = jnp.split(qkv_ntd, 3, -1)
+    q_ntd, k_ntd, v_ntd = qkv
+    rows, tokens, width = q_ntd.shape
     if padding_nt is not None:
         # Its logits are added to, not replaced: of nothing but padding they would have a gradient.
         q_ntd = jnp.where(padding_nt.all(1)[:, None, None], 0, q_ntd)
@@ -69,7 +70,7 @@ def _rows(
         bias_nhtt = jnp.pad(bias_nhtt, ((0, 0), (0, 0), (0, odd), (0, 0)))
         bias_nhtt = jnp.pad(
             bias_nhtt, ((0, 0), (0, 0), (0, 0), (0, odd)), constant_values=ABSENT
-        ).astype(qkv_ntd.dtype)
+        ).astype(q_ntd.dtype)
     elif odd:
         real_n = jnp.full(rows, tokens, jnp.int32)
     each_nthk = (
@@ -79,4 +80,4 @@ def _rows(
     mixed_nthk = jax.nn.dot_product_attention(
         *each_nthk, bias=bias_nhtt, key_value_seq_lengths=real_n, implementation=implementation
     )
-    return mixed_nthk.reshape(rows, tokens + odd, width // 3)[:, :tokens]
+    return mixed_nthk.reshape(rows, tokens + odd, width)[:, :tokens]

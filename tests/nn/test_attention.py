@@ -35,15 +35,15 @@ def arguments(bias, padding, noise):
     return x_ntd, bias_nhtt, padding_nt, keys
 
 
-def plain(qkv_ntd, bias_nhtt, padding_nt, keys, heads, rate):
+def plain(qkv, bias_nhtt, padding_nt, keys, heads, rate):
     """Attention as it is written in books."""
-    q, k, v = jnp.split(qkv_ntd.reshape(*qkv_ntd.shape[:2], 3 * heads, -1), 3, 2)
+    q, k, v = (x_ntd.reshape(*x_ntd.shape[:2], heads, -1) for x_ntd in qkv)
     logits = jnp.einsum("nthk,nshk->nhts", q * q.shape[-1] ** -0.5, k).astype(jnp.float32)
     logits = logits if bias_nhtt is None else logits + bias_nhtt
     if padding_nt is not None:
         logits = jnp.where(padding_nt[:, None, None], attention.HIDDEN_LOGIT, logits)
     weights = dropout.dropout(jax.nn.softmax(logits), rate, keys).astype(v.dtype)
-    return jnp.einsum("nhts,nshk->nthk", weights, v).reshape(*qkv_ntd.shape[:2], -1)
+    return jnp.einsum("nhts,nshk->nthk", weights, v).reshape(qkv[0].shape)
 
 
 @pytest.mark.parametrize("rate", [0.0, 0.3])
@@ -52,7 +52,7 @@ def plain(qkv_ntd, bias_nhtt, padding_nt, keys, heads, rate):
 def test_attention_is_what_books_say(dtype, off, heads, width, rate):
     """Forwards and backwards; heads of more numbers than there are tokens, and of fewer."""
     draw = np.random.default_rng(0).standard_normal
-    qkv_ntd = jnp.asarray(draw((ROWS, TOKENS + 2, 3 * heads * width)), dtype)
+    qkv = tuple(jnp.asarray(draw((3, ROWS, TOKENS + 2, heads * width)), dtype))
     bias_nhtt = jnp.asarray(draw((1, heads, TOKENS + 2, TOKENS + 2)), jnp.float32)
     _, _, padding_nt, keys = arguments(0, True, True)
     padding_nt = jnp.pad(padding_nt, ((0, 0), (0, 2)), constant_values=True).at[0].set(True)
@@ -61,10 +61,8 @@ def test_attention_is_what_books_say(dtype, off, heads, width, rate):
     rate = rate if heads != 5 else 0.0
     found = []
     for one in (plain, attention.attend):
-        y, back = jax.vjp(
-            lambda *a, f=one: f(*a, padding_nt, keys, heads, rate), qkv_ntd, bias_nhtt
-        )
-        found.append([y, *back(d_ntd)])
+        y, back = jax.vjp(lambda *a, f=one: f(*a, padding_nt, keys, heads, rate), qkv, bias_nhtt)
+        found.append(jax.tree.leaves([y, back(d_ntd)]))
     for one, other in zip(*found):
         one, other = np.asarray(one, np.float32), np.asarray(other, np.float32)
         assert np.abs(one).max() > 0.1
@@ -116,14 +114,14 @@ def test_every_device_takes_its_own_rows():
     """Two devices, rows 0 to 5 on the first: no part has rows that must travel."""
     seen = []
 
-    def mix(qkv_ntd, *_):
-        jax.debug.callback(lambda x: seen.append(np.asarray(x)[:, 0, 0]), qkv_ntd, ordered=True)
-        return qkv_ntd[..., :1]
+    def mix(qkv, *_):
+        jax.debug.callback(lambda x: seen.append(np.asarray(x)[:, 0, 0]), qkv[0], ordered=True)
+        return qkv[0]
 
-    rows = jnp.arange(12.0)[:, None, None] * jnp.ones((12, 1, 3))
+    rows = jnp.arange(12.0)[:, None, None] * jnp.ones((12, 1, 1))
     grid = mesh.make_mesh("data:2", jax.devices()[:2])
     with jax.sharding.use_abstract_mesh(grid.abstract_mesh):
-        out = attention.in_parts(mix, 3, rows, None, None, None)
+        out = attention.in_parts(mix, 3, (rows,) * 3, None, None, None)
     jax.effects_barrier()
     assert [list(one) for one in seen] == [[0, 1, 6, 7], [2, 3, 8, 9], [4, 5, 10, 11]]
     assert list(out[:, 0, 0]) == list(range(12))
@@ -165,12 +163,12 @@ def test_a_cpu_takes_rows_whole(monkeypatch):
     def rows_at_once(grid):
         seen.clear()
         with jax.sharding.use_abstract_mesh(grid):
-            attention.in_parts(note, 2, jnp.zeros((8, 2, 3)), None, None, None)
+            attention.in_parts(note, 2, (jnp.zeros((8, 2, 3)),) * 3, None, None, None)
         return set(seen)
 
-    def note(qkv_ntd, *_):
-        seen.add(len(qkv_ntd))
-        return qkv_ntd
+    def note(qkv, *_):
+        seen.add(len(qkv[0]))
+        return qkv[0]
 
     grid = mesh.make_mesh("data:2", jax.devices()[:2]).abstract_mesh
     tpu = jax.sharding.AbstractDevice("TPU v5 lite", None, "tpu")

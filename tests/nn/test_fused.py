@@ -37,10 +37,10 @@ def cudnn(monkeypatch):
 def arguments(tokens, bias, padding, dtype="float32"):
     """qkv, bias_nhtt of that many rows and padding, or None; the last row is padding alone."""
     draw = np.random.default_rng(0).standard_normal
-    qkv_ntd = jnp.asarray(draw((ROWS, tokens, 3 * WIDTH)), dtype)
+    qkv = tuple(jnp.asarray(draw((3, ROWS, tokens, WIDTH)), dtype))
     bias_nhtt = jnp.asarray(draw((bias, HEADS, tokens, tokens)), jnp.float32) if bias else None
     real_n = jnp.array([*range(1, ROWS), 0])
-    return qkv_ntd, bias_nhtt, jnp.arange(tokens) >= real_n[:, None] if padding else None
+    return qkv, bias_nhtt, jnp.arange(tokens) >= real_n[:, None] if padding else None
 
 
 EXACT, ROUNDED = ("float32", 2e-6), ("bfloat16", 2e-2)
@@ -55,8 +55,8 @@ def test_the_arguments_mean_the_plain_form(tokens, bias, padding, rounding):
     many times the largest."""
     dtype, near = rounding
     grid = mesh.make_mesh("data:-1", jax.devices()[:4])
-    qkv_ntd, bias_nhtt, padding_nt = arguments(tokens, bias, padding, dtype)
-    qkv_ntd, padding_nt = jax.device_put((qkv_ntd, padding_nt), mesh.batch_sharding(grid))
+    qkv, bias_nhtt, padding_nt = arguments(tokens, bias, padding, dtype)
+    qkv, padding_nt = jax.device_put((qkv, padding_nt), mesh.batch_sharding(grid))
 
     def loss(moved, attend):
         mixed_ntd = attend(*moved, padding_nt).astype(jnp.float32)
@@ -69,7 +69,7 @@ def test_the_arguments_mean_the_plain_form(tokens, bias, padding, rounding):
     for attend in (plain, kernel):
         with jax.sharding.use_abstract_mesh(grid.abstract_mesh):
             both = jax.jit(jax.grad(functools.partial(loss, attend=attend), has_aux=True))
-            each = jax.tree.leaves(both((qkv_ntd, bias_nhtt)))
+            each = jax.tree.leaves(both((qkv, bias_nhtt)))
         found.append([np.asarray(x, np.float32) for x in each])
     for one, other in zip(*found, strict=True):
         np.testing.assert_allclose(one, other, rtol=0, atol=near * np.abs(one).max())
@@ -88,8 +88,8 @@ def test_the_arguments_mean_the_plain_form(tokens, bias, padding, rounding):
 )
 def test_where_it_serves(device, dtype, rate, rows, serves):
     with jax.sharding.use_abstract_mesh(one_of(device, 2)):
-        qkv_ntd = jax.ShapeDtypeStruct((rows, 5, 96), dtype)
-        assert fused.serves(qkv_ntd, rate, layout.platform()) == serves
+        q_ntd = jax.ShapeDtypeStruct((rows, 5, 32), dtype)
+        assert fused.serves(q_ntd, rate, layout.platform()) == serves
 
 
 def recipe(name, **fields):
@@ -136,10 +136,10 @@ def test_steps_for_a_gpu_call_the_kernel(name, fields, calls, cudnn):
 def test_several_gpus_each_call_it_for_their_own_rows(cudnn):
     """With a bias of each row and one for all, there and back."""
     for bias, padding in ((1, True), (ROWS, False)):
-        qkv_ntd, bias_nhtt, padding_nt = arguments(13, bias, padding, "bfloat16")
+        qkv, bias_nhtt, padding_nt = arguments(13, bias, padding, "bfloat16")
         loss = lambda qkv, bias, p=padding_nt: fused.attend(qkv, bias, p, HEADS).sum()
         with jax.sharding.use_abstract_mesh(one_of(H100, 4)):
-            traced = jax.jit(jax.grad(loss, (0, 1))).trace(qkv_ntd, bias_nhtt)
+            traced = jax.jit(jax.grad(loss, (0, 1))).trace(qkv, bias_nhtt)
             text = traced.lower(lowering_platforms=("cuda",)).as_text()
         calls = [line for line in text.splitlines() if "@__cudnn" in line]
         assert kernels(text) == BIASED

@@ -9,7 +9,17 @@ import pytest
 
 from d2v_jax.common import rng
 from d2v_jax.frontends import audio, text
-from d2v_jax.nn import activation, block, conv, dropout, initializers, norm, positions, trunk
+from d2v_jax.nn import (
+    activation,
+    block,
+    conv,
+    dense,
+    dropout,
+    initializers,
+    norm,
+    positions,
+    trunk,
+)
 from d2v_jax.nn.attention import Attention
 
 
@@ -256,3 +266,21 @@ def test_initial_values():
             np.testing.assert_allclose(kernel["kernel"].std(), expected, rtol=0.03)
         np.testing.assert_allclose(params["mlp"]["fc1"]["kernel"].std(), 0.0108, rtol=0.03)
         assert (params["gamma1"] == np.float32(1e-4)).all()
+
+
+@pytest.mark.parametrize("on", ["tpu", "cpu"])
+@pytest.mark.parametrize("use_bias", [False, True])
+def test_columns_are_those_of_the_whole(monkeypatch, on, use_bias):
+    monkeypatch.setattr(dense, "platform", lambda: on)
+    layer = dense.Dense(12, use_bias, bias_init=jax.nn.initializers.normal())
+    x_ntd = jax.random.normal(jax.random.key(0), (2, 5, 8))
+    params = layer.init(jax.random.key(1), x_ntd)
+    apart = lambda params: layer.apply(params, x_ntd, 3, method="columns")
+    assert [y.shape for y in apart(params)] == [(2, 5, 4)] * 3
+    whole = lambda params: layer.apply(params, x_ntd)
+    joined = lambda params: jnp.concatenate(apart(params), -1)
+    np.testing.assert_allclose(joined(params), whole(params), rtol=1e-5, atol=1e-6)
+    grads = [jax.grad(lambda p, f=f: jnp.sin(f(p)).sum())(params) for f in (whole, joined)]
+    for one, other in zip(*map(jax.tree.leaves, grads)):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5)
+    assert str(jax.make_jaxpr(apart)(params)).count("product=Linear") == (3 if on == "tpu" else 1)
