@@ -62,13 +62,14 @@ class Dense(nn.Dense):
         bias = None
         if self.use_bias:
             bias = self.param("bias", self.bias_init, shape[1:], self.param_dtype)
-        x, kernel, bias = self.promote_dtype(x, kernel, bias, dtype=self.dtype)
-        products = parts if platform() == "tpu" else 1
-        kernels = jnp.split(kernel, products, -1)
-        biases = [None] * products if bias is None else jnp.split(bias, products)
-        ys = [self._of(x, *each) for each in zip(kernels, biases)]
-        return ys if products == parts else jnp.split(*ys, parts, -1)
+        if parts == 1 or platform() != "tpu":
+            return jnp.split(self._of(x, kernel, bias), parts, -1)
+        # The barrier keeps their gradients from being rounded to `dtype` before they are joined.
+        kernels = jax.lax.optimization_barrier(jnp.split(kernel, parts, -1))
+        biases = [None] * parts if bias is None else jnp.split(bias, parts)
+        return [self._of(x, *each) for each in zip(kernels, biases)]
 
     def _of(self, x: jax.Array, kernel: jax.Array, bias: jax.Array | None) -> jax.Array:
+        x, kernel, bias = self.promote_dtype(x, kernel, bias, dtype=self.dtype)
         y = self.dot_general(x, kernel, precision=self.precision)
         return y if bias is None else add_bias(y, bias)
