@@ -11,7 +11,7 @@ import systems
 from jax.experimental import topologies
 
 from d2v_jax.cli import main
-from d2v_jax.measure import fitting, plan, plan_table, slices
+from d2v_jax.measure import fitting, plan, plan_table, program, setting, slices
 from d2v_jax.measure.program import Collective
 from d2v_jax.train.recipe import resolve
 
@@ -247,3 +247,16 @@ def test_the_tpus_own_compiler(monkeypatch, tmp_path, capsys):
     huge = ["--config.train.batch_size=65536", "--config.trunk.scan=True"]
     assert main.main([*words[:-2], "v5e:1x1", "--as-is", *huge]) == 1
     assert "DOES NOT FIT" in capsys.readouterr().out
+
+
+@pytest.mark.tpu
+def test_gradients_of_kernels_travel_once_a_step():
+    """Not with each micro-batch, though queries, keys and values are a product each."""
+    config = systems.small("v2_text_base", noise=True)
+    trunk = dataclasses.replace(config.objective.cfg.trunk, dtype="bfloat16")
+    train = dataclasses.replace(config.train, batch_size=16, micro_batches=4)
+    config = dataclasses.replace(config.with_sections(trunk=trunk), train=train)
+    lowered = setting.Setting(config, devices=slices.find("v5e:2x2").devices).lower()
+    messages = list(program.Program(lowered.compile().as_text()).collectives())
+    assert {one.times for one in messages} == {1, 4}
+    assert not [one for one in messages if one.times > 1 and "qkv" in one.op_name]
