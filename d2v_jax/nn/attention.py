@@ -81,7 +81,10 @@ def attend(
     heads: int,
     rate: float,
 ) -> jax.Array:
-    """-> [n, t, d]: the values, mixed by the softmax of queries times keys."""
+    """-> [n, t, d]: the values, mixed by the softmax of queries times keys.
+
+    Heads are [f, h]: the f of them, at most four, share what dropout draws at a time.
+    """
     quarters = next(count for count in range(QUARTERS, 0, -1) if heads % count == 0)
     of_heads = functools.partial(
         rearrange, pattern="n t (f h k) -> n f h t k", f=quarters, h=heads // quarters

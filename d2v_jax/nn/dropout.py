@@ -35,8 +35,8 @@ def dropout(x: jax.Array, rate: float, keys: Keys | None) -> jax.Array:
 def draw_quarters(shape: Sequence[int], rate: float, keys: Keys | None) -> jax.Array | None:
     """[n, quarters, ...], at most four -> uint8 [n, ...] whose bit q tells what quarter q keeps.
 
-    Entry by entry what `dropout` keeps of [n, quarters * first, ...], in a quarter of the memory
-    and with nothing to join. None where all is kept.
+    Entry by entry what `dropout` keeps of [n, quarters * first, ...], where its quarters are as
+    long, in a quarter of the memory and with nothing to join. None where all is kept.
     """
     if keys is None or rate == 0:
         return None
