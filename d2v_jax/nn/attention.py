@@ -13,10 +13,9 @@ from d2v_jax.common.rng import Keys
 from d2v_jax.nn import fused, initializers
 from d2v_jax.nn.dense import Dense
 from d2v_jax.nn.dropout import KEPT, QUARTERS, draw_quarters, drop_quarters
+from d2v_jax.nn.fused import Qkv
 from d2v_jax.nn.layout import local, platform
 from d2v_jax.nn.positions import RelativeBias
-
-Qkv = tuple[jax.Array, jax.Array, jax.Array]  # queries, keys and values, each [n, t, d]
 
 HIDDEN_LOGIT = -1e30  # finite, so that a row of nothing but padding does not become NaN
 # A part keeps which weights it dropped: a byte each, dearer to draw again than to read.

@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import PartitionSpec
 
+Qkv = tuple[jax.Array, jax.Array, jax.Array]  # queries, keys and values, each [n, t, d]
+
 # Below any logit, and finite: of nothing but padding every place gets the same weight, as by
 # `attention.HIDDEN_LOGIT`, and what only makes a length even gets none. Not larger, as JAX has
 # found cuDNN wrong about differences of larger ones.
@@ -23,7 +25,7 @@ def serves(q_ntd: jax.Array, rate: float, platform: str) -> bool:
 
 
 def attend(
-    qkv: tuple[jax.Array, jax.Array, jax.Array],
+    qkv: Qkv,
     bias_nhtt: jax.Array | None,
     padding_nt: jax.Array | None,
     heads: int,
@@ -50,7 +52,7 @@ def attend(
 
 
 def _rows(
-    qkv: tuple[jax.Array, jax.Array, jax.Array],
+    qkv: Qkv,
     bias_nhtt: jax.Array | None,
     padding_nt: jax.Array | None,
     heads: int,
